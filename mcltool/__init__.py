@@ -1,0 +1,64 @@
+"""mcltool: exemplar-guided image translation with MCL-Net.
+
+What a data set plugin imports is here; see docs/plugins.md. Names are loaded on first use, so that importing
+mcltool costs nothing and never imports torch.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from mcltool.data.contract import (
+        CONTRACT_VERSION,
+        IMAGE_SUFFIXES,
+        Condition,
+        ConditionFiles,
+        ConditionSpec,
+        DatasetPlugin,
+        Sample,
+        Truth,
+        walk_files,
+    )
+    from mcltool.data.images import read_labels, read_photo
+    from mcltool.errors import DataError, McltoolError, UsageError
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "mcltool.data.contract": (
+        "CONTRACT_VERSION", "IMAGE_SUFFIXES", "Condition", "ConditionFiles", "ConditionSpec", "DatasetPlugin",
+        "Sample", "Truth", "walk_files",
+    ),
+    "mcltool.data.images": ("read_labels", "read_photo"),
+    "mcltool.errors": ("DataError", "McltoolError", "UsageError"),
+}  # fmt: skip
+_HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
+
+__all__ = [
+    "CONTRACT_VERSION",
+    "IMAGE_SUFFIXES",
+    "Condition",
+    "ConditionFiles",
+    "ConditionSpec",
+    "DataError",
+    "DatasetPlugin",
+    "McltoolError",
+    "Sample",
+    "Truth",
+    "UsageError",
+    "read_labels",
+    "read_photo",
+    "walk_files",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOME_OF:
+        return getattr(import_module(_HOME_OF[name]), name)
+    raise AttributeError(f"module 'mcltool' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_HOME_OF])

@@ -1,0 +1,204 @@
+"""The data set plugin contract: what a plugin author subclasses. Imports neither torch nor NumPy when loaded.
+
+A data set is an index of samples (one photo and the files of its condition each) plus a reader for conditions.
+The same reader serves training and ``translate-dir``. Everything here is plain data: no tensors, no devices.
+"""
+
+from __future__ import annotations
+
+import json
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+from mcltool.errors import DataError, UsageError
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+CONTRACT_VERSION = 1
+IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff"})
+
+RGB = tuple[int, int, int]
+
+
+@dataclass(frozen=True)
+class ConditionSpec:
+    """What a condition of this data set is made of. It travels in the weights' header.
+
+    kind: "labels": one class index a pixel; "channels": ``len(names)`` numbers in [0, 1] a pixel.
+    names: class names (index = class) or channel names.
+    palette: a colour a name, for pictures of conditions and for colour-coded masks.
+    unknown: the class that means "nothing is known here", if there is one (labels only).
+    """
+
+    kind: Literal["labels", "channels"]
+    names: tuple[str, ...]
+    palette: tuple[RGB, ...]
+    unknown: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.kind not in ("labels", "channels"):
+            raise ValueError(f"condition kind must be 'labels' or 'channels', not {self.kind!r}")
+        if not 1 <= len(self.names) <= 255 or len(self.palette) != len(self.names):
+            raise ValueError("a condition spec needs 1 to 255 names and one palette colour a name")
+        if self.unknown is not None and (self.kind != "labels" or not 0 <= self.unknown < len(self.names)):
+            raise ValueError("unknown must be the index of a class of a labels condition")
+
+    @property
+    def channels(self) -> int:
+        """Number of planes a network sees (one a class or channel)."""
+        return len(self.names)
+
+    def to_json(self) -> str:
+        return json.dumps(asdict(self), separators=(",", ":"))
+
+    @classmethod
+    def from_json(cls, text: str) -> ConditionSpec:
+        """Raises ValueError (or TypeError, KeyError) where the text is not a condition spec."""
+        raw = json.loads(text)
+        palette = tuple((int(r), int(g), int(b)) for r, g, b in raw["palette"])
+        return cls(raw["kind"], tuple(str(n) for n in raw["names"]), palette, raw["unknown"])
+
+
+@dataclass(frozen=True, eq=False)
+class Condition:
+    """A condition as read, before it is resized, cropped or flipped.
+
+    size: (height, width) of its canvas in pixels.
+    raster: (H, W) or (H, W, C) uint8, moved like an image (labels by nearest neighbour).
+    points: (K, 2) float32 x, y in pixels, moved as points; NaN where a point is absent.
+    A condition has a raster, points, or both; ``DatasetPlugin.render`` makes the final planes of them.
+    """
+
+    size: tuple[int, int]
+    raster: NDArray[np.uint8] | None = None
+    points: NDArray[np.float32] | None = None
+
+
+@dataclass(frozen=True)
+class ConditionFiles:
+    """One condition on disk. id: unique in its folder, "/"-separated, without suffix."""
+
+    id: str
+    files: tuple[Path, ...]
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One photo and its condition.
+
+    id: unique and stable within the split. photo: its file (None for procedural data).
+    condition: the condition's files. group: samples of one group show the same thing in the same style (a garment
+    from another side), so that each is a right exemplar for the others. Empty: no such group.
+    """
+
+    id: str
+    photo: Path | None = None
+    condition: tuple[Path, ...] = ()
+    group: str = ""
+
+
+@dataclass(frozen=True, eq=False)
+class Truth:
+    """What a procedural data set knows of a pair (condition, exemplar). H, W: the condition's size in pixels.
+
+    image: (H, W, 3) uint8, the right answer.
+    labels, exemplar_labels: (H, W) uint8 classes of condition and exemplar.
+    background: the class that is reported apart.
+    visible: (H, W) bool, False where the source of the pixel is hidden in the exemplar.
+    source: (H, W, 2) float32 x, y of the pixel's source in the exemplar, NaN where hidden.
+    place: (H, W, 2) float32, the pixel's place in the frame of the thing it belongs to.
+    frames: (class, 2 x 3 matrix) of everything in the exemplar: from exemplar x, y, 1 to its frame.
+    """
+
+    image: NDArray[np.uint8]
+    labels: NDArray[np.uint8]
+    exemplar_labels: NDArray[np.uint8]
+    background: int
+    visible: NDArray[np.bool_]
+    source: NDArray[np.float32]
+    place: NDArray[np.float32]
+    frames: tuple[tuple[int, NDArray[np.float32]], ...]
+
+
+class DatasetPlugin(ABC):
+    """A data set. Register a subclass under the entry point group ``mcltool.datasets``.
+
+    Instances hold no open files and are pickled to worker processes.
+    """
+
+    name: ClassVar[str]
+    version: ClassVar[str] = "1"
+    contract: ClassVar[int] = CONTRACT_VERSION
+    needs_root: ClassVar[bool] = True
+    """Whether the data set lives in a folder (``--root``)."""
+    home_page: ClassVar[str] = ""
+    """Where a person gets the data set and reads its terms."""
+    defaults: ClassVar[Mapping[str, Any]] = {}
+    """Training settings, as ``{"loss.fm": 0.1}``; what a user sets goes first."""
+
+    @property
+    @abstractmethod
+    def spec(self) -> ConditionSpec:
+        """What a condition of this data set is made of."""
+
+    @abstractmethod
+    def index(self, root: Path | None, split: str) -> Sequence[Sample]:
+        """The samples of ``split`` ("train" or "val") in a fixed order.
+
+        Raises UsageError naming the folder and what was expected in it.
+        """
+
+    @abstractmethod
+    def read_condition(self, files: Sequence[Path]) -> Condition:
+        """Read one condition from its files. Raises DataError naming the file and what was expected."""
+
+    def conditions(self, folder: Path) -> Iterator[ConditionFiles]:
+        """The conditions below ``folder``, recursively and sorted. Default: every image file is one."""
+        for path in walk_files(folder, IMAGE_SUFFIXES):
+            yield ConditionFiles(path.relative_to(folder).with_suffix("").as_posix(), (path,))
+
+    def photo(self, sample: Sample, short_side: int) -> NDArray[np.uint8]:
+        """The photo as (H, W, 3) uint8 RGB, upright.
+
+        short_side: the caller resizes to this short side in pixels; a reader may return anything not smaller.
+        """
+        from mcltool.data.images import read_photo
+
+        if sample.photo is None:
+            raise DataError(f"{self.name}: sample {sample.id} has no photo file")
+        return read_photo(sample.photo, short_side)
+
+    def condition(self, sample: Sample, short_side: int) -> Condition:
+        """The condition of a sample; ``short_side`` as in ``photo``."""
+        return self.read_condition(sample.condition)
+
+    def render(self, condition: Condition) -> NDArray[Any]:
+        """Planes of a condition after geometry: (H, W) uint8 labels, or (H, W, C) float32 in [0, 1]."""
+        if condition.raster is None:
+            raise DataError(f"{self.name}: a condition of points needs its own render()")
+        return condition.raster
+
+    def truth(self, condition: Sample, exemplar: Sample, short_side: int) -> Truth | None:
+        """The exact answer for a pair, where the data set can know it (procedural data)."""
+        return None
+
+
+def walk_files(folder: Path, suffixes: frozenset[str]) -> Iterator[Path]:
+    """Files below ``folder`` with one of ``suffixes`` (lower case, with dot), sorted, hidden ones left out.
+
+    Links to folders are not followed. Raises UsageError where ``folder`` is not a folder.
+    """
+    if not folder.is_dir():
+        raise UsageError(f"{folder}: no such folder")
+    for path in sorted(folder.iterdir()):
+        if path.name.startswith("."):
+            continue
+        if path.is_dir() and not path.is_symlink():
+            yield from walk_files(path, suffixes)
+        elif path.suffix.lower() in suffixes and path.is_file():
+            yield path
