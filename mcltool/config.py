@@ -1,0 +1,302 @@
+"""The resolved configuration of a run: frozen dataclasses, presets, and the order in which settings win.
+
+Precedence: command line > --config file > plugin defaults > preset. Settings are addressed as "section.key".
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import tomllib
+import types
+import typing
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any, Literal
+
+from mcltool.errors import UsageError
+
+Settings = Mapping[str, Any]
+"""Settings by address, e.g. {"loss.mcl": 0.05}."""
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """Sizes of the networks. Widths are channels; index i of a list is resolution 1 / 2**i."""
+
+    encoder_widths: tuple[int, ...] = (64, 128, 256, 512, 512)
+    """Channels of both feature encoders, from full resolution down; at least three (the features are at 1/4)."""
+    feature_channels: int = 256
+    """C: channels of the features at stride 4."""
+    scm_channels: int = 256
+    """Numbers a row of the self-correlation map is taken to; 0 leaves the map out."""
+    temperature: float = 0.01
+    """tau of the correspondence's softmax."""
+    condition_position: bool = True
+    """Whether the condition encoder sees each pixel's coordinates."""
+    photo_position: bool = True
+    """Whether the photo encoder sees each pixel's coordinates."""
+    generator_widths: tuple[int, ...] = (64, 128, 256, 512, 1024, 1024)
+    """Channels of the generator, from full resolution down to where it starts."""
+    spade_hidden: int = 128
+    """Hidden channels of the layers that turn (warped exemplar, condition) into scale and shift."""
+    discriminator_widths: tuple[int, ...] = (64, 128, 256, 512)
+    discriminator_scales: int = 2
+
+    def __post_init__(self) -> None:
+        _check(len(self.encoder_widths) >= 3, "model.encoder_widths", "needs at least 3 widths")
+        _check(len(self.generator_widths) >= 3, "model.generator_widths", "needs at least 3 widths")
+        _check(len(self.generator_widths) <= 6, "model.generator_widths", "at most 6 (sizes divide by 32)")
+        _check(len(self.encoder_widths) <= 6, "model.encoder_widths", "at most 6 (sizes divide by 32)")
+        _check(self.temperature > 0, "model.temperature", "must be above 0")
+        _check(self.scm_channels >= 0, "model.scm_channels", "must not be negative")
+        _check(self.discriminator_scales >= 1, "model.discriminator_scales", "must be at least 1")
+
+
+@dataclass(frozen=True)
+class LossConfig:
+    """Weight of each term (0 leaves it out) and the terms' own settings. See docs/method.md."""
+
+    mcl: float = 0.01
+    """L_mcl, the marginal contrastive loss between condition and photo features."""
+    mcl_margin: float = 0.25
+    """m: additive angular margin in radians."""
+    mcl_scale: float = 20.0
+    """s: 1 / temperature of the contrastive softmax."""
+    mcl_positions: int = 0
+    """Positions sampled for L_mcl; 0 takes all N."""
+    mcl_symmetric: bool = True
+    """Contrast in both directions."""
+    mcl_detach_photo: bool = False
+    """Whether the photo's features get no gradient from L_mcl."""
+    cons: float = 10.0
+    """L_cons, features of condition and photo alike."""
+    cyc: float = 0.0
+    """L_cyc, the exemplar warped there and back."""
+    pse: float = 1.0
+    """L_pse, the photo warped from an augmented copy of itself."""
+    warp: float = 10.0
+    """L1 of the warped exemplar to the photo, where the exemplar is a right answer."""
+    mask: float = 0.0
+    """Cross-entropy of the exemplar's warped labels (label conditions)."""
+    rec: float = 0.0
+    """L1 of the output to the photo, where the exemplar is a right answer."""
+    gan: float = 10.0
+    fm: float = 10.0
+    """Feature matching over the discriminator's layers."""
+    perc: float = 0.001
+    """Perceptual loss to the photo."""
+    perc_layer: str = "relu4_2"
+    ctx: float = 10.0
+    """Contextual loss to the exemplar."""
+
+    def __post_init__(self) -> None:
+        for item in dataclasses.fields(self):
+            value = getattr(self, item.name)
+            if isinstance(value, float):
+                _check(value >= 0, f"loss.{item.name}", "must not be negative")
+        _check(self.mcl_margin < 1.5, "loss.mcl_margin", "must be below 1.5 rad")
+        _check(self.mcl_scale > 0, "loss.mcl_scale", "must be above 0")
+        _check(self.mcl_positions >= 0, "loss.mcl_positions", "must not be negative")
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """What is fed to the networks."""
+
+    size: tuple[int, int] = (256, 256)
+    """Height and width in pixels, each a multiple of 32."""
+    load_scale: float = 286 / 256
+    """Photos are resized to this many times the size before the crop."""
+    flip: bool = False
+    """Mirror condition and photo together, half of the time."""
+    exemplar_self: float = 0.3
+    """Share of samples that take themselves (augmented) as exemplar, where others are to be had."""
+    workers: int = 2
+    """Loader processes; 0 loads in the trainer's own."""
+
+    def __post_init__(self) -> None:
+        for side in self.size:
+            _check(side >= 32 and side % 32 == 0, "data.size", f"{side} is not a multiple of 32")
+        _check(self.load_scale >= 1, "data.load_scale", "must be at least 1")
+        _check(0 <= self.exemplar_self <= 1, "data.exemplar_self", "must be between 0 and 1")
+        _check(self.workers >= 0, "data.workers", "must not be negative")
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """How the networks are trained."""
+
+    max_steps: int | None = None
+    """Optimiser steps; None: as many as the epochs below make."""
+    epochs: int = 100
+    """Passes over the data when max_steps is not given; the second half decays the learning rate to 0."""
+    batch_size: int = 8
+    lr: float = 1e-4
+    """Learning rate of encoders, correspondence and generator."""
+    lr_discriminator: float = 4e-4
+    beta1: float = 0.0
+    beta2: float = 0.9
+    gan_start: float = 0.0
+    """Share of the steps after which the discriminator joins."""
+    ema: float = 0.999
+    """Decay of the averaged weights that are saved."""
+    precision: Literal["auto", "bf16", "fp16", "fp32"] = "auto"
+    perceptual: Literal["auto", "vgg", "random", "none"] = "auto"
+    """Network of the perceptual and contextual losses; auto: none for preset tiny, else vgg."""
+    log_every: int = 10
+    sample_every: int = 200
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name in ("batch_size", "epochs", "log_every", "sample_every"):
+            _check(getattr(self, name) >= 1, f"train.{name}", "must be at least 1")
+        _check(self.max_steps is None or self.max_steps >= 1, "train.max_steps", "must be at least 1")
+        _check(0 <= self.ema < 1, "train.ema", "must be at least 0 and below 1")
+        _check(0 <= self.gan_start <= 1, "train.gan_start", "must be between 0 and 1")
+
+
+@dataclass(frozen=True)
+class Config:
+    """Everything a run depends on besides the data themselves."""
+
+    plugin: str
+    preset: str = "paper"
+    model: ModelConfig = field(default_factory=ModelConfig)
+    loss: LossConfig = field(default_factory=LossConfig)
+    data: DataConfig = field(default_factory=DataConfig)
+    train: TrainConfig = field(default_factory=TrainConfig)
+
+    def to_json(self) -> str:
+        return json.dumps(dataclasses.asdict(self), indent=2)
+
+    @classmethod
+    def from_json(cls, text: str) -> Config:
+        """Raises UsageError for unknown or wrong keys, ValueError where the text is no JSON object."""
+        raw = json.loads(text)
+        if not isinstance(raw, dict):
+            raise ValueError("the configuration is not a JSON object")
+        sections = {name: raw.pop(name, {}) for name in SECTIONS}
+        settings = {f"{name}.{key}": value for name, keys in sections.items() for key, value in keys.items()}
+        return _build(str(raw["plugin"]), str(raw["preset"]), settings)
+
+
+SECTIONS: dict[str, type] = {
+    "model": ModelConfig,
+    "loss": LossConfig,
+    "data": DataConfig,
+    "train": TrainConfig,
+}
+
+PRESETS: dict[str, Settings] = {
+    "paper": {},
+    "tiny": {
+        "model.encoder_widths": (24, 48, 64, 96, 96),
+        "model.feature_channels": 64,
+        "model.scm_channels": 32,
+        "model.generator_widths": (24, 48, 96, 128),
+        "model.spade_hidden": 32,
+        "model.discriminator_widths": (24, 48, 96),
+        "data.size": (64, 64),
+        "data.load_scale": 1.0,
+        "train.batch_size": 8,
+        "train.lr": 1e-3,
+        "train.lr_discriminator": 1e-3,
+        "train.ema": 0.99,
+        "loss.rec": 10.0,
+        "loss.mask": 1.0,
+    },
+}
+
+
+def resolve(plugin: str, preset: str, *layers: Settings) -> Config:
+    """Build the configuration: the preset, then each layer over the ones before it.
+
+    Raises UsageError for an unknown preset or setting, a value of the wrong type, or values that do not fit.
+    """
+    if preset not in PRESETS:
+        raise UsageError(f"no preset {preset!r}{_nearest(preset, PRESETS)}; there are {', '.join(PRESETS)}")
+    merged: dict[str, Any] = dict(PRESETS[preset])
+    for layer in layers:
+        merged.update(layer)
+    return _build(plugin, preset, merged)
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """Settings from a TOML file with the sections model, loss, data and train; preset may stand on top."""
+    try:
+        raw = tomllib.loads(path.read_text())
+    except OSError as error:
+        raise UsageError(f"{path}: {error.strerror}") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise UsageError(f"{path}: not valid TOML: {error}") from None
+    settings: dict[str, Any] = {}
+    for section, keys in raw.items():
+        if isinstance(keys, dict):
+            settings.update({f"{section}.{key}": value for key, value in keys.items()})
+        else:
+            settings[section] = keys
+    return settings
+
+
+def parse_setting(text: str) -> tuple[str, Any]:
+    """Parse "section.key=value" (a TOML value; bare words are strings)."""
+    address, found, value = text.partition("=")
+    if not found or "." not in address:
+        raise UsageError(f"--set {text}: expected section.key=value, e.g. loss.mcl=0.05")
+    try:
+        return address.strip(), tomllib.loads(f"v = {value}")["v"]
+    except tomllib.TOMLDecodeError:
+        return address.strip(), value.strip()
+
+
+def parse_size(text: str) -> tuple[int, int]:
+    """Parse "256" or "256x192" (height x width)."""
+    height, _, width = text.lower().partition("x")
+    try:
+        return int(height), int(width or height)
+    except ValueError:
+        raise UsageError(f"--size {text}: expected S or HxW in pixels, e.g. 256 or 256x192") from None
+
+
+def _build(plugin: str, preset: str, settings: Settings) -> Config:
+    values: dict[str, dict[str, Any]] = {name: {} for name in SECTIONS}
+    known = [f"{name}.{item.name}" for name, kind in SECTIONS.items() for item in dataclasses.fields(kind)]
+    for address, value in settings.items():
+        if address not in known:
+            raise UsageError(f"no setting {address!r}{_nearest(address, known)}")
+        section, key = address.split(".")
+        wanted = typing.get_type_hints(SECTIONS[section])[key]
+        values[section][key] = _convert(address, value, wanted)
+    parts = {name: kind(**values[name]) for name, kind in SECTIONS.items()}
+    return Config(plugin, preset, **parts)
+
+
+def _convert(address: str, value: Any, wanted: Any) -> Any:
+    """Check ``value`` against the field's type; lists become tuples, whole numbers floats."""
+    origin, arguments = typing.get_origin(wanted), typing.get_args(wanted)
+    if origin is types.UnionType:
+        return None if value is None else _convert(address, value, arguments[0])
+    if origin is Literal:
+        _check(value in arguments, address, f"must be one of {', '.join(map(str, arguments))}, not {value!r}")
+        return value
+    if origin is tuple:
+        _check(isinstance(value, list | tuple), address, f"must be a list, not {value!r}")
+        _check(arguments[-1] is ... or len(value) == len(arguments), address, f"needs {len(arguments)} values")
+        return tuple(_convert(address, item, arguments[0]) for item in value)
+    if wanted is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    _check(type(value) is wanted, address, f"must be of type {wanted.__name__}, not {value!r}")
+    return value
+
+
+def _nearest(name: str, known: typing.Iterable[str]) -> str:
+    close = get_close_matches(name, known, n=1)
+    return f" (did you mean {close[0]}?)" if close else ""
+
+
+def _check(holds: bool, address: str, message: str) -> None:
+    if not holds:
+        raise UsageError(f"{address}: {message}")

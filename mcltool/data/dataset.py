@@ -1,0 +1,298 @@
+"""Samples for training and evaluation, and the loader that brings them to the trainer as batches.
+
+A training sample is a function of (seed, its global number n): the order of the epoch n falls in, the exemplar and
+all geometry are drawn from generators seeded with these and a purpose. Nothing is carried from one sample to the
+next, so a resumed run, and one with other workers, sees the same batches.
+"""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import TypeVar
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch.utils.data import DataLoader, Dataset
+
+from mcltool.config import DataConfig
+from mcltool.data.batches import Batch, Item, collate
+from mcltool.data.contract import Condition, DatasetPlugin, Sample
+from mcltool.data.transforms import (
+    Photo,
+    evaluation_geometry,
+    pseudo_exemplar,
+    read_short_side,
+    training_geometry,
+)
+from mcltool.errors import DataError, McltoolError, UsageError
+
+T = TypeVar("T")
+
+
+class Purpose(IntEnum):
+    """What a generator draws. The values are part of what makes a run repeatable: never renumber them."""
+
+    ORDER = 0
+    EXEMPLAR = 1
+    PHOTO_GEOMETRY = 2
+    EXEMPLAR_GEOMETRY = 3
+    EXEMPLAR_COPY = 4
+    PSEUDO = 5
+
+
+class TrainingData(Dataset[Item]):
+    """Training samples by global number n = 0, 1, 2, ... without end; ``len`` is the length of an epoch.
+
+    An item has the fields of a Batch. Its exemplar is another member of the photo's group; without one, a
+    retrieved candidate; with the probability ``config.exemplar_self`` instead of either, and where there is
+    neither, the photo itself, cropped anew and augmented.
+
+    retrieved: for each of ``samples``, indices of its candidate exemplars, or none.
+    Raises UsageError where there are no samples; items raise DataError for files that are not what they should be.
+    """
+
+    def __init__(
+        self,
+        plugin: DatasetPlugin,
+        samples: Sequence[Sample],
+        config: DataConfig,
+        seed: int,
+        retrieved: Sequence[Sequence[int]] | None = None,
+    ) -> None:
+        if retrieved is not None and len(retrieved) != len(samples):
+            raise ValueError(f"{len(retrieved)} lists of retrieved exemplars for {len(samples)} samples")
+        _check_samples(plugin, samples)
+        self.plugin, self.samples, self.config, self.seed = plugin, samples, config, seed
+        self._retrieved = retrieved
+        self._groups = _groups(samples)
+        self._order: tuple[int, NDArray[np.int64]] | None = None
+
+    def __len__(self) -> int:
+        return len(self.samples)
+
+    def __getitem__(self, number: int) -> Item:
+        epoch, place = divmod(number, len(self.samples))
+        target = int(self._epoch_order(epoch)[place])
+        chosen = self._choose_exemplar(target, self._generator(number, Purpose.EXEMPLAR))
+
+        read = _read(self.plugin, self.samples[target], self.config)
+        photo, condition = self._geometry(read, number, Purpose.PHOTO_GEOMETRY)
+        pseudo, _ = pseudo_exemplar(photo, self._draw(number, Purpose.PSEUDO), self.config.flip)
+
+        if chosen == target:
+            exemplar, own = self._geometry(read, number, Purpose.EXEMPLAR_GEOMETRY)
+            copy_seed = self._draw(number, Purpose.EXEMPLAR_COPY)
+            exemplar, own = pseudo_exemplar(exemplar, copy_seed, self.config.flip, own)
+        else:
+            read = _read(self.plugin, self.samples[chosen], self.config)
+            exemplar, own = self._geometry(read, number, Purpose.EXEMPLAR_GEOMETRY)
+        paired = _is_right(self.samples, target, chosen)
+        return _item(self.plugin, photo, condition, exemplar, own, pseudo, paired)
+
+    def _epoch_order(self, epoch: int) -> NDArray[np.int64]:
+        if self._order is None or self._order[0] != epoch:
+            self._order = epoch, self._generator(epoch, Purpose.ORDER).permutation(len(self.samples))
+        return self._order[1]
+
+    def _choose_exemplar(self, target: int, generator: np.random.Generator) -> int:
+        """Index of the exemplar's sample; the target's own for the augmented copy."""
+        group = self._groups.get(self.samples[target].group, ())
+        candidates: Sequence[int] = [member for member in group if member != target]
+        if not candidates and self._retrieved is not None:
+            candidates = self._retrieved[target]
+        if len(candidates) == 0 or generator.random() < self.config.exemplar_self:
+            return target
+        return int(candidates[generator.integers(len(candidates))])
+
+    def _geometry(
+        self, read: tuple[Photo, Condition], number: int, purpose: Purpose
+    ) -> tuple[Photo, Condition]:
+        return training_geometry(*read, self.config, self._draw(number, purpose))
+
+    def _generator(self, number: int, purpose: Purpose) -> np.random.Generator:
+        return np.random.default_rng([self.seed, number, purpose])
+
+    def _draw(self, number: int, purpose: Purpose) -> int:
+        """A seed for a transform."""
+        return int(self._generator(number, purpose).integers(1 << 32))
+
+
+class EvaluationData(Dataset[Item]):
+    """Held-out pairs, fixed: item i has the condition and photo of sample i.
+
+    Its exemplar is the next member of the sample's group (after the last the first), else the sample after it in
+    the list. Items are like those of TrainingData without augmentation; pseudo is the photo. Errors likewise.
+    """
+
+    def __init__(self, plugin: DatasetPlugin, samples: Sequence[Sample], config: DataConfig) -> None:
+        _check_samples(plugin, samples)
+        self.plugin, self.samples, self.config = plugin, samples, config
+        self._groups = _groups(samples)
+
+    def __len__(self) -> int:
+        return len(self.samples)
+
+    def __getitem__(self, index: int) -> Item:
+        if not 0 <= index < len(self.samples):
+            raise IndexError(f"sample {index} of {len(self.samples)}")
+        chosen = self.exemplar_of(index)
+        photo, condition = self._evaluation_view(index)
+        exemplar, own = self._evaluation_view(chosen)
+        paired = _is_right(self.samples, index, chosen)
+        return _item(self.plugin, photo, condition, exemplar, own, photo, paired)
+
+    def exemplar_of(self, index: int) -> int:
+        """Index of the sample that is the exemplar of sample ``index``."""
+        group = self._groups.get(self.samples[index].group, [index])
+        if len(group) > 1:
+            return group[(group.index(index) + 1) % len(group)]
+        return (index + 1) % len(self.samples)
+
+    def _evaluation_view(self, index: int) -> tuple[Photo, Condition]:
+        return evaluation_geometry(*_read(self.plugin, self.samples[index], self.config), self.config.size)
+
+
+@dataclass(frozen=True)
+class SampleStream:
+    """The numbers of a rank's batches, from step ``start`` to before ``stop``: a batch sampler.
+
+    Step k of all ranks together is the batch of ``world * batch_size`` samples that one rank would take.
+    """
+
+    start: int
+    stop: int
+    rank: int
+    world: int
+    batch_size: int
+
+    def __iter__(self) -> Iterator[list[int]]:
+        for step in range(self.start, self.stop):
+            first = (step * self.world + self.rank) * self.batch_size
+            yield list(range(first, first + self.batch_size))
+
+    def __len__(self) -> int:
+        return max(0, self.stop - self.start)
+
+
+def training_loader(
+    data: Dataset[Item], stream: SampleStream, workers: int, device_type: str
+) -> Iterator[Batch]:
+    """The batches of ``stream`` in order, loaded ahead by ``workers`` processes (0: in this one).
+
+    device_type: "cuda" has them put in pinned memory. Raises the DataError of a sample that cannot be read, as it
+    was raised in the worker, when its batch is due. Closing the iterator ends the workers.
+    """
+    loader: DataLoader[Batch | McltoolError] = DataLoader(
+        _Batches(data),  # type: ignore[arg-type]
+        batch_sampler=stream,
+        num_workers=workers,
+        collate_fn=_unchanged,
+        pin_memory=device_type == "cuda",
+        worker_init_fn=_start_worker,
+        generator=torch.Generator(),  # the loader draws a seed for its workers: not from the trainer's state
+    )
+    for batch in loader:
+        if isinstance(batch, McltoolError):
+            raise batch
+        yield batch
+
+
+class _Batches:
+    """Samples by the batch. A user's error is handed over as a value: torch would re-raise it with a traceback
+    in its message."""
+
+    def __init__(self, data: Dataset[Item]) -> None:
+        self.data = data
+
+    def __getitems__(self, numbers: Sequence[int]) -> Batch | McltoolError:
+        try:
+            return collate([self.data[number] for number in numbers])
+        except McltoolError as error:
+            return error
+
+
+def _unchanged(batch: T) -> T:
+    return batch
+
+
+def _start_worker(worker: int) -> None:
+    signal.signal(
+        signal.SIGINT, signal.SIG_IGN
+    )  # Ctrl-C reaches the whole process group; the trainer handles it
+    cv2.setNumThreads(0)
+    torch.set_num_threads(1)
+
+
+def _check_samples(plugin: DatasetPlugin, samples: Sequence[Sample]) -> None:
+    if not samples:
+        raise UsageError(f"{plugin.name}: the data set has no samples")
+
+
+def _groups(samples: Sequence[Sample]) -> dict[str, list[int]]:
+    """The indices of each named group's members."""
+    groups: dict[str, list[int]] = {}
+    for index, sample in enumerate(samples):
+        if sample.group:
+            groups.setdefault(sample.group, []).append(index)
+    return groups
+
+
+def _is_right(samples: Sequence[Sample], target: int, exemplar: int) -> bool:
+    """Whether the target's photo is the right answer for its condition and this exemplar."""
+    group = samples[target].group
+    return target == exemplar or (group != "" and group == samples[exemplar].group)
+
+
+def _read(plugin: DatasetPlugin, sample: Sample, config: DataConfig) -> tuple[Photo, Condition]:
+    short_side = read_short_side(config)
+    photo, condition = plugin.photo(sample, short_side), plugin.condition(sample, short_side)
+    if photo.ndim != 3 or photo.shape[2] != 3 or photo.dtype != np.uint8:
+        raise DataError(f"{plugin.name}: photo() gave {photo.shape} {photo.dtype}, expected (H, W, 3) uint8")
+    return photo, condition
+
+
+def _item(
+    plugin: DatasetPlugin,
+    photo: Photo,
+    condition: Condition,
+    exemplar: Photo,
+    exemplar_condition: Condition,
+    pseudo: Photo,
+    paired: bool,
+) -> Item:
+    return {
+        "condition": rendered_tensor(plugin, condition),
+        "photo": _photo_tensor(photo),
+        "exemplar": _photo_tensor(exemplar),
+        "exemplar_condition": rendered_tensor(plugin, exemplar_condition),
+        "pseudo": _photo_tensor(pseudo),
+        "paired": torch.tensor(paired),
+    }
+
+
+def _photo_tensor(photo: Photo) -> torch.Tensor:
+    return torch.from_numpy(np.array(photo.transpose(2, 0, 1), order="C"))
+
+
+def rendered_tensor(plugin: DatasetPlugin, condition: Condition) -> torch.Tensor:
+    """The planes of a condition: (H, W) uint8 labels, or (C, H, W) float32. Raises DataError for other ones."""
+    planes, spec = plugin.render(condition), plugin.spec
+    if spec.kind == "labels":
+        expected, dtype = condition.size, np.dtype(np.uint8)
+    else:
+        expected, dtype = (*condition.size, spec.channels), np.dtype(np.float32)  # type: ignore[assignment]
+    if planes.shape != expected or planes.dtype != dtype:
+        found = f"{planes.shape} {planes.dtype}"
+        raise DataError(f"{plugin.name}: render() gave {found}, expected {expected} {dtype}")
+    if spec.kind == "labels":
+        if planes.max() >= spec.channels:
+            raise DataError(
+                f"{plugin.name}: label {planes.max()} is outside the classes 0..{spec.channels - 1}"
+            )
+        return torch.from_numpy(np.array(planes, order="C"))
+    return torch.from_numpy(np.array(planes.transpose(2, 0, 1), order="C"))

@@ -1,0 +1,191 @@
+"""Geometry of photos and conditions; the only module that imports albumentations.
+
+Resizing is fixed arithmetic (OpenCV); what is random (crop, mirror, affine) is an albumentations Compose that is
+seeded anew for each sample, so that a sample's geometry is a function of its seed and of nothing before it.
+
+Points are x, y in pixels with whole numbers at pixel centres: the centre of the first pixel is (0, 0) and a picture
+W wide goes from -0.5 to W - 0.5. Mirroring moves points but does not exchange left and right joints or classes.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+from functools import cache
+from math import ceil
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from mcltool.config import DataConfig
+from mcltool.data.contract import Condition
+from mcltool.errors import DataError
+
+Photo = NDArray[np.uint8]
+"""(H, W, 3) RGB."""
+
+# The augmented copy: enough that a position has to be found by what it shows, not by where it is, and little
+# enough that most of the picture stays in view. Each is drawn evenly between the two values.
+ROTATION = (-20.0, 20.0)
+"""Degrees."""
+SCALE = (0.8, 1.25)
+TRANSLATION = (-0.1, 0.1)
+"""Shares of width and of height, drawn apart."""
+SHEAR = (-8.0, 8.0)
+"""Degrees along x and along y, drawn apart."""
+
+ASPECT_TOLERANCE = 1.05
+"""Photo and condition show one picture where their aspects differ by at most this factor (rounded sizes do)."""
+
+
+def read_short_side(config: DataConfig) -> int:
+    """Short side in pixels below which a plugin must not shrink what it reads, whatever the photo's aspect."""
+    return ceil(config.load_scale * max(config.size))
+
+
+def training_geometry(
+    photo: Photo, condition: Condition, config: DataConfig, seed: int
+) -> tuple[Photo, Condition]:
+    """Resize to cover ``load_scale * size``, crop to ``size`` at random, mirror half of the time if ``flip``.
+
+    photo: (h, w, 3) uint8. condition: of the same picture, at its own resolution. Both come back at config.size
+    (height, width), moved alike; points may lie outside, absent ones stay NaN. The arrays given are not changed,
+    but may be among what is returned. Raises DataError where the two cannot be the same picture.
+    """
+    photo, condition = _cover(photo, condition, config.size, config.load_scale)
+    crop = config.size if condition.size != config.size else None
+    if crop is None and not config.flip:
+        return photo, condition
+    return _apply(_crop_and_flip(crop, config.flip), photo, condition, seed)
+
+
+def evaluation_geometry(photo: Photo, condition: Condition, size: tuple[int, int]) -> tuple[Photo, Condition]:
+    """Resize to cover ``size`` (height, width) and crop the centre; otherwise as ``training_geometry``."""
+    photo, condition = _cover(photo, condition, size, 1.0)
+    if condition.size == size:
+        return photo, condition
+    return _apply(_centre_crop(size), photo, condition, 0)
+
+
+def pseudo_exemplar(
+    photo: Photo, seed: int, flip: bool = False, condition: Condition | None = None
+) -> tuple[Photo, Condition | None]:
+    """A geometrically augmented copy of ``photo`` (H, W, 3), the same size; its border is reflected.
+
+    flip: mirror half of the time as well. condition: at the photo's size; it takes the same way. Its points
+    are not reflected: each goes where it belongs, outside the picture too.
+    """
+    if condition is None:
+        return _apply(_affine(flip), photo, Condition(photo.shape[:2]), seed)[0], None
+    photo, moved = _apply(_affine(flip), photo, replace(condition, points=None), seed)
+    if condition.points is not None:
+        # albumentations makes further points out of reflected borders, so that points go through a twin of the
+        # transform that differs in the border alone.
+        alone = Condition(condition.size, points=condition.points)
+        blank = np.zeros(condition.size, np.uint8)
+        _, twin = _apply(_affine(flip, reflect=False), blank, alone, seed)
+        moved = replace(moved, points=twin.points)
+    return photo, moved
+
+
+def _cover(
+    photo: Photo, condition: Condition, size: tuple[int, int], load_scale: float
+) -> tuple[Photo, Condition]:
+    """Bring both to one size that covers ``load_scale * size`` and keeps the photo's aspect."""
+    height, width = photo.shape[:2]
+    wanted = tuple(round(load_scale * side) for side in size)
+    ratio = max(wanted[0] / height, wanted[1] / width)
+    common = max(wanted[0], round(height * ratio)), max(wanted[1], round(width * ratio))
+    return _resize_photo(photo, common), _resize_condition(condition, common, (height, width))
+
+
+def _resize_photo(photo: Photo, size: tuple[int, int]) -> Photo:
+    if photo.shape[:2] == size:
+        return photo
+    shrinks = size[0] < photo.shape[0]
+    return _resize(photo, size, cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
+
+
+def _resize_condition(condition: Condition, size: tuple[int, int], photo: tuple[int, int]) -> Condition:
+    if condition.size == size:
+        return condition
+    height, width = condition.size
+    stretch = (height * photo[1]) / (width * photo[0])
+    if not 1 / ASPECT_TOLERANCE <= stretch <= ASPECT_TOLERANCE:
+        raise DataError(
+            f"a condition of {height} x {width} does not fit its photo of {photo[0]} x {photo[1]} pixels "
+            "(height x width): their aspects differ"
+        )
+    raster, points = condition.raster, condition.points
+    if raster is not None:
+        # The exact kind samples at pixel centres as the photo's interpolation does; plain nearest is half off.
+        raster = _resize(raster, size, cv2.INTER_NEAREST_EXACT)
+    if points is not None:
+        scale = np.array([size[1] / width, size[0] / height], np.float32)
+        points = (points + np.float32(0.5)) * scale - np.float32(0.5)
+    return Condition(size, raster, points)
+
+
+def _resize(image: NDArray[np.uint8], size: tuple[int, int], interpolation: int) -> NDArray[np.uint8]:
+    resized = cv2.resize(image, size[::-1], interpolation=interpolation)
+    return np.asarray(resized, np.uint8).reshape(*size, *image.shape[2:])  # OpenCV drops a single channel
+
+
+def _apply(transform: Any, photo: Photo, condition: Condition, seed: int) -> tuple[Photo, Condition]:
+    """One seeded call; what the condition lacks is left out of it."""
+    transform.set_random_seed(seed)
+    given: dict[str, Any] = {"image": photo}
+    if condition.raster is not None:
+        given["mask"] = condition.raster
+    if condition.points is not None:
+        given["keypoints"] = condition.points
+    moved = transform(**given)
+    image = moved["image"]
+    return image, Condition(image.shape[:2], moved.get("mask"), moved.get("keypoints"))
+
+
+@cache
+def _albumentations() -> Any:
+    """The library, imported on first use (it takes seconds) and kept from asking the network for its version."""
+    os.environ["NO_ALBUMENTATIONS_UPDATE"] = "1"
+    import albumentations
+
+    return albumentations
+
+
+def _compose(steps: list[Any]) -> Any:
+    A = _albumentations()
+    keep_outside = A.KeypointParams(format="xy", remove_invisible=False)
+    return A.Compose(steps, keypoint_params=keep_outside)
+
+
+# Building a Compose takes longer than many calls of it: one a process and setting.
+
+
+@cache
+def _crop_and_flip(crop: tuple[int, int] | None, flip: bool) -> Any:
+    A = _albumentations()
+    steps = [A.RandomCrop(*crop)] if crop else []
+    return _compose([*steps, A.HorizontalFlip(p=0.5)] if flip else steps)
+
+
+@cache
+def _centre_crop(size: tuple[int, int]) -> Any:
+    return _compose([_albumentations().CenterCrop(*size)])
+
+
+@cache
+def _affine(flip: bool, reflect: bool = True) -> Any:
+    A = _albumentations()
+    affine = A.Affine(
+        rotate=ROTATION,
+        scale=SCALE,
+        keep_ratio=True,
+        translate_percent=TRANSLATION,
+        shear=SHEAR,
+        border_mode=cv2.BORDER_REFLECT_101 if reflect else cv2.BORDER_CONSTANT,
+        p=1.0,
+    )
+    return _compose([affine, A.HorizontalFlip(p=0.5)] if flip else [affine])

@@ -1,0 +1,93 @@
+"""Self-correlation map, correspondence features and the attention warp (METHOD sections 1 and 3).
+
+Positions are the cells of the feature grid (h, w) in reading order; N = h w.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from mcltool.model.encoder import STRIDE
+
+
+class SelfCorrelationMap(nn.Module):
+    """S = M W + b with M = x^ x^^T, by association as x^ (x^^T W): the N x N map M is never built (section 1).
+
+    W is ``outputs`` planes on the grid of the training size. Another input's grid gets W resampled and rescaled
+    by N0 / N, so that one set of weights serves every size.
+    """
+
+    def __init__(self, outputs: int, grid: tuple[int, int]) -> None:
+        super().__init__()
+        positions = grid[0] * grid[1]
+        self.weight = nn.Parameter(torch.randn(outputs, *grid) * positions**-0.5)
+        self.bias = nn.Parameter(torch.zeros(outputs))
+
+    def forward(self, xhat_BNC: Tensor, grid: tuple[int, int]) -> Tensor:
+        """(B, N, C) centred unit vectors on ``grid`` -> (B, N, outputs)."""
+        W_NK = self.resampled(grid).flatten(1).T
+        return xhat_BNC @ (xhat_BNC.transpose(1, 2) @ W_NK) + self.bias
+
+    def resampled(self, grid: tuple[int, int]) -> Tensor:
+        """W as (outputs, h, w) on ``grid``."""
+        h0, w0 = self.weight.shape[1:]
+        if (h0, w0) == tuple(grid):
+            return self.weight
+        W = F.interpolate(self.weight[None], size=grid, mode="bilinear", antialias=True, align_corners=False)[0]
+        return W * (h0 * w0 / (grid[0] * grid[1]))
+
+
+class CorrespondenceFeatures(nn.Module):
+    """Features of the encoders to unit vectors u = normalise([x^, S^_x]) (section 1). float32 throughout."""
+
+    def __init__(self, scm_channels: int, grid: tuple[int, int]) -> None:
+        super().__init__()
+        self.scm = SelfCorrelationMap(scm_channels, grid) if scm_channels else None
+
+    def forward(self, x_BChw: Tensor) -> Tensor:
+        """(B, C, h, w) -> (B, N, C + scm_channels), each position of length 1."""
+        grid = (x_BChw.shape[2], x_BChw.shape[3])
+        with torch.autocast(x_BChw.device.type, enabled=False):
+            xhat_BNC = centred_unit(x_BChw.float().flatten(2).transpose(1, 2))
+            if self.scm is None:
+                return xhat_BNC
+            shat_BNK = centred_unit(self.scm(xhat_BNC, grid))
+            return torch.cat([xhat_BNC, shat_BNK], 2) * 0.5**0.5  # both parts have length 1
+
+
+def centred_unit(x_BNC: Tensor) -> Tensor:
+    """The hat: centred over channels, then L2-normalised, position by position."""
+    return F.normalize(x_BNC - x_BNC.mean(2, keepdim=True), dim=2, eps=1e-6)
+
+
+def attention_warp(u_BND: Tensor, v_BMD: Tensor, values_BMV: Tensor, temperature: float) -> Tensor:
+    """T V with T = softmax_j(u_i . v_j / tau) (section 3) as scaled-dot-product attention: (B, N, V).
+
+    float32 inside: at scale 1 / tau = 100 bfloat16 logits flip best matches. Values narrower than the features
+    are padded to their width, since equal widths take the kernel that never stores T.
+    """
+    width = values_BMV.shape[2]
+    with torch.autocast(u_BND.device.type, enabled=False):
+        u, v, values = u_BND.float(), v_BMD.float(), values_BMV.float()
+        values = F.pad(values, (0, max(0, u.shape[2] - width)))
+        warped = F.scaled_dot_product_attention(u[:, None], v[:, None], values[:, None], scale=1 / temperature)
+    return warped[:, 0, :, :width]
+
+
+def best_match(u_BND: Tensor, v_BMD: Tensor, rows: int = 1024) -> tuple[Tensor, Tensor]:
+    """(B, N) best position of v for each position of u, and its cosine; ``rows`` positions of u at a time."""
+    with torch.autocast(u_BND.device.type, enabled=False):
+        parts = [(part @ v_BMD.transpose(1, 2)).max(2) for part in u_BND.split(rows, 1)]
+    return torch.cat([p.indices for p in parts], 1), torch.cat([p.values for p in parts], 1)
+
+
+def patches(image_BCHW: Tensor) -> Tensor:
+    """V: the image cut into 4 x 4 patches, (B, N, 16 C)."""
+    return F.pixel_unshuffle(image_BCHW, STRIDE).flatten(2).transpose(1, 2)
+
+
+def from_patches(values_BNV: Tensor, grid: tuple[int, int]) -> Tensor:
+    """The inverse of ``patches``: (B, N, 16 C) on ``grid`` -> (B, C, 4 h, 4 w)."""
+    return F.pixel_shuffle(values_BNV.transpose(1, 2).unflatten(2, grid), STRIDE)

@@ -1,0 +1,43 @@
+"""The discriminator: PatchGAN (arXiv 1611.07004) at several scales with spectral norm, on (condition, image)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.nn.utils.parametrizations import spectral_norm
+
+
+class PatchDiscriminator(nn.Module):
+    """Strided convolutions to a map of scores, one a patch; gives every layer's output, the scores last."""
+
+    def __init__(self, inputs: int, widths: Sequence[int]) -> None:
+        super().__init__()
+        sizes = [inputs, *widths]
+        self.layers = nn.ModuleList(
+            spectral_norm(nn.Conv2d(a, b, 4, 2 if i < len(widths) - 1 else 1, padding=1 + (i == len(widths) - 1)))
+            for i, (a, b) in enumerate(zip(sizes, widths, strict=False))
+        )
+        self.score = spectral_norm(nn.Conv2d(widths[-1], 1, 3, padding=1))
+
+    def forward(self, x_BCHW: Tensor) -> list[Tensor]:
+        outputs = []
+        for layer in self.layers:
+            x_BCHW = F.leaky_relu(layer(x_BCHW), 0.2)
+            outputs.append(x_BCHW)
+        return [*outputs, self.score(x_BCHW)]
+
+
+class Discriminator(nn.Module):
+    """The same PatchGAN (with weights of its own) at the image's size, half of it, ..."""
+
+    def __init__(self, condition_channels: int, widths: Sequence[int], scales: int) -> None:
+        super().__init__()
+        self.scales = nn.ModuleList(PatchDiscriminator(condition_channels + 3, widths) for _ in range(scales))
+
+    def forward(self, condition_BKHW: Tensor, image_B3HW: Tensor) -> list[list[Tensor]]:
+        """The outputs of every layer, a list a scale; the scores are each list's last."""
+        x = torch.cat([condition_BKHW, image_B3HW], 1)
+        return [d(F.avg_pool2d(x, 2**i) if i else x) for i, d in enumerate(self.scales)]

@@ -1,0 +1,74 @@
+"""The generation network: SPADE (arXiv 1903.07291) on (warped exemplar, condition), METHOD section 5."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from mcltool.model.blocks import SelfAttention, conv, positional_norm
+
+
+class Modulation(nn.Module):
+    """Positional normalisation, then a scale and a shift a pixel read off the guide (warped exemplar, condition)."""
+
+    def __init__(self, channels: int, guide: int, hidden: int) -> None:
+        super().__init__()
+        self.shared = conv(guide, hidden)
+        self.scale_shift = conv(hidden, 2 * channels)
+
+    def forward(self, x_BCHW: Tensor, guide_BGHW: Tensor) -> Tensor:
+        scale, shift = self.scale_shift(F.relu(self.shared(guide_BGHW))).chunk(2, 1)
+        return positional_norm(x_BCHW) * (1 + scale) + shift
+
+
+class SpadeBlock(nn.Module):
+    """A residual block whose normalisations are modulated by the guide."""
+
+    def __init__(self, inputs: int, outputs: int, guide: int, hidden: int) -> None:
+        super().__init__()
+        middle = min(inputs, outputs)
+        self.modulation_1, self.conv_1 = Modulation(inputs, guide, hidden), conv(inputs, middle)
+        self.modulation_2, self.conv_2 = Modulation(middle, guide, hidden), conv(middle, outputs)
+        self.shortcut = conv(inputs, outputs, 1) if inputs != outputs else nn.Identity()
+
+    def forward(self, x_BCHW: Tensor, guide_BGHW: Tensor) -> Tensor:
+        h = self.conv_1(F.leaky_relu(self.modulation_1(x_BCHW, guide_BGHW), 0.2))
+        h = self.conv_2(F.leaky_relu(self.modulation_2(h, guide_BGHW), 0.2))
+        out: Tensor = self.shortcut(x_BCHW) + h
+        return out
+
+
+class Generator(nn.Module):
+    """From the guide at the coarsest size up to the image, a SPADE block a size, self-attention at 1/4.
+
+    widths: channels at 1, 1/2, 1/4, ... of the size.
+    """
+
+    def __init__(self, condition_channels: int, widths: Sequence[int], hidden: int) -> None:
+        super().__init__()
+        guide = 3 + condition_channels
+        coarse_to_fine = list(reversed(widths))
+        self.start = conv(guide, coarse_to_fine[0])
+        self.blocks = nn.ModuleList(
+            SpadeBlock(a, b, guide, hidden)
+            for a, b in zip([coarse_to_fine[0], *coarse_to_fine], coarse_to_fine, strict=False)
+        )
+        self.attention = SelfAttention(widths[2])
+        self.to_image = conv(widths[0], 3)
+
+    def forward(self, warped_B3HW: Tensor, condition_BKHW: Tensor) -> Tensor:
+        """-> image (B, 3, H, W) in [-1, 1]; H and W multiples of 32."""
+        guide = torch.cat([warped_B3HW, condition_BKHW], 1)
+        levels = len(self.blocks)
+        guides = [F.avg_pool2d(guide, 2**i) if i else guide for i in reversed(range(levels))]
+        h = self.start(guides[0])
+        for i, (block, guide_here) in enumerate(zip(self.blocks, guides, strict=True)):
+            if i:
+                h = F.interpolate(h, scale_factor=2.0, mode="nearest")
+            h = block(h, guide_here)
+            if i == levels - 3:
+                h = self.attention(h)
+        return torch.tanh(self.to_image(F.leaky_relu(h, 0.2)).float())

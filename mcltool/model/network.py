@@ -1,0 +1,59 @@
+"""MCL-Net for inference and training: encoders, correspondence and generator in one module."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from torch import Tensor, nn
+
+from mcltool.config import ModelConfig
+from mcltool.model.correspondence import CorrespondenceFeatures, attention_warp, from_patches, patches
+from mcltool.model.encoder import STRIDE, FeatureEncoder
+from mcltool.model.generator import Generator
+
+
+class Translation(NamedTuple):
+    """image: (B, 3, H, W) in [-1, 1], the result. warped: the same shape, the exemplar warped to the condition."""
+
+    image: Tensor
+    warped: Tensor
+
+
+class MCLNet(nn.Module):
+    """Everything inference needs (arXiv 2204.00442).
+
+    condition_channels: K planes of a condition. size: height and width in pixels that the self-correlation map's
+    layer is made for; other sizes resample it.
+    """
+
+    def __init__(self, config: ModelConfig, condition_channels: int, size: tuple[int, int]) -> None:
+        super().__init__()
+        widths, features = config.encoder_widths, config.feature_channels
+        self.temperature = config.temperature
+        self.encode_condition = FeatureEncoder(condition_channels, widths, features, config.condition_position)
+        self.encode_photo = FeatureEncoder(3, widths, features, config.photo_position)
+        grid = (size[0] // STRIDE, size[1] // STRIDE)
+        self.correspondence = CorrespondenceFeatures(config.scm_channels, grid)
+        self.generator = Generator(condition_channels, config.generator_widths, config.spade_hidden)
+
+    def forward(self, condition_BKHW: Tensor, exemplar_B3HW: Tensor) -> Translation:
+        """condition (B, K, H, W), exemplar (B, 3, H', W') in [-1, 1]; all sides multiples of 32."""
+        u_BND = self.condition_features(condition_BKHW)
+        v_BMD = self.photo_features(exemplar_B3HW)
+        warped = self.warp(u_BND, v_BMD, exemplar_B3HW, (condition_BKHW.shape[2], condition_BKHW.shape[3]))
+        return Translation(self.generator(warped, condition_BKHW), warped)
+
+    def condition_features(self, condition_BKHW: Tensor) -> Tensor:
+        """u: (B, N, D) unit vectors of the condition's positions."""
+        u: Tensor = self.correspondence(self.encode_condition(condition_BKHW))
+        return u
+
+    def photo_features(self, photo_B3HW: Tensor) -> Tensor:
+        """v: (B, M, D) unit vectors of the photo's positions."""
+        v: Tensor = self.correspondence(self.encode_photo(photo_B3HW))
+        return v
+
+    def warp(self, u_BND: Tensor, v_BMD: Tensor, image_B3HW: Tensor, size: tuple[int, int]) -> Tensor:
+        """``image`` (of the positions v) seen from the positions u: (B, 3, *size)."""
+        values = attention_warp(u_BND, v_BMD, patches(image_B3HW), self.temperature)
+        return from_patches(values, (size[0] // STRIDE, size[1] // STRIDE))
