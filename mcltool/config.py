@@ -34,14 +34,14 @@ class ModelConfig:
     """Numbers a row of the self-correlation map is taken to; 0 leaves the map out."""
     temperature: float = 0.01
     """tau of the correspondence's softmax."""
-    condition_position: bool = True
-    """Whether the condition encoder sees each pixel's coordinates."""
-    photo_position: bool = True
-    """Whether the photo encoder sees each pixel's coordinates."""
+    position: bool = False
+    """Whether both encoders see each pixel's coordinates."""
     generator_widths: tuple[int, ...] = (64, 128, 256, 512, 1024, 1024)
     """Channels of the generator, from full resolution down to where it starts."""
     spade_hidden: int = 128
     """Hidden channels of the layers that turn (warped exemplar, condition) into scale and shift."""
+    spade_kernel: int = 3
+    """Kernel of the convolution that makes scale and shift of the hidden channels: 3 as published, 1 is lean."""
     discriminator_widths: tuple[int, ...] = (64, 128, 256, 512)
     discriminator_scales: int = 2
 
@@ -139,8 +139,10 @@ class TrainConfig:
     lr_discriminator: float = 4e-4
     beta1: float = 0.0
     beta2: float = 0.9
+    generator_start: float = 0.0
+    """Share of the steps that train the correspondence alone, before the generator joins."""
     gan_start: float = 0.0
-    """Share of the steps after which the discriminator joins."""
+    """Share of the steps before the discriminator joins; not before the generator does."""
     ema: float = 0.999
     """Decay of the averaged weights that are saved."""
     precision: Literal["auto", "bf16", "fp16", "fp32"] = "auto"
@@ -155,7 +157,8 @@ class TrainConfig:
             _check(getattr(self, name) >= 1, f"train.{name}", "must be at least 1")
         _check(self.max_steps is None or self.max_steps >= 1, "train.max_steps", "must be at least 1")
         _check(0 <= self.ema < 1, "train.ema", "must be at least 0 and below 1")
-        _check(0 <= self.gan_start <= 1, "train.gan_start", "must be between 0 and 1")
+        for name in ("generator_start", "gan_start"):
+            _check(0 <= getattr(self, name) <= 1, f"train.{name}", "must be between 0 and 1")
 
 
 @dataclass(frozen=True)
@@ -195,18 +198,28 @@ PRESETS: dict[str, Settings] = {
     "tiny": {
         "model.encoder_widths": (24, 48, 64, 96, 96),
         "model.feature_channels": 64,
+        "model.temperature": 0.03,
         "model.scm_channels": 32,
-        "model.generator_widths": (24, 48, 96, 128),
+        "model.generator_widths": (16, 32, 64, 96),
         "model.spade_hidden": 32,
+        "model.spade_kernel": 1,
         "model.discriminator_widths": (24, 48, 96),
         "data.size": (64, 64),
         "data.load_scale": 1.0,
         "train.batch_size": 8,
-        "train.lr": 1e-3,
-        "train.lr_discriminator": 1e-3,
+        "train.lr": 2e-3,
+        "train.lr_discriminator": 2e-3,
+        "train.beta1": 0.5,
+        "train.beta2": 0.99,
+        "train.generator_start": 0.4,
+        "train.gan_start": 0.6,
         "train.ema": 0.99,
         "loss.rec": 10.0,
-        "loss.mask": 1.0,
+        "loss.mask": 10.0,
+        "loss.gan": 0.1,
+        "loss.fm": 1.0,
+        "loss.cons": 0.1,
+        "loss.pse": 0.0,
     },
 }
 

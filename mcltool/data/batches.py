@@ -11,7 +11,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from mcltool.data.contract import ConditionSpec
+from mcltool.data.contract import Condition, ConditionSpec, DatasetPlugin
+from mcltool.errors import DataError
 
 Item = dict[str, Tensor]
 """One sample: the fields of a Batch without the first dimension."""
@@ -57,6 +58,28 @@ def collate(items: Sequence[Item]) -> Batch:
     return Batch(**{field.name: torch.stack([item[field.name] for item in items]) for field in fields(Batch)})
 
 
+def photo_tensor(photo: NDArray[np.uint8]) -> Tensor:
+    """(H, W, 3) uint8 as a tensor of its own, (3, H, W)."""
+    return torch.from_numpy(np.array(photo.transpose(2, 0, 1), order="C"))
+
+
+def condition_tensor(plugin: DatasetPlugin, condition: Condition) -> Tensor:
+    """A condition rendered: (H, W) uint8 labels, or (C, H, W) float32 in [0, 1].
+
+    Raises DataError where the plugin's planes are not what its spec and the contract say.
+    """
+    spec, planes = plugin.spec, plugin.render(condition)
+    is_labels = spec.kind == "labels"
+    shape = condition.size if is_labels else (*condition.size, spec.channels)
+    dtype = np.uint8 if is_labels else np.float32
+    if planes.shape != shape or planes.dtype != dtype:
+        found, expected = f"{planes.shape} {planes.dtype}", f"{shape} {np.dtype(dtype)}"
+        raise DataError(f"{plugin.name}: render() gave {found}, expected {expected}")
+    if is_labels and planes.max() >= spec.channels:
+        raise DataError(f"{plugin.name}: label {planes.max()} is outside the classes 0..{spec.channels - 1}")
+    return torch.from_numpy(np.array(planes if is_labels else planes.transpose(2, 0, 1), order="C"))
+
+
 def condition_planes(condition: Tensor, spec: ConditionSpec) -> Tensor:
     """What a network sees of a condition: (B, K, H, W) float32, K = spec.channels.
 
@@ -87,7 +110,7 @@ def condition_picture(rendered: NDArray[Any], spec: ConditionSpec) -> NDArray[np
     """
     palette = np.asarray(spec.palette, np.uint8)
     if spec.kind == "labels":
-        return palette[rendered]
+        return np.asarray(palette[rendered])
     picture = np.full((*rendered.shape[:2], 3), BACKGROUND, np.float32)
     for channel, colour in enumerate(palette.astype(np.float32)):
         np.maximum(picture, rendered[..., channel, None] * colour, out=picture)

@@ -1,8 +1,8 @@
 """Samples for training and evaluation, and the loader that brings them to the trainer as batches.
 
-A training sample is a function of (seed, its global number n): the order of the epoch n falls in, the exemplar and
-all geometry are drawn from generators seeded with these and a purpose. Nothing is carried from one sample to the
-next, so a resumed run, and one with other workers, sees the same batches.
+A training sample is a function of (seed, its global number n): the order of the epoch n falls in, the
+exemplar and all geometry are drawn from generators seeded with these and a purpose. Nothing is carried from
+one sample to the next, so that a resumed run, and one with other workers, sees the same batches.
 """
 
 from __future__ import annotations
@@ -20,18 +20,22 @@ from numpy.typing import NDArray
 from torch.utils.data import DataLoader, Dataset
 
 from mcltool.config import DataConfig
-from mcltool.data.batches import Batch, Item, collate
+from mcltool.data.batches import Batch, Item, collate, condition_tensor, photo_tensor
 from mcltool.data.contract import Condition, DatasetPlugin, Sample
 from mcltool.data.transforms import (
     Photo,
     evaluation_geometry,
     pseudo_exemplar,
+    pseudo_view,
     read_short_side,
+    same_aspect,
     training_geometry,
 )
 from mcltool.errors import DataError, McltoolError, UsageError
 
 T = TypeVar("T")
+View = tuple[Photo, Condition]
+"""A photo and its condition, moved alike."""
 
 
 class Purpose(IntEnum):
@@ -53,7 +57,7 @@ class TrainingData(Dataset[Item]):
     neither, the photo itself, cropped anew and augmented.
 
     retrieved: for each of ``samples``, indices of its candidate exemplars, or none.
-    Raises UsageError where there are no samples; items raise DataError for files that are not what they should be.
+    Raises UsageError where there are no samples; items raise DataError for what cannot be read or used.
     """
 
     def __init__(
@@ -81,18 +85,14 @@ class TrainingData(Dataset[Item]):
         chosen = self._choose_exemplar(target, self._generator(number, Purpose.EXEMPLAR))
 
         read = _read(self.plugin, self.samples[target], self.config)
-        photo, condition = self._geometry(read, number, Purpose.PHOTO_GEOMETRY)
-        pseudo, _ = pseudo_exemplar(photo, self._draw(number, Purpose.PSEUDO), self.config.flip)
-
-        if chosen == target:
-            exemplar, own = self._geometry(read, number, Purpose.EXEMPLAR_GEOMETRY)
-            copy_seed = self._draw(number, Purpose.EXEMPLAR_COPY)
-            exemplar, own = pseudo_exemplar(exemplar, copy_seed, self.config.flip, own)
-        else:
+        view = training_geometry(*read, self.config, self._draw(number, Purpose.PHOTO_GEOMETRY))
+        pseudo = pseudo_exemplar(view[0], self._draw(number, Purpose.PSEUDO), self.config.flip)
+        if chosen != target:
             read = _read(self.plugin, self.samples[chosen], self.config)
-            exemplar, own = self._geometry(read, number, Purpose.EXEMPLAR_GEOMETRY)
-        paired = _is_right(self.samples, target, chosen)
-        return _item(self.plugin, photo, condition, exemplar, own, pseudo, paired)
+        exemplar = training_geometry(*read, self.config, self._draw(number, Purpose.EXEMPLAR_GEOMETRY))
+        if chosen == target:
+            exemplar = pseudo_view(*exemplar, self._draw(number, Purpose.EXEMPLAR_COPY), self.config.flip)
+        return _item(self.plugin, view, exemplar, pseudo, _is_right(self.samples, target, chosen))
 
     def _epoch_order(self, epoch: int) -> NDArray[np.int64]:
         if self._order is None or self._order[0] != epoch:
@@ -107,12 +107,7 @@ class TrainingData(Dataset[Item]):
             candidates = self._retrieved[target]
         if len(candidates) == 0 or generator.random() < self.config.exemplar_self:
             return target
-        return int(candidates[generator.integers(len(candidates))])
-
-    def _geometry(
-        self, read: tuple[Photo, Condition], number: int, purpose: Purpose
-    ) -> tuple[Photo, Condition]:
-        return training_geometry(*read, self.config, self._draw(number, purpose))
+        return candidates[int(generator.integers(len(candidates)))]
 
     def _generator(self, number: int, purpose: Purpose) -> np.random.Generator:
         return np.random.default_rng([self.seed, number, purpose])
@@ -125,8 +120,8 @@ class TrainingData(Dataset[Item]):
 class EvaluationData(Dataset[Item]):
     """Held-out pairs, fixed: item i has the condition and photo of sample i.
 
-    Its exemplar is the next member of the sample's group (after the last the first), else the sample after it in
-    the list. Items are like those of TrainingData without augmentation; pseudo is the photo. Errors likewise.
+    Its exemplar is the next member of the sample's group (after the last the first), else the sample after it
+    in the list. Items are like those of TrainingData, not augmented; pseudo is the photo. Errors likewise.
     """
 
     def __init__(self, plugin: DatasetPlugin, samples: Sequence[Sample], config: DataConfig) -> None:
@@ -141,10 +136,8 @@ class EvaluationData(Dataset[Item]):
         if not 0 <= index < len(self.samples):
             raise IndexError(f"sample {index} of {len(self.samples)}")
         chosen = self.exemplar_of(index)
-        photo, condition = self._evaluation_view(index)
-        exemplar, own = self._evaluation_view(chosen)
-        paired = _is_right(self.samples, index, chosen)
-        return _item(self.plugin, photo, condition, exemplar, own, photo, paired)
+        view = self._view(index)
+        return _item(self.plugin, view, self._view(chosen), view[0], _is_right(self.samples, index, chosen))
 
     def exemplar_of(self, index: int) -> int:
         """Index of the sample that is the exemplar of sample ``index``."""
@@ -153,7 +146,7 @@ class EvaluationData(Dataset[Item]):
             return group[(group.index(index) + 1) % len(group)]
         return (index + 1) % len(self.samples)
 
-    def _evaluation_view(self, index: int) -> tuple[Photo, Condition]:
+    def _view(self, index: int) -> View:
         return evaluation_geometry(*_read(self.plugin, self.samples[index], self.config), self.config.size)
 
 
@@ -184,8 +177,8 @@ def training_loader(
 ) -> Iterator[Batch]:
     """The batches of ``stream`` in order, loaded ahead by ``workers`` processes (0: in this one).
 
-    device_type: "cuda" has them put in pinned memory. Raises the DataError of a sample that cannot be read, as it
-    was raised in the worker, when its batch is due. Closing the iterator ends the workers.
+    device_type: "cuda" has them put in pinned memory. Raises the DataError of a sample that cannot be read
+    (the worker's own, by its words) when its batch is due. Closing the iterator ends the workers.
     """
     loader: DataLoader[Batch | McltoolError] = DataLoader(
         _Batches(data),  # type: ignore[arg-type]
@@ -203,8 +196,8 @@ def training_loader(
 
 
 class _Batches:
-    """Samples by the batch. A user's error is handed over as a value: torch would re-raise it with a traceback
-    in its message."""
+    """Samples by the batch. An error a user can cause is handed over as a value, because torch re-raises what
+    it catches in a worker with a traceback for a message."""
 
     def __init__(self, data: Dataset[Item]) -> None:
         self.data = data
@@ -221,9 +214,8 @@ def _unchanged(batch: T) -> T:
 
 
 def _start_worker(worker: int) -> None:
-    signal.signal(
-        signal.SIGINT, signal.SIG_IGN
-    )  # Ctrl-C reaches the whole process group; the trainer handles it
+    # Ctrl-C reaches every process of the group; the trainer handles it and ends its workers.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     cv2.setNumThreads(0)
     torch.set_num_threads(1)
 
@@ -248,51 +240,26 @@ def _is_right(samples: Sequence[Sample], target: int, exemplar: int) -> bool:
     return target == exemplar or (group != "" and group == samples[exemplar].group)
 
 
-def _read(plugin: DatasetPlugin, sample: Sample, config: DataConfig) -> tuple[Photo, Condition]:
+def _read(plugin: DatasetPlugin, sample: Sample, config: DataConfig) -> View:
     short_side = read_short_side(config)
     photo, condition = plugin.photo(sample, short_side), plugin.condition(sample, short_side)
     if photo.ndim != 3 or photo.shape[2] != 3 or photo.dtype != np.uint8:
         raise DataError(f"{plugin.name}: photo() gave {photo.shape} {photo.dtype}, expected (H, W, 3) uint8")
+    if not same_aspect(photo.shape[:2], condition.size):
+        (high, wide), (height, width) = photo.shape[:2], condition.size
+        raise DataError(
+            f"{sample.photo or sample.id}: the photo is {wide} x {high} pixels and its condition "
+            f"{width} x {height}: expected the same picture, but their aspects differ"
+        )
     return photo, condition
 
 
-def _item(
-    plugin: DatasetPlugin,
-    photo: Photo,
-    condition: Condition,
-    exemplar: Photo,
-    exemplar_condition: Condition,
-    pseudo: Photo,
-    paired: bool,
-) -> Item:
+def _item(plugin: DatasetPlugin, target: View, exemplar: View, pseudo: Photo, paired: bool) -> Item:
     return {
-        "condition": rendered_tensor(plugin, condition),
-        "photo": _photo_tensor(photo),
-        "exemplar": _photo_tensor(exemplar),
-        "exemplar_condition": rendered_tensor(plugin, exemplar_condition),
-        "pseudo": _photo_tensor(pseudo),
+        "condition": condition_tensor(plugin, target[1]),
+        "photo": photo_tensor(target[0]),
+        "exemplar": photo_tensor(exemplar[0]),
+        "exemplar_condition": condition_tensor(plugin, exemplar[1]),
+        "pseudo": photo_tensor(pseudo),
         "paired": torch.tensor(paired),
     }
-
-
-def _photo_tensor(photo: Photo) -> torch.Tensor:
-    return torch.from_numpy(np.array(photo.transpose(2, 0, 1), order="C"))
-
-
-def rendered_tensor(plugin: DatasetPlugin, condition: Condition) -> torch.Tensor:
-    """The planes of a condition: (H, W) uint8 labels, or (C, H, W) float32. Raises DataError for other ones."""
-    planes, spec = plugin.render(condition), plugin.spec
-    if spec.kind == "labels":
-        expected, dtype = condition.size, np.dtype(np.uint8)
-    else:
-        expected, dtype = (*condition.size, spec.channels), np.dtype(np.float32)  # type: ignore[assignment]
-    if planes.shape != expected or planes.dtype != dtype:
-        found = f"{planes.shape} {planes.dtype}"
-        raise DataError(f"{plugin.name}: render() gave {found}, expected {expected} {dtype}")
-    if spec.kind == "labels":
-        if planes.max() >= spec.channels:
-            raise DataError(
-                f"{plugin.name}: label {planes.max()} is outside the classes 0..{spec.channels - 1}"
-            )
-        return torch.from_numpy(np.array(planes, order="C"))
-    return torch.from_numpy(np.array(planes.transpose(2, 0, 1), order="C"))

@@ -1,10 +1,10 @@
 """Geometry of photos and conditions; the only module that imports albumentations.
 
-Resizing is fixed arithmetic (OpenCV); what is random (crop, mirror, affine) is an albumentations Compose that is
-seeded anew for each sample, so that a sample's geometry is a function of its seed and of nothing before it.
+Resizing is fixed arithmetic (OpenCV); what is random (crop, mirror, affine) is an albumentations Compose that
+is seeded anew for each sample, so that a sample's geometry is a function of its seed and of nothing before.
 
-Points are x, y in pixels with whole numbers at pixel centres: the centre of the first pixel is (0, 0) and a picture
-W wide goes from -0.5 to W - 0.5. Mirroring moves points but does not exchange left and right joints or classes.
+Points are x, y in pixels with whole numbers at pixel centres: the centre of the first pixel is (0, 0) and a
+picture W wide goes from -0.5 to W - 0.5. Mirroring moves what it sees; it does not exchange left and right.
 """
 
 from __future__ import annotations
@@ -21,7 +21,6 @@ from numpy.typing import NDArray
 
 from mcltool.config import DataConfig
 from mcltool.data.contract import Condition
-from mcltool.errors import DataError
 
 Photo = NDArray[np.uint8]
 """(H, W, 3) RGB."""
@@ -37,12 +36,18 @@ SHEAR = (-8.0, 8.0)
 """Degrees along x and along y, drawn apart."""
 
 ASPECT_TOLERANCE = 1.05
-"""Photo and condition show one picture where their aspects differ by at most this factor (rounded sizes do)."""
+"""Photo and condition can be of one picture where their aspects differ by at most this factor (rounding)."""
 
 
 def read_short_side(config: DataConfig) -> int:
-    """Short side in pixels below which a plugin must not shrink what it reads, whatever the photo's aspect."""
+    """Short side in pixels below which a plugin must not shrink what it reads, whatever its aspect."""
     return ceil(config.load_scale * max(config.size))
+
+
+def same_aspect(photo: tuple[int, int], condition: tuple[int, int]) -> bool:
+    """Whether two sizes (height, width) can be of one picture at two resolutions."""
+    stretch = (condition[0] * photo[1]) / (condition[1] * photo[0])
+    return 1 / ASPECT_TOLERANCE <= stretch <= ASPECT_TOLERANCE
 
 
 def training_geometry(
@@ -50,9 +55,9 @@ def training_geometry(
 ) -> tuple[Photo, Condition]:
     """Resize to cover ``load_scale * size``, crop to ``size`` at random, mirror half of the time if ``flip``.
 
-    photo: (h, w, 3) uint8. condition: of the same picture, at its own resolution. Both come back at config.size
-    (height, width), moved alike; points may lie outside, absent ones stay NaN. The arrays given are not changed,
-    but may be among what is returned. Raises DataError where the two cannot be the same picture.
+    photo: (h, w, 3) uint8. condition: of the same picture (see ``same_aspect``), at any resolution. Both are
+    returned at config.size (height, width), moved alike; points may lie outside, absent ones stay NaN. The
+    given arrays are not changed, but may be what is returned.
     """
     photo, condition = _cover(photo, condition, config.size, config.load_scale)
     crop = config.size if condition.size != config.size else None
@@ -69,19 +74,22 @@ def evaluation_geometry(photo: Photo, condition: Condition, size: tuple[int, int
     return _apply(_centre_crop(size), photo, condition, 0)
 
 
-def pseudo_exemplar(
-    photo: Photo, seed: int, flip: bool = False, condition: Condition | None = None
-) -> tuple[Photo, Condition | None]:
+def pseudo_exemplar(photo: Photo, seed: int, flip: bool = False) -> Photo:
     """A geometrically augmented copy of ``photo`` (H, W, 3), the same size; its border is reflected.
 
-    flip: mirror half of the time as well. condition: at the photo's size; it takes the same way. Its points
-    are not reflected: each goes where it belongs, outside the picture too.
+    flip: mirror half of the time as well.
     """
-    if condition is None:
-        return _apply(_affine(flip), photo, Condition(photo.shape[:2]), seed)[0], None
+    return _apply(_affine(flip), photo, Condition(photo.shape[:2]), seed)[0]
+
+
+def pseudo_view(photo: Photo, condition: Condition, seed: int, flip: bool = False) -> tuple[Photo, Condition]:
+    """``pseudo_exemplar`` with the condition (at the photo's size) taking the same way.
+
+    Points are not reflected: each goes where it belongs, outside the picture too.
+    """
     photo, moved = _apply(_affine(flip), photo, replace(condition, points=None), seed)
     if condition.points is not None:
-        # albumentations makes further points out of reflected borders, so that points go through a twin of the
+        # albumentations makes further points out of reflected borders: points go through a twin of the
         # transform that differs in the border alone.
         alone = Condition(condition.size, points=condition.points)
         blank = np.zeros(condition.size, np.uint8)
@@ -98,7 +106,7 @@ def _cover(
     wanted = tuple(round(load_scale * side) for side in size)
     ratio = max(wanted[0] / height, wanted[1] / width)
     common = max(wanted[0], round(height * ratio)), max(wanted[1], round(width * ratio))
-    return _resize_photo(photo, common), _resize_condition(condition, common, (height, width))
+    return _resize_photo(photo, common), _resize_condition(condition, common)
 
 
 def _resize_photo(photo: Photo, size: tuple[int, int]) -> Photo:
@@ -108,19 +116,13 @@ def _resize_photo(photo: Photo, size: tuple[int, int]) -> Photo:
     return _resize(photo, size, cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
 
 
-def _resize_condition(condition: Condition, size: tuple[int, int], photo: tuple[int, int]) -> Condition:
+def _resize_condition(condition: Condition, size: tuple[int, int]) -> Condition:
     if condition.size == size:
         return condition
     height, width = condition.size
-    stretch = (height * photo[1]) / (width * photo[0])
-    if not 1 / ASPECT_TOLERANCE <= stretch <= ASPECT_TOLERANCE:
-        raise DataError(
-            f"a condition of {height} x {width} does not fit its photo of {photo[0]} x {photo[1]} pixels "
-            "(height x width): their aspects differ"
-        )
     raster, points = condition.raster, condition.points
     if raster is not None:
-        # The exact kind samples at pixel centres as the photo's interpolation does; plain nearest is half off.
+        # The exact kind samples at pixel centres, as the photo's interpolation does; plain nearest does not.
         raster = _resize(raster, size, cv2.INTER_NEAREST_EXACT)
     if points is not None:
         scale = np.array([size[1] / width, size[0] / height], np.float32)
@@ -148,7 +150,7 @@ def _apply(transform: Any, photo: Photo, condition: Condition, seed: int) -> tup
 
 @cache
 def _albumentations() -> Any:
-    """The library, imported on first use (it takes seconds) and kept from asking the network for its version."""
+    """The library, imported on first use (it takes seconds) and kept from going online for its version."""
     os.environ["NO_ALBUMENTATIONS_UPDATE"] = "1"
     import albumentations
 

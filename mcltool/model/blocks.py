@@ -44,10 +44,13 @@ class SelfAttention(nn.Module):
 
 
 def positional_norm(x_BCHW: Tensor) -> Tensor:
-    """Mean 0 and deviation 1 over the channels of each position (PONO, arXiv 1907.04312), in float32 inside."""
-    x = x_BCHW.float()
-    variance, mean = torch.var_mean(x, dim=1, keepdim=True, correction=0)
-    return ((x - mean) * torch.rsqrt(variance + 1e-5)).to(x_BCHW.dtype)
+    """Mean 0 and deviation 1 over the channels of each position (PONO, arXiv 1907.04312), in float32 inside.
+
+    That is a layer norm over the last axis of (B, H, W, C), which is how channels_last tensors lie in memory.
+    """
+    with torch.autocast(x_BCHW.device.type, enabled=False):
+        h = F.layer_norm(x_BCHW.permute(0, 2, 3, 1).float(), (x_BCHW.shape[1],), eps=1e-5)
+    return h.permute(0, 3, 1, 2).to(x_BCHW.dtype)
 
 
 def positions(x_BCHW: Tensor) -> Tensor:

@@ -14,24 +14,26 @@ from mcltool.model.blocks import SelfAttention, conv, positional_norm
 class Modulation(nn.Module):
     """Positional normalisation, then a scale and a shift a pixel read off the guide (warped exemplar, condition)."""
 
-    def __init__(self, channels: int, guide: int, hidden: int) -> None:
+    def __init__(self, channels: int, guide: int, hidden: int, kernel: int) -> None:
         super().__init__()
         self.shared = conv(guide, hidden)
-        self.scale_shift = conv(hidden, 2 * channels)
+        self.scale_shift = conv(hidden, 2 * channels, kernel)
+        assert self.scale_shift.bias is not None
+        nn.init.ones_(self.scale_shift.bias.data[:channels])  # the scale is around 1
 
     def forward(self, x_BCHW: Tensor, guide_BGHW: Tensor) -> Tensor:
         scale, shift = self.scale_shift(F.relu(self.shared(guide_BGHW))).chunk(2, 1)
-        return positional_norm(x_BCHW) * (1 + scale) + shift
+        return torch.addcmul(shift, positional_norm(x_BCHW), scale)
 
 
 class SpadeBlock(nn.Module):
     """A residual block whose normalisations are modulated by the guide."""
 
-    def __init__(self, inputs: int, outputs: int, guide: int, hidden: int) -> None:
+    def __init__(self, inputs: int, outputs: int, guide: int, hidden: int, kernel: int) -> None:
         super().__init__()
         middle = min(inputs, outputs)
-        self.modulation_1, self.conv_1 = Modulation(inputs, guide, hidden), conv(inputs, middle)
-        self.modulation_2, self.conv_2 = Modulation(middle, guide, hidden), conv(middle, outputs)
+        self.modulation_1, self.conv_1 = Modulation(inputs, guide, hidden, kernel), conv(inputs, middle)
+        self.modulation_2, self.conv_2 = Modulation(middle, guide, hidden, kernel), conv(middle, outputs)
         self.shortcut = conv(inputs, outputs, 1) if inputs != outputs else nn.Identity()
 
     def forward(self, x_BCHW: Tensor, guide_BGHW: Tensor) -> Tensor:
@@ -47,13 +49,13 @@ class Generator(nn.Module):
     widths: channels at 1, 1/2, 1/4, ... of the size.
     """
 
-    def __init__(self, condition_channels: int, widths: Sequence[int], hidden: int) -> None:
+    def __init__(self, condition_channels: int, widths: Sequence[int], hidden: int, kernel: int) -> None:
         super().__init__()
         guide = 3 + condition_channels
         coarse_to_fine = list(reversed(widths))
         self.start = conv(guide, coarse_to_fine[0])
         self.blocks = nn.ModuleList(
-            SpadeBlock(a, b, guide, hidden)
+            SpadeBlock(a, b, guide, hidden, kernel)
             for a, b in zip([coarse_to_fine[0], *coarse_to_fine], coarse_to_fine, strict=False)
         )
         self.attention = SelfAttention(widths[2])

@@ -30,11 +30,13 @@ class MCLNet(nn.Module):
         super().__init__()
         widths, features = config.encoder_widths, config.feature_channels
         self.temperature = config.temperature
-        self.encode_condition = FeatureEncoder(condition_channels, widths, features, config.condition_position)
-        self.encode_photo = FeatureEncoder(3, widths, features, config.photo_position)
+        self.encode_condition = FeatureEncoder(condition_channels, widths, features, config.position)
+        self.encode_photo = FeatureEncoder(3, widths, features, config.position)
         grid = (size[0] // STRIDE, size[1] // STRIDE)
         self.correspondence = CorrespondenceFeatures(config.scm_channels, grid)
-        self.generator = Generator(condition_channels, config.generator_widths, config.spade_hidden)
+        self.generator = Generator(
+            condition_channels, config.generator_widths, config.spade_hidden, config.spade_kernel
+        )
 
     def forward(self, condition_BKHW: Tensor, exemplar_B3HW: Tensor) -> Translation:
         """condition (B, K, H, W), exemplar (B, 3, H', W') in [-1, 1]; all sides multiples of 32."""

@@ -52,12 +52,17 @@ class GeneratorObjective(nn.Module):
         super().__init__()
         self.net, self.weights, self.spec, self.phi = net, weights, spec, phi
 
-    def forward(self, x: Inputs, discriminator: Discriminator | None, step: int) -> tuple[Terms, Tensor]:
-        """-> the terms and the generated image (B, 3, H, W). Without discriminator its two terms are left out.
+    def forward(
+        self, x: Inputs, step: int, generate: bool = True, discriminator: Discriminator | None = None
+    ) -> tuple[Terms, Tensor]:
+        """-> the terms and the generated image (B, 3, H, W).
 
-        step: seeds the choice of positions where L_mcl is sampled.
+        step: seeds the choice of positions where L_mcl is sampled. generate: False leaves the generator out; the
+        warped exemplar comes back in the image's place. Without discriminator its two terms are left out.
         """
         terms, warped = self.correspondence_terms(x, step)
+        if not generate:
+            return terms, warped
         image = self.net.generator(warped, x.X)
         w = self.weights
         if w.rec:

@@ -1,4 +1,4 @@
-"""The six outlines. Each is star-convex, so that r(theta) is all there is to it, and none has a symmetry.
+"""The five outlines. Each is star-convex, so that r(theta) is all there is to it, and none has a symmetry.
 
 Shape frame: origin at the shape's centre, u to the right, v down, the length 1 is the outline's radius,
 which is the radius of the disc of the same area (so that shapes of one scale are equally large, whatever
@@ -25,8 +25,6 @@ _CORNERS: dict[str, tuple[tuple[float, float], ...]] = {
                (290, 0.55)),
     "comet": ((0, 1.8), (28, 0.75), (55, 1.45), (88, 0.7), (125, 1.15), (160, 0.65), (200, 0.9), (250, 0.7),
               (310, 0.7)),
-    "cog": (*((15.0 * i, 1.4) for i in range(8)), *((107 + 14.0 * i, 0.95) for i in range(9)), (240, 0.5),
-            (300, 0.5), (358, 0.5)),
 }  # fmt: skip
 NAMES: tuple[str, ...] = tuple(_CORNERS)
 
@@ -46,7 +44,7 @@ def _radii(corners: tuple[tuple[float, float], ...]) -> NDArray[np.float64]:
 
 
 RADII: NDArray[np.float64] = np.stack([_radii(corners) for corners in _CORNERS.values()])
-"""(6, ANGLES): radius of every outline at the angles ``-pi + 2 pi (i + 0.5) / ANGLES`` of the shape frame."""
+"""(5, ANGLES): radius of every outline at the angles ``-pi + 2 pi (i + 0.5) / ANGLES`` of the shape frame."""
 REACH: tuple[float, ...] = tuple(RADII.max(axis=1).tolist())
 """The largest radius of every outline."""
 _SQUARES = (RADII**2).astype(np.float32)

@@ -28,14 +28,13 @@ _SPEC = ConditionSpec(
         (247, 178, 56),
         (112, 193, 100),
         (56, 191, 195),
-        (77, 124, 222),
         (190, 108, 209),
     ),
 )
 
 
 class ShapesPlugin(DatasetPlugin):
-    """Random layouts of six labelled shapes that turn, scale and cover each other, in random styles.
+    """Random layouts of five labelled shapes that turn, scale and cover each other, in random styles.
 
     A sample is a function of (seed, split, number) alone: any order, process or worker gives the same.
     Photos and conditions are rendered at exactly the size asked for, square.
@@ -92,7 +91,7 @@ class ShapesPlugin(DatasetPlugin):
 
     def _style(self, sample: Sample) -> Style:
         split, number = _parse(sample)
-        return draw_style((self.seed, split, number // VIEWS, 1), len(NAMES))
+        return draw_style((self.seed, split, number // VIEWS, 1))
 
 
 def _parse(sample: Sample) -> tuple[int, int]:

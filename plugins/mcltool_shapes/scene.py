@@ -17,15 +17,17 @@ from numpy.typing import NDArray
 from mcltool_shapes.outlines import NAMES, REACH, inside
 
 CLASSES = len(NAMES)
-MOST_EXTRAS = 2
-RADIUS = (0.16, 0.25)
+MOST_EXTRAS = 1
+RADIUS = (0.15, 0.23)
 """Smallest and largest radius of a shape, as a part of the image's side."""
-MIN_VISIBLE = 0.35
+MAX_TURN = math.radians(60)
+"""A shape is turned by up to this angle either way, evenly."""
+MIN_VISIBLE = 0.5
 """Every class shows at least this part of one whole outline (its largest instance's)."""
 
 _ATTEMPTS = 40
 _JUDGED_AT = 40  # side of the raster on which the visible parts are measured
-_CANDIDATES = 4
+_CANDIDATES = 8
 
 
 @dataclass(frozen=True)
@@ -161,13 +163,18 @@ def _draw(rng: np.random.Generator) -> Scene:
         places = [(0.1 + 0.8 * x, 0.1 + 0.8 * y) for x, y in zip(draw[2::2], draw[3::2], strict=True)]
         room = [min(((x - s.x) ** 2 + (y - s.y) ** 2 for s in scene), default=0.0) for x, y in places]
         x, y = places[room.index(max(room))]
-        scene.append(Instance(outline, x, y, low + (high - low) * draw[0], 2 * np.pi * draw[1]))
+        scene.append(Instance(outline, x, y, low + (high - low) * draw[0], _turn(draw[1])))
     return tuple(scene)
+
+
+def _turn(draw: float) -> float:
+    """The angle of a shape, from a number in [0, 1)."""
+    return (2 * draw - 1) * MAX_TURN
 
 
 def _spread_out(rng: np.random.Generator) -> Scene:
     """A layout that shows enough of every class whatever the draws: small shapes on a grid of 3 x 2."""
-    outlines, angles = rng.permutation(CLASSES).tolist(), (2 * np.pi * rng.random(CLASSES)).tolist()
+    outlines, angles = rng.permutation(CLASSES).tolist(), [_turn(draw) for draw in rng.random(CLASSES).tolist()]
     spots = [((i % 3 + 0.5) / 3, (i // 3 + 0.5) / 2) for i in range(CLASSES)]
     return tuple(
         Instance(o, x, y, RADIUS[0], angle) for o, (x, y), angle in zip(outlines, spots, angles, strict=True)

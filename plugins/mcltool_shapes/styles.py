@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,18 +28,18 @@ class Texture:
 
     colours: (4, 3) float32 in [0, 255], both ends of the ground, then both ends of the motif.
     ground, figure: unit vectors along the two gradients.
-    motif: its number in MOTIFS. numbers: (8,) in [0, 1), what forms it.
+    motif: one of MOTIFS. numbers: (8,) in [0, 1), what forms it.
     """
 
     colours: Floats
     ground: tuple[float, float]
     figure: tuple[float, float]
-    motif: int
+    motif: _Motif
     numbers: Floats
 
     def paint(self, u: Floats, v: Floats) -> Floats:
         """Colours (N, 3) in [0, 255] at the places (u, v), each (N,) in shape frame units."""
-        mask = MOTIFS[self.motif](u, v, self.numbers)
+        mask = self.motif(u, v, self.numbers)
         mask = np.clip(0.5 + mask / (2 * _EDGE), 0.0, 1.0)
         ground = np.clip(0.5 + (self.ground[0] * u + self.ground[1] * v) / 2.2, 0.0, 1.0)
         figure = np.clip(0.5 + (self.figure[0] * u + self.figure[1] * v) / 2.2, 0.0, 1.0)
@@ -134,44 +135,53 @@ MOTIFS: tuple[_Motif, ...] = (_stripes, _waves, _rings, _sectors, _half, _blobs,
 """Each gives a field over (u, v), positive inside, that grows about as the distance from the motif's edge."""
 
 
+DRAWINGS: tuple[_Motif, ...] = (_rings, _stripes, _half, _blobs, _sectors)
+"""The motif of every class, from label 1. As in a photo of real things, what a class is can be read off its drawing
+(and its outline); what a style changes is its colours, and the drawing a little."""
+_FORMS = np.random.default_rng(5).random((len(DRAWINGS), 8)).astype(np.float32)
+_JITTER = np.float32(0.1)
+
+
 @lru_cache(maxsize=64)
-def draw_style(key: tuple[int, ...], classes: int) -> Style:
-    """The style of ``key`` (the seed sequence of a generator) for background and ``classes`` classes."""
+def draw_style(key: tuple[int, ...]) -> Style:
+    """The style of ``key`` (the seed sequence of a generator): the background's texture and one a class."""
     rng = np.random.default_rng(key)
-    numbers = rng.random((classes + 1, _NUMBERS)).astype(np.float32)
+    numbers = rng.random((len(DRAWINGS) + 1, _NUMBERS)).astype(np.float32)
     mood = rng.random(4)
-    colours = _colours(numbers[:, :16], mood, rng.permutation(classes) + 1)
-    textures = []
-    for n, c in zip(numbers, colours, strict=True):
-        ground, figure = 2 * np.pi * n[16], 2 * np.pi * (n[16] + 0.15 + 0.7 * n[17])
-        ways = (float(np.cos(ground)), float(np.sin(ground))), (float(np.cos(figure)), float(np.sin(figure)))
-        textures.append(Texture(c, *ways, int(n[18] * len(MOTIFS)), n[20:]))
+    colours = _colours(numbers[:, :16], mood, rng.permutation(len(DRAWINGS)) + 1)
+    ground, figure = _direction(numbers[0, 16]), _direction(numbers[0, 17])
+    textures = [Texture(colours[0], ground, figure, MOTIFS[int(numbers[0, 18] * len(MOTIFS))], numbers[0, 20:])]
+    for motif, form, n, c in zip(DRAWINGS, _FORMS, numbers[1:], colours[1:], strict=True):
+        ground, figure = _direction(0.06 * (n[16] - 0.5)), _direction(0.25 + 0.06 * (n[17] - 0.5))
+        textures.append(Texture(c, ground, figure, motif, form + _JITTER * (n[20:] - 0.5)))
     return Style(tuple(textures))
+
+
+def _direction(turn: float | np.floating[Any]) -> tuple[float, float]:
+    return float(np.cos(2 * np.pi * turn)), float(np.sin(2 * np.pi * turn))
 
 
 def _colours(n: Floats, mood: NDArray[np.float64], order: NDArray[np.int64]) -> Floats:
     """(classes + 1, 4, 3) colours in [0, 255] from 16 numbers a texture.
 
     Hues go round the circle from class to class. A style's mood sets where the circle starts, how
-    colourful it is, how dark, and the background's hue. The background keeps to one hue and little
-    contrast, darker or lighter than the shapes are.
+    colourful it is, and the background's hue. A shape is dark on the ground and light on the motif, whatever
+    its hues. The background keeps to one hue and little contrast, darker or lighter than the shapes are.
     """
     hue = np.empty((len(n), 4))
     hue[0] = mood[3] + 0.12 * (n[0, :4] - 0.5)
-    near = (0.08 + 0.16 * n[1:, 1:3]) * np.where(n[1:, 4:6] < 0.5, -1, 1)
+    near = (0.04 + 0.08 * n[1:, 1:3]) * np.where(n[1:, 4:6] < 0.5, -1, 1)
     hue[1:, 0] = mood[0] + (order + 0.7 * n[1:, 0]) / len(order)
     hue[1:, 1] = hue[1:, 0] + near[:, 0]
-    hue[1:, 2] = hue[1:, 0] + 0.34 + 0.32 * n[1:, 3]
+    hue[1:, 2] = hue[1:, 0] + 0.3 * (n[1:, 3] - 0.5)
     hue[1:, 3] = hue[1:, 2] + near[:, 1]
-    chroma = (0.06 + 0.11 * mood[1]) * (0.8 + 0.5 * n[:, 8:12])
+    chroma = (0.08 + 0.10 * mood[1]) * (0.8 + 0.5 * n[:, 8:12])
     chroma[0] *= 0.5
-    ends = np.where(n[1:, 6:7] < 0.5, [-0.5, -0.1, 0.15, 0.5], [0.5, 0.1, -0.15, -0.5])
-    middle = 0.48 + 0.10 * mood[2] + 0.22 * n[1:, 7:8]
     lightness = np.empty_like(hue)
-    lightness[1:] = middle + 0.34 * ends + 0.06 * (n[1:, 12:] - 0.5)
+    lightness[1:] = np.array([0.40, 0.58, 0.68, 0.84]) + 0.06 * (n[1:, 12:] - 0.5)
     night = n[0, 6] < 0.5
     steps = np.array([-0.05, 0.05, 0.0, 0.09]) * (1 if night else -1)
-    lightness[0] = (0.2 if night else 0.86) + 0.1 * n[0, 7] + steps
+    lightness[0] = (0.14 if night else 0.9) + 0.06 * n[0, 7] + steps
     return _from_oklch(lightness, chroma, hue)
 
 

@@ -1,0 +1,121 @@
+"""Finding data set plugins: entry points of the group ``mcltool.datasets``.
+
+Listing names imports nothing. A plugin is imported when it is asked for, and whatever goes wrong in it is one
+line that names its distribution; the others are not touched by it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from difflib import get_close_matches
+from importlib.metadata import EntryPoint, entry_points
+from typing import Literal
+
+from mcltool.data.contract import CONTRACT_VERSION, ConditionSpec, DatasetPlugin
+from mcltool.errors import UsageError
+
+GROUP = "mcltool.datasets"
+
+
+@dataclass(frozen=True)
+class PluginInfo:
+    """One registered plugin. version, kind and classes are empty where it is broken, cause where it is not.
+
+    distribution: what pip installed it with, as "name version".
+    version: the plugin's own, which weights are marked with.
+    kind: "labels" or "channels"; classes: how many classes or channels a condition has.
+    """
+
+    name: str
+    status: Literal["ok", "broken"]
+    distribution: str
+    version: str = ""
+    kind: str = ""
+    classes: int = 0
+    cause: str = ""
+
+
+def names() -> list[str]:
+    """Names of all registered plugins, sorted; none is imported."""
+    return sorted(_registered())
+
+
+def load(name: str) -> DatasetPlugin:
+    """Import and make the plugin ``name``.
+
+    Raises UsageError where there is no such plugin (with the nearest name), where two distributions claim the
+    name, or where the plugin is broken (with its distribution and the cause).
+    """
+    registered = _registered()
+    if name not in registered:
+        close = get_close_matches(name, registered, n=1)
+        hint = f" (did you mean {close[0]}?)" if close else ""
+        raise UsageError(f"no plugin {name!r}{hint}; there are {', '.join(sorted(registered)) or 'none'}")
+    try:
+        return _make(name, registered[name])
+    except _BrokenError as error:
+        owners = _owners(registered[name])
+        raise UsageError(f"plugin {name!r} of {owners} is broken: {error}") from error.__cause__
+
+
+def describe() -> list[PluginInfo]:
+    """Every registered plugin, sorted by name; each is imported on its own, and a broken one says why."""
+    found = []
+    for name, entries in sorted(_registered().items()):
+        owners = _owners(entries)
+        try:
+            plugin = _make(name, entries)
+        except _BrokenError as error:
+            found.append(PluginInfo(name, "broken", owners, cause=str(error)))
+        else:
+            spec = plugin.spec
+            found.append(PluginInfo(name, "ok", owners, plugin.version, spec.kind, spec.channels))
+    return found
+
+
+def _registered() -> dict[str, list[EntryPoint]]:
+    """Entry points by name. One distribution that is found twice (on two paths) counts once."""
+    found: dict[str, dict[tuple[str, str], EntryPoint]] = {}
+    for entry in entry_points(group=GROUP):
+        found.setdefault(entry.name, {}).setdefault((_distribution(entry), entry.value), entry)
+    return {name: list(entries.values()) for name, entries in found.items()}
+
+
+def _make(name: str, entries: list[EntryPoint]) -> DatasetPlugin:
+    """Import and make a plugin. Whatever goes wrong, a SystemExit too, becomes a _BrokenError."""
+    if len(entries) > 1:
+        raise _BrokenError("both register this name; uninstall one of them")
+    try:
+        return _checked(name, entries[0].load())
+    except _BrokenError:
+        raise
+    except (Exception, SystemExit) as error:
+        words = " ".join(str(error).split())
+        raise _BrokenError(f"{type(error).__name__}: {words}" if words else type(error).__name__) from error
+
+
+def _checked(name: str, loaded: object) -> DatasetPlugin:
+    """An instance of the class that an entry point gave, if it keeps the contract."""
+    if not (isinstance(loaded, type) and issubclass(loaded, DatasetPlugin)):
+        raise _BrokenError(f"expected a subclass of mcltool.DatasetPlugin, found {loaded!r}")
+    if loaded.contract != CONTRACT_VERSION:
+        wanted = f"this mcltool has version {CONTRACT_VERSION}"
+        raise _BrokenError(f"it is made for plugin contract version {loaded.contract}, {wanted}")
+    if getattr(loaded, "name", None) != name:
+        raise _BrokenError(f"it calls itself {getattr(loaded, 'name', None)!r}")
+    plugin = loaded()
+    if not isinstance(plugin.spec, ConditionSpec):
+        raise _BrokenError(f"its spec is no mcltool.ConditionSpec but {plugin.spec!r}")
+    return plugin
+
+
+def _owners(entries: list[EntryPoint]) -> str:
+    return " and ".join(_distribution(entry) for entry in entries)
+
+
+def _distribution(entry: EntryPoint) -> str:
+    return f"{entry.dist.name} {entry.dist.version}" if entry.dist else "an unknown distribution"
+
+
+class _BrokenError(Exception):
+    """A plugin that cannot be used; the message is the cause, in one line."""

@@ -1,0 +1,29 @@
+"""Where the perceptual and contextual losses get their network from."""
+
+from __future__ import annotations
+
+from mcltool.config import Config
+from mcltool.errors import UsageError
+from mcltool.model.vgg import VGGFeatures, random_vgg
+from mcltool.feature_weights import load_vgg, vgg_file
+
+
+def perceptual_network(config: Config) -> tuple[VGGFeatures | None, str]:
+    """The network for ``train.perceptual`` and the name of what it is ("vgg", "random" or "none").
+
+    Raises UsageError where VGG-19 is asked for and its weights are not there.
+    """
+    choice = config.train.perceptual
+    if choice == "auto":
+        choice = "none" if config.preset == "tiny" else "vgg"
+    if choice == "none" or not (config.loss.perc or config.loss.ctx):
+        return None, "none"
+    if choice == "random":
+        return random_vgg(), "random"
+    file = vgg_file()
+    if not file.exists():
+        raise UsageError(
+            f"{file}: the VGG-19 weights of the perceptual loss are missing; get them with "
+            "'mcltool weights get vgg19', or choose --perceptual random or --perceptual none"
+        )
+    return load_vgg(file), "vgg"

@@ -1,0 +1,179 @@
+"""Photos and label maps as people have them: every usual form is read, what is wrong is one clear line."""
+
+from __future__ import annotations
+
+import struct
+from pathlib import Path
+from zlib import crc32
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from mcltool import DataError, read_labels, read_photo
+
+RED, WHITE = (255, 0, 0), (255, 255, 255)
+
+
+def half_red(size: tuple[int, int] = (8, 4)) -> Image.Image:
+    """Left half red, right half white."""
+    image = Image.new("RGB", size, WHITE)
+    image.paste(RED, (0, 0, size[0] // 2, size[1]))
+    return image
+
+
+# Where the EXIF standard says that the first stored row and column are to be seen.
+CORNERS = {1: "top left", 2: "top right", 3: "bottom right", 4: "bottom left"}
+CORNERS |= {5: "left top", 6: "right top", 7: "right bottom", 8: "left bottom"}
+
+
+@pytest.mark.parametrize("orientation", CORNERS)
+def test_photos_are_turned_upright(tmp_path: Path, orientation: int) -> None:
+    stored = Image.new("RGB", (8, 4), WHITE)
+    stored.putpixel((0, 0), RED)
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    stored.save(tmp_path / "photo.png", exif=exif)
+    photo = read_photo(tmp_path / "photo.png")
+
+    where = CORNERS[orientation]
+    row_comes_first = where.split()[0] in ("top", "bottom")
+    assert photo.shape == ((4, 8, 3) if row_comes_first else (8, 4, 3))
+    corner = (-1 if "bottom" in where else 0, -1 if "right" in where else 0)
+    assert tuple(photo[corner]) == RED
+    assert (photo.reshape(-1, 3) == WHITE).all(axis=1).sum() == 31
+
+
+@pytest.mark.parametrize("mode", ["RGB", "P", "RGBA", "CMYK"])
+def test_every_colour_mode_gives_the_same_photo(tmp_path: Path, mode: str) -> None:
+    half_red().convert(mode).save(tmp_path / "photo.tif")
+    photo = read_photo(tmp_path / "photo.tif")
+    assert (photo.dtype, photo.shape) == (np.uint8, (4, 8, 3))
+    np.testing.assert_array_equal(photo, np.asarray(half_red()))
+
+
+@pytest.mark.parametrize("mode", ["L", "1", "LA"])
+def test_grey_becomes_three_equal_channels(tmp_path: Path, mode: str) -> None:
+    Image.new("L", (3, 2), 255).convert(mode).save(tmp_path / "photo.png")
+    np.testing.assert_array_equal(read_photo(tmp_path / "photo.png"), np.full((2, 3, 3), 255))
+
+
+def test_transparency_shows_white(tmp_path: Path) -> None:
+    Image.new("RGBA", (2, 2), (255, 0, 0, 0)).save(tmp_path / "photo.png")
+    np.testing.assert_array_equal(read_photo(tmp_path / "photo.png"), np.full((2, 2, 3), 255))
+
+
+def test_16_bit_photos_are_scaled_to_8(tmp_path: Path) -> None:
+    Image.fromarray(np.array([[0, 32768, 65535]], np.uint16)).save(tmp_path / "photo.png")
+    np.testing.assert_allclose(read_photo(tmp_path / "photo.png")[0, :, 0], [0, 127.5, 255], atol=0.5)
+
+
+def test_a_jpeg_may_be_decoded_smaller_but_not_below_what_is_asked(tmp_path: Path) -> None:
+    half_red((1024, 768)).save(tmp_path / "photo.jpg")
+    photo = read_photo(tmp_path / "photo.jpg", short_side=100)
+    assert photo.shape[0] >= 100
+    assert photo.shape[0] < 768
+    assert abs(photo.shape[1] / photo.shape[0] - 4 / 3) < 0.02
+
+
+def write_text(path: Path) -> None:
+    path.write_text("not an image")
+
+
+def write_half(path: Path) -> None:
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)).save(path)
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+@pytest.mark.parametrize(
+    ("make", "cause"),
+    [
+        (lambda path: None, "no such file"),
+        (Path.touch, "not an image"),
+        (write_text, "not an image"),
+        (write_half, "damaged or cut-off image"),
+        (Path.mkdir, "expected an image file, found a folder"),
+    ],
+)
+@pytest.mark.parametrize("suffix", [".png", ".jpg"])
+def test_a_file_that_cannot_be_read_is_one_line_that_names_it(
+    tmp_path: Path, make, cause: str, suffix: str
+) -> None:  # type: ignore[no-untyped-def]
+    path = tmp_path / f"photo{suffix}"
+    make(path)
+    for read in (read_photo, lambda path: read_labels(path, 10)):
+        with pytest.raises(DataError, match=cause) as error:
+            read(path)
+        assert str(error.value).startswith(f"{path}: ")
+        assert "\n" not in str(error.value)
+
+
+def test_a_picture_too_large_to_be_meant_is_refused_before_it_is_decoded(tmp_path: Path) -> None:
+    path = tmp_path / "bomb.png"
+    Image.new("L", (1, 1)).save(path)
+    header = b"IHDR" + struct.pack(">II", 30_000, 30_000) + path.read_bytes()[24:29]
+    path.write_bytes(
+        path.read_bytes()[:12] + header + struct.pack(">I", crc32(header)) + path.read_bytes()[33:]
+    )
+    with pytest.raises(DataError, match=r"bomb\.png: "):
+        read_photo(path)
+
+
+LABELS = np.array([[0, 1, 2], [2, 1, 0]], np.uint8)
+PALETTE = ((0, 0, 0), (255, 0, 0), (0, 0, 255))
+
+
+def palette_image() -> Image.Image:
+    image = Image.fromarray(LABELS).convert("P")
+    image.putdata(LABELS.ravel().tolist())
+    image.putpalette([value for colour in PALETTE for value in colour])
+    return image
+
+
+@pytest.mark.parametrize(
+    "image",
+    [
+        pytest.param(lambda: Image.fromarray(LABELS), id="8 bit"),
+        pytest.param(lambda: Image.fromarray(LABELS.astype(np.uint16)), id="16 bit"),
+        pytest.param(palette_image, id="palette"),
+        pytest.param(lambda: Image.fromarray(np.array(PALETTE, np.uint8)[LABELS]), id="colours"),
+        pytest.param(
+            lambda: Image.fromarray(np.array(PALETTE, np.uint8)[LABELS]).convert("RGBA"), id="alpha"
+        ),
+    ],
+)
+def test_label_maps_give_class_indices_in_every_form(tmp_path: Path, image) -> None:  # type: ignore[no-untyped-def]
+    image().save(tmp_path / "mask.png")
+    labels = read_labels(tmp_path / "mask.png", 3, PALETTE)
+    assert labels.dtype == np.uint8
+    np.testing.assert_array_equal(labels, LABELS)
+
+
+def test_a_two_level_mask_is_classes_0_and_1(tmp_path: Path) -> None:
+    Image.fromarray(LABELS == 2).save(tmp_path / "mask.png")
+    np.testing.assert_array_equal(read_labels(tmp_path / "mask.png", 2), LABELS == 2)
+
+
+@pytest.mark.parametrize(
+    ("pixels", "palette", "cause"),
+    [
+        (np.array([[3]], np.uint8), PALETTE, r"label 3 is outside the classes 0\.\.2"),
+        (np.array([[300]], np.uint16), PALETTE, r"label 300 is outside the classes 0\.\.2"),
+        (
+            np.array([[[0, 0, 254]]], np.uint8),
+            PALETTE,
+            r"colour \(0, 0, 254\) is not in the palette of the 3",
+        ),
+        (
+            np.array([[[0, 0, 255]]], np.uint8),
+            (),
+            "expected class indices in one channel, found a colour image",
+        ),
+    ],
+)
+def test_a_label_outside_the_classes_is_refused(
+    tmp_path: Path, pixels: np.ndarray, palette: tuple[tuple[int, int, int], ...], cause: str
+) -> None:
+    Image.fromarray(pixels).save(tmp_path / "mask.png")
+    with pytest.raises(DataError, match=cause):
+        read_labels(tmp_path / "mask.png", 3, palette)

@@ -1,0 +1,166 @@
+"""A weights file is all that inference needs, and says clearly when it is not what it should be."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from mcltool import ConditionSpec, UsageError
+from mcltool.config import resolve
+from mcltool.model.network import MCLNet
+from mcltool.weights import (
+    FORMAT,
+    WeightsHeader,
+    digest,
+    load_model,
+    newest_weights,
+    read_header,
+    save_weights,
+    summary,
+)
+
+SPEC = ConditionSpec("labels", ("unknown", "sky", "wiese"), ((0, 0, 0), (0, 0, 255), (0, 255, 0)), unknown=0)
+SMALL = {
+    "model.encoder_widths": (8, 8, 8),
+    "model.generator_widths": (8, 8, 8),
+    "model.feature_channels": 8,
+    "model.scm_channels": 4,
+    "data.size": (32, 64),
+}
+
+
+def header(plugin: str = "meadow") -> WeightsHeader:
+    return WeightsHeader(resolve(plugin, "tiny", SMALL), SPEC, "7", step=60)
+
+
+def network() -> MCLNet:
+    torch.manual_seed(0)
+    return MCLNet(header().config.model, SPEC.channels, header().size).eval()
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    path = tmp_path / "weights.safetensors"
+    save_weights(path, network().state_dict(), header())
+    return path
+
+
+def test_a_model_that_was_saved_and_loaded_gives_bit_identical_output(file: Path) -> None:
+    condition = torch.zeros(1, 3, 32, 64)
+    condition[:, 1] = 1
+    exemplar = torch.rand(1, 3, 64, 32) * 2 - 1
+    model, found = load_model(file)
+    with torch.inference_mode():
+        ours, theirs = model(condition, exemplar), network()(condition, exemplar)
+    assert torch.equal(ours.image, theirs.image)
+    assert torch.equal(ours.warped, theirs.warped)
+    assert found == header()
+    assert not model.training
+
+
+def test_the_header_comes_back_as_it_was_written(file: Path) -> None:
+    found = read_header(file)
+    assert found == header()
+    assert (found.plugin, found.plugin_version, found.size, found.step) == ("meadow", "7", (32, 64), 60)
+
+
+def test_the_same_run_gives_the_same_bytes(file: Path, tmp_path: Path) -> None:
+    again = tmp_path / "again.safetensors"
+    save_weights(again, network().state_dict(), header())
+    assert digest(again) == digest(file)
+
+
+def test_the_summary_counts_parameters(file: Path) -> None:
+    found = summary(file)
+    assert found["parameters"] == sum(tensor.numel() for tensor in network().state_dict().values())
+    assert (found["bytes"], found["condition"]["names"]) == (file.stat().st_size, ["unknown", "sky", "wiese"])
+
+
+def test_a_failed_save_leaves_the_old_file_and_no_other(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = digest(file)
+
+    def full_disk(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("safetensors.torch.save_file", full_disk)
+    with pytest.raises(OSError, match="No space"):
+        save_weights(file, network().state_dict(), header())
+    assert digest(file) == before
+    assert [path.name for path in file.parent.iterdir()] == [file.name]
+
+
+def with_metadata(text: str) -> Callable[[Path], None]:
+    return lambda path: save_file(load_file(path), path, {FORMAT: text})
+
+
+@pytest.mark.parametrize(
+    ("damage", "cause"),
+    [
+        (lambda path: path.unlink(), "no such weights file"),
+        (lambda path: path.write_bytes(b""), "cut off, or not a .safetensors file"),
+        (lambda path: path.write_text("weights, honestly"), "cut off, or not a .safetensors file"),
+        (lambda path: path.write_bytes(path.read_bytes()[:-1]), "cut off, or not a .safetensors file"),
+        (lambda path: torch.save({}, path), "cut off, or not a .safetensors file"),
+        (lambda path: (path.unlink(), path.mkdir()), "expected a weights file"),
+        (lambda path: save_file(load_file(path), path), "not written by mcltool"),
+        (with_metadata("{"), "damaged header"),
+        (with_metadata('{"format_version": 1}'), "damaged header"),
+        (with_metadata('{"format_version": 99}'), r"format version 99 is unknown \(this mcltool reads 1\)"),
+    ],
+)
+def test_another_file_is_one_line_that_names_it(
+    file: Path, damage: Callable[[Path], None], cause: str
+) -> None:
+    damage(file)
+    with pytest.raises(UsageError, match=cause) as error:
+        load_model(file)
+    assert str(error.value).startswith(f"{file}: ")
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("change", "cause"),
+    [
+        (lambda tensors, name: tensors.pop(name), "NAME is missing"),
+        (
+            lambda tensors, name: tensors.update(a_surplus=torch.zeros(1)),
+            "a_surplus is not part of the model",
+        ),
+        (lambda tensors, name: tensors.update({name: torch.zeros(3, 5)}), "NAME is 3x5 float32 instead of "),
+        (
+            lambda tensors, name: tensors.update({name: tensors[name].half()}),
+            "NAME is .* float16 instead of .* float32",
+        ),
+    ],
+)
+def test_tensors_that_do_not_fit_the_header_are_refused(
+    file: Path, change: Callable[[dict[str, torch.Tensor], str], None], cause: str
+) -> None:
+    tensors = load_file(file)
+    name = sorted(tensors)[0]
+    change(tensors, name)
+    save_weights(file, tensors, header())
+    with pytest.raises(UsageError, match=cause.replace("NAME", name)):
+        load_model(file)
+
+
+def test_the_newest_of_the_runs_is_found(tmp_path: Path) -> None:
+    for run, age in (("first", 30), ("second", 10), ("third", 20)):
+        path = tmp_path / "runs" / run / "weights.safetensors"
+        save_weights(path, {}, header())
+        os.utime(path, (1e9 - age, 1e9 - age))
+    assert newest_weights(tmp_path) == tmp_path / "runs" / "second" / "weights.safetensors"
+
+
+def test_no_runs_and_runs_of_several_plugins_ask_for_weights(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"no runs/\*/weights.safetensors .*--weights"):
+        newest_weights(tmp_path)
+    for plugin in ("meadow", "forest"):
+        save_weights(tmp_path / "runs" / plugin / "weights.safetensors", {}, header(plugin))
+    with pytest.raises(UsageError, match=r"several plugins \(forest, meadow\); choose with --weights"):
+        newest_weights(tmp_path)
