@@ -173,12 +173,12 @@ def _colours(n: Floats, mood: NDArray[np.float64], order: NDArray[np.int64]) -> 
     near = (0.04 + 0.08 * n[1:, 1:3]) * np.where(n[1:, 4:6] < 0.5, -1, 1)
     hue[1:, 0] = mood[0] + (order + 0.7 * n[1:, 0]) / len(order)
     hue[1:, 1] = hue[1:, 0] + near[:, 0]
-    hue[1:, 2] = hue[1:, 0] + 0.3 * (n[1:, 3] - 0.5)
+    hue[1:, 2] = hue[1:, 0] + 0.4 * (n[1:, 3] - 0.5)
     hue[1:, 3] = hue[1:, 2] + near[:, 1]
     chroma = (0.08 + 0.10 * mood[1]) * (0.8 + 0.5 * n[:, 8:12])
     chroma[0] *= 0.5
     lightness = np.empty_like(hue)
-    lightness[1:] = np.array([0.40, 0.58, 0.68, 0.84]) + 0.06 * (n[1:, 12:] - 0.5)
+    lightness[1:] = np.array([0.37, 0.57, 0.69, 0.87]) + 0.06 * (n[1:, 12:] - 0.5)
     night = n[0, 6] < 0.5
     steps = np.array([-0.05, 0.05, 0.0, 0.09]) * (1 if night else -1)
     lightness[0] = (0.14 if night else 0.9) + 0.06 * n[0, 7] + steps
