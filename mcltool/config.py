@@ -89,6 +89,8 @@ class LossConfig:
     perc: float = 0.001
     """Perceptual loss to the photo."""
     perc_layer: str = "relu4_2"
+    feat: float = 10.0
+    """L1 to the photo over five VGG layers, where the exemplar is a right answer."""
     ctx: float = 10.0
     """Contextual loss to the exemplar."""
 
@@ -155,6 +157,7 @@ class TrainConfig:
     def __post_init__(self) -> None:
         for name in ("batch_size", "epochs", "log_every", "sample_every"):
             _check(getattr(self, name) >= 1, f"train.{name}", "must be at least 1")
+        _check(self.seed >= 0, "train.seed", "must not be negative")
         _check(self.max_steps is None or self.max_steps >= 1, "train.max_steps", "must be at least 1")
         _check(0 <= self.ema < 1, "train.ema", "must be at least 0 and below 1")
         for name in ("generator_start", "gan_start"):
@@ -195,6 +198,13 @@ SECTIONS: dict[str, type] = {
 
 PRESETS: dict[str, Settings] = {
     "paper": {},
+    "hd": {
+        "data.size": (512, 512),
+        "model.encoder_widths": (32, 64, 128, 256, 256),
+        "model.generator_widths": (32, 64, 128, 256, 512, 512),
+        "model.spade_hidden": 64,
+        "train.batch_size": 1,
+    },
     "tiny": {
         "model.encoder_widths": (24, 48, 64, 96, 96),
         "model.feature_channels": 64,
@@ -206,13 +216,15 @@ PRESETS: dict[str, Settings] = {
         "model.discriminator_widths": (24, 48, 96),
         "data.size": (64, 64),
         "data.load_scale": 1.0,
+        "data.workers": 1,
         "train.batch_size": 8,
         "train.lr": 2e-3,
         "train.lr_discriminator": 2e-3,
         "train.beta1": 0.5,
         "train.beta2": 0.99,
-        "train.generator_start": 0.4,
-        "train.gan_start": 0.6,
+        "train.generator_start": 0.3,
+        "train.gan_start": 0.7,
+        "train.max_steps": 750,
         "train.ema": 0.99,
         "loss.rec": 10.0,
         "loss.mask": 10.0,

@@ -62,7 +62,8 @@ def run_demo(
     side = config.data.size[0]
     pairs = held_out_pairs(plugin, PAIRS, side)
     write_pairs(plugin, pairs, out, side)
-    results = list(translate_dir(out / "conditions", out / "exemplars", out / "out", weights=weights, device=device))
+    job = translate_dir(out / "conditions", out / "exemplars", out / "out", weights, device=device)
+    results = list(job)
     failed = [r for r in results if r.status == "failed"]
     if failed:
         raise McltoolError(f"{failed[0].input}: {failed[0].cause}")
@@ -154,10 +155,10 @@ def _sheet(
     images: Sequence[NDArray[np.uint8]],
     side: int,
 ) -> NDArray[np.uint8]:
-    rows = [
-        [condition_picture(p.truth.labels, plugin.spec), plugin.photo(p.exemplar, side), w, image, p.truth.image]
-        for p, w, image in zip(pairs, warped, images, strict=False)
-    ]
+    rows = []
+    for pair, warp, image in zip(pairs, warped, images, strict=False):
+        condition = condition_picture(pair.truth.labels, plugin.spec)
+        rows.append([condition, plugin.photo(pair.exemplar, side), warp, image, pair.truth.image])
     return contact_sheet(rows, ("condition", "exemplar", "warped", "result", "truth"))
 
 

@@ -23,27 +23,32 @@ def marginal_contrastive(
     symmetric: bool = True,
     rows: int = 1024,
 ) -> Tensor:
-    """L_mcl (section 2): -mean_i log e^{s cos(theta_ii + m)} / (e^{s cos(theta_ii + m)} + sum_{j != i} e^{s cos theta_ij}).
+    """L_mcl (section 2): -mean_i log p_i / (p_i + sum_{j != i} e^{s cos t_ij}); p_i = e^{s cos(t_ii + m)}.
 
-    u, y: (B, N, D) unit vectors of condition and photo; the positive of position i is i. margin: m in radians.
-    scale: s. symmetric: the mean of contrasting u with all y and y with all u. rows: positions handled at a
-    time; memory is linear in N. float32 (or float64) inside.
+    u, y: (B, N, D) unit vectors of condition and photo; the positive of position i is i. margin: m in
+    radians. scale: s. symmetric: the mean of contrasting u with all y and y with all u. rows: positions
+    handled at a time; memory is linear in N. float32 (or float64) inside.
     """
     with torch.autocast(u_BND.device.type, enabled=False):
         u, y = _at_least_float32(u_BND), _at_least_float32(y_BND)
         positive_BN = scale * cosine_with_margin((u * y).sum(2), margin)
         by_row_BN, by_column_BN = _LogSumExpWithDiagonal.apply(u, y, positive_BN, scale, symmetric, rows)
-        loss = (by_row_BN - positive_BN).mean()
+        loss: Tensor = (by_row_BN - positive_BN).mean()
         if symmetric:
             loss = 0.5 * (loss + (by_column_BN - positive_BN).mean())
         return loss
 
 
 def cosine_with_margin(cosine: Tensor, margin: float) -> Tensor:
-    """cos(theta + m); where theta + m > pi the monotone continuation cos(theta) - m sin(m) (ArcFace, 1801.07698)."""
+    """cos(theta + m), and past theta + m = pi the monotone continuation cos(theta) - m sin(m).
+
+    cosine: cos(theta), any shape. margin: m in radians. After ArcFace (arXiv 1801.07698).
+    """
     cosine = cosine.clamp(-COSINE_LIMIT, COSINE_LIMIT)
-    shifted = cosine * math.cos(margin) - torch.sqrt(1 - cosine**2) * math.sin(margin)
-    return torch.where(cosine > -math.cos(margin), shifted, cosine - margin * math.sin(margin))
+    sine: Tensor = torch.sqrt(1 - cosine**2)
+    shifted = cosine * math.cos(margin) - sine * math.sin(margin)
+    continued: Tensor = cosine - margin * math.sin(margin)
+    return torch.where(cosine > -math.cos(margin), shifted, continued)
 
 
 class _LogSumExpWithDiagonal(torch.autograd.Function):
@@ -122,7 +127,8 @@ def warped_mask(shares_BNK: Tensor, labels_BNK: Tensor) -> Tensor:
 
 def hinge_discriminator(real: Sequence[Tensor], fake: Sequence[Tensor]) -> Tensor:
     """Hinge loss of the discriminator over its scales' scores."""
-    terms = [F.relu(1 - r.float()).mean() + F.relu(1 + f.float()).mean() for r, f in zip(real, fake, strict=True)]
+    pairs = zip(real, fake, strict=True)
+    terms = [F.relu(1 - r.float()).mean() + F.relu(1 + f.float()).mean() for r, f in pairs]
     return torch.stack(terms).mean()
 
 
@@ -134,7 +140,10 @@ def hinge_generator(fake: Sequence[Tensor]) -> Tensor:
 def feature_matching(
     real: Sequence[Sequence[Tensor]], fake: Sequence[Sequence[Tensor]], counted_B: Tensor | None = None
 ) -> Tensor:
-    """L1 between the discriminator's layers (scores left out) on real and generated image (pix2pixHD, 1711.11585)."""
+    """L1 between the discriminator's layers on real and generated image (pix2pixHD, arXiv 1711.11585).
+
+    real, fake: a list a scale, its last the scores, which are left out. counted: as in ``l1``.
+    """
     terms = [
         l1(f, r.detach(), counted_B)
         for real_scale, fake_scale in zip(real, fake, strict=True)
@@ -148,9 +157,7 @@ def perceptual(out_BCHW: Tensor, truth_BCHW: Tensor) -> Tensor:
     return (out_BCHW.float() - truth_BCHW.float()).square().mean()
 
 
-def contextual(
-    out_BCHW: Tensor, exemplar_BCHW: Tensor, bandwidth: float = 0.1, rows: int = 1024
-) -> Tensor:
+def contextual(out_BCHW: Tensor, exemplar_BCHW: Tensor, bandwidth: float = 0.1, rows: int = 1024) -> Tensor:
     """L_ctx of one layer's features (section 5; Mechrez et al., 1803.02077).
 
     d_ij = 1 - cos(out_i, exemplar_j), both centred by the channel mean of the exemplar;
@@ -164,7 +171,7 @@ def contextual(
         f = F.normalize(f_BNC - centre, dim=2)
         g = F.normalize(g_BMC - centre, dim=2)
         best_BM: Tensor | None = None
-        for part in f.split(rows, 1):
+        for part in torch.split(f, rows, 1):
             affinity = checkpoint(_contextual_rows, part, g, bandwidth, use_reentrant=False)
             best_BM = affinity if best_BM is None else torch.maximum(best_BM, affinity)
         assert best_BM is not None

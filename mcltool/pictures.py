@@ -20,11 +20,12 @@ GAP = 4
 
 
 def contact_sheet(rows: Sequence[Sequence[Picture]], names: Sequence[str], cell: int = 128) -> Picture:
-    """Pictures in rows, each enlarged or reduced to ``cell`` pixels high, with ``names`` above the columns."""
+    """Pictures in rows, each scaled to be ``cell`` pixels high, with ``names`` above the columns."""
     tiles = [[_scaled(picture, cell) for picture in row] for row in rows]
     widths = [max(row[i].width for row in tiles) for i in range(len(names))]
-    font = ImageFont.load_default(max(11, cell // 9))
-    top = int(font.size * 1.8)
+    letters = max(11, cell // 9)
+    font = ImageFont.load_default(letters)
+    top = int(letters * 1.8)
     size = (sum(widths) + GAP * (len(names) + 1), top + len(tiles) * (cell + GAP))
     sheet = Image.new("RGB", size, PAPER)
     draw = ImageDraw.Draw(sheet)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pickle
+import re
 import signal
 from collections import Counter
 from dataclasses import fields
@@ -166,6 +167,29 @@ def test_the_exemplars_condition_is_its_own():
     assert any(np.array_equal(item["exemplar_condition"], window) for window in windows)
 
 
+def test_photo_and_exemplar_are_mirrored_apart():
+    class Sided(Numbered):
+        def photo(self, sample, short_side):
+            photo = np.zeros((32, 32, 3), np.uint8)
+            photo[:, 16:] = 255
+            return photo
+
+        def condition(self, sample, short_side):
+            return Condition((32, 32), self.photo(sample, 0)[..., 0] // 255)
+
+    plugin = Sided(["g", "g"])
+    config = DataConfig(size=(32, 32), load_scale=1.0, flip=True, exemplar_self=0.0)
+    data = TrainingData(plugin, plugin.index(None, "train"), config, 0)
+    seen = Counter()
+    for n in range(100):
+        item = data[n]
+        sides = [bool(item[name][0, 0, 0]) for name in ("photo", "exemplar")]
+        assert sides == [bool(item[name][0, 0]) for name in ("condition", "exemplar_condition")]
+        seen[tuple(sides)] += 1
+    assert min(seen.values()) > 10
+    assert len(seen) == 4
+
+
 def test_exemplar_self_is_the_share_of_own_copies():
     config = DataConfig(size=(32, 32), load_scale=1.0, exemplar_self=0.25)
     data = training_data(["g"] * 4, config)
@@ -257,13 +281,18 @@ def test_photo_and_condition_of_different_pictures_are_an_error():
         data[0]
 
 
-def test_a_photo_of_the_wrong_kind_is_an_error():
-    class Grey(Numbered):
+@pytest.mark.parametrize(
+    ("shape", "dtype"), [((40, 48), "uint8"), ((40, 48, 4), "uint8"), ((40, 48, 3), "float32")]
+)
+def test_a_photo_of_the_wrong_kind_is_an_error(shape, dtype):
+    class Wrong(Numbered):
         def photo(self, sample, short_side):
-            return np.zeros((40, 48), np.uint8)
+            return np.zeros(shape, dtype)
 
-    plugin = Grey([""])
-    with pytest.raises(DataError, match=r"^numbered: photo\(\) gave \(40, 48\) uint8"):
+    plugin = Wrong([""])
+    with pytest.raises(
+        DataError, match=rf"^numbered: photo\(\) gave {re.escape(str(shape))} {dtype}, expected"
+    ):
         TrainingData(plugin, plugin.index(None, "train"), PLAIN, 0)[0]
 
 

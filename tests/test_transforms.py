@@ -113,6 +113,15 @@ def test_points_are_scaled_about_pixel_centres():
     assert np.array_equal(np.argwhere(condition.raster).max(0), [39, 23])
 
 
+def test_a_rounded_aspect_is_stretched_to_the_photos():
+    condition = Condition((64, 44), points=np.array([[-0.5, -0.5], [43.5, 63.5]], np.float32))
+    photo = np.zeros((110, 75, 3), np.uint8)
+    _, moved = evaluation_geometry(photo, condition, (128, 64))
+    width = round(75 * 128 / 110)  # 87, of which the middle 64 are left
+    assert moved.points[:, 1] == pytest.approx([-0.5, 127.5], abs=1e-3)
+    assert np.ptp(moved.points[:, 0]) == pytest.approx(width, abs=1e-3)
+
+
 def numbered(height, width):
     """A photo whose every pixel says where it was: channels are y, x, 0."""
     y, x = np.mgrid[:height, :width].astype(np.uint8)

@@ -69,22 +69,33 @@ class Condition:
     """A condition as read, before it is resized, cropped or flipped.
 
     size: (height, width) of its canvas in pixels.
-    raster: (H, W) or (H, W, C) uint8, moved like an image (labels by nearest neighbour).
+    raster: (H, W) or (H, W, C) uint8.
     points: (K, 2) float32 x, y in pixels, moved as points; NaN where a point is absent.
+    smooth: the raster is a line drawing or a grey picture, resized by averaging; otherwise it is labels, resized
+        by nearest neighbour.
+    mirror: pairs that change places when the picture is mirrored (left hand and right hand): rows of points
+        where there are points, else labels of a (H, W) raster or channels of a (H, W, C) one.
     A condition has a raster, points, or both; ``DatasetPlugin.render`` makes the final planes of them.
     """
 
     size: tuple[int, int]
     raster: NDArray[np.uint8] | None = None
     points: NDArray[np.float32] | None = None
+    smooth: bool = False
+    mirror: tuple[tuple[int, int], ...] = ()
 
 
 @dataclass(frozen=True)
 class ConditionFiles:
-    """One condition on disk. id: unique in its folder, "/"-separated, without suffix."""
+    """One condition on disk.
+
+    id: unique in its folder, "/"-separated, without suffix.
+    part: which one it is where the files hold several, in the plugin's own words; else empty.
+    """
 
     id: str
     files: tuple[Path, ...]
+    part: str = ""
 
 
 @dataclass(frozen=True)
@@ -94,12 +105,14 @@ class Sample:
     id: unique and stable within the split. photo: its file (None for procedural data).
     condition: the condition's files. group: samples of one group show the same thing in the same style (a garment
     from another side), so that each is a right exemplar for the others. Empty: no such group.
+    part: as in ConditionFiles.
     """
 
     id: str
     photo: Path | None = None
     condition: tuple[Path, ...] = ()
     group: str = ""
+    part: str = ""
 
 
 @dataclass(frozen=True, eq=False)
@@ -140,6 +153,8 @@ class DatasetPlugin(ABC):
     """Where a person gets the data set and reads its terms."""
     defaults: ClassVar[Mapping[str, Any]] = {}
     """Training settings, as ``{"loss.fm": 0.1}``; what a user sets goes first."""
+    canvas: tuple[int, int] | None = None
+    """(height, width) in pixels of conditions whose files do not say it, where a user does (``--canvas``)."""
 
     @property
     @abstractmethod
@@ -156,6 +171,13 @@ class DatasetPlugin(ABC):
     @abstractmethod
     def read_condition(self, files: Sequence[Path]) -> Condition:
         """Read one condition from its files. Raises DataError naming the file and what was expected."""
+
+    def read_part(self, files: Sequence[Path], part: str) -> Condition:
+        """The condition ``part`` of the several that ``files`` hold; errors as ``read_condition``.
+
+        Default: ``read_condition``, for data sets of one condition a file.
+        """
+        return self.read_condition(files)
 
     def conditions(self, folder: Path) -> Iterator[ConditionFiles]:
         """The conditions below ``folder``, recursively and sorted. Default: every image file is one."""
@@ -175,7 +197,7 @@ class DatasetPlugin(ABC):
 
     def condition(self, sample: Sample, short_side: int) -> Condition:
         """The condition of a sample; ``short_side`` as in ``photo``."""
-        return self.read_condition(sample.condition)
+        return self.read_part(sample.condition, sample.part)
 
     def render(self, condition: Condition) -> NDArray[Any]:
         """Planes of a condition after geometry: (H, W) uint8 labels, or (H, W, C) float32 in [0, 1]."""

@@ -133,8 +133,6 @@ class EvaluationData(Dataset[Item]):
         return len(self.samples)
 
     def __getitem__(self, index: int) -> Item:
-        if not 0 <= index < len(self.samples):
-            raise IndexError(f"sample {index} of {len(self.samples)}")
         chosen = self.exemplar_of(index)
         view = self._view(index)
         return _item(self.plugin, view, self._view(chosen), view[0], _is_right(self.samples, index, chosen))

@@ -1,10 +1,12 @@
 """Geometry of photos and conditions; the only module that imports albumentations.
 
-Resizing is fixed arithmetic (OpenCV); what is random (crop, mirror, affine) is an albumentations Compose that
-is seeded anew for each sample, so that a sample's geometry is a function of its seed and of nothing before.
+Resizing is fixed arithmetic (mcltool.data.resize); what is random (crop, mirror, affine) is an albumentations
+Compose that is seeded anew for each sample, so that a sample's geometry is a function of its seed and of
+nothing before.
 
 Points are x, y in pixels with whole numbers at pixel centres: the centre of the first pixel is (0, 0) and a
-picture W wide goes from -0.5 to W - 0.5. Mirroring moves what it sees; it does not exchange left and right.
+picture W wide goes from -0.5 to W - 0.5. Mirroring also exchanges what a condition's ``mirror`` pairs: the
+left hand of a mirrored person looks like a right one.
 """
 
 from __future__ import annotations
@@ -21,6 +23,7 @@ from numpy.typing import NDArray
 
 from mcltool.config import DataConfig
 from mcltool.data.contract import Condition
+from mcltool.data.resize import resize_condition, resize_photo
 
 Photo = NDArray[np.uint8]
 """(H, W, 3) RGB."""
@@ -87,14 +90,16 @@ def pseudo_view(photo: Photo, condition: Condition, seed: int, flip: bool = Fals
 
     Points are not reflected: each goes where it belongs, outside the picture too.
     """
-    photo, moved = _apply(_affine(flip), photo, replace(condition, points=None), seed)
+    mirror = condition.mirror if condition.points is None else ()  # it is of the points where there are any
+    raster = replace(condition, points=None, mirror=mirror)
+    photo, moved = _apply(_affine(flip, smooth=condition.smooth), photo, raster, seed)
     if condition.points is not None:
         # albumentations makes further points out of reflected borders: points go through a twin of the
         # transform that differs in the border alone.
-        alone = Condition(condition.size, points=condition.points)
+        alone = replace(condition, raster=None)
         blank = np.zeros(condition.size, np.uint8)
         _, twin = _apply(_affine(flip, reflect=False), blank, alone, seed)
-        moved = replace(moved, points=twin.points)
+        moved = replace(moved, points=twin.points, mirror=twin.mirror)
     return photo, moved
 
 
@@ -106,33 +111,7 @@ def _cover(
     wanted = tuple(round(load_scale * side) for side in size)
     ratio = max(wanted[0] / height, wanted[1] / width)
     common = max(wanted[0], round(height * ratio)), max(wanted[1], round(width * ratio))
-    return _resize_photo(photo, common), _resize_condition(condition, common)
-
-
-def _resize_photo(photo: Photo, size: tuple[int, int]) -> Photo:
-    if photo.shape[:2] == size:
-        return photo
-    shrinks = size[0] < photo.shape[0]
-    return _resize(photo, size, cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
-
-
-def _resize_condition(condition: Condition, size: tuple[int, int]) -> Condition:
-    if condition.size == size:
-        return condition
-    height, width = condition.size
-    raster, points = condition.raster, condition.points
-    if raster is not None:
-        # The exact kind samples at pixel centres, as the photo's interpolation does; plain nearest does not.
-        raster = _resize(raster, size, cv2.INTER_NEAREST_EXACT)
-    if points is not None:
-        scale = np.array([size[1] / width, size[0] / height], np.float32)
-        points = (points + np.float32(0.5)) * scale - np.float32(0.5)
-    return Condition(size, raster, points)
-
-
-def _resize(image: NDArray[np.uint8], size: tuple[int, int], interpolation: int) -> NDArray[np.uint8]:
-    resized = cv2.resize(image, size[::-1], interpolation=interpolation)
-    return np.asarray(resized, np.uint8).reshape(*size, *image.shape[2:])  # OpenCV drops a single channel
+    return resize_photo(photo, common), resize_condition(condition, common)
 
 
 def _apply(transform: Any, photo: Photo, condition: Condition, seed: int) -> tuple[Photo, Condition]:
@@ -145,7 +124,26 @@ def _apply(transform: Any, photo: Photo, condition: Condition, seed: int) -> tup
         given["keypoints"] = condition.points
     moved = transform(**given)
     image = moved["image"]
-    return image, Condition(image.shape[:2], moved.get("mask"), moved.get("keypoints"))
+    size, raster, points = image.shape[:2], moved.get("mask"), moved.get("keypoints")
+    condition = replace(condition, size=size, raster=raster, points=points)
+    mirrored = any(name == "HorizontalFlip" for name, _ in moved["applied_transforms"])
+    return image, _exchange_sides(condition) if mirrored else condition
+
+
+def _exchange_sides(condition: Condition) -> Condition:
+    """Let the pairs of ``condition.mirror`` change places."""
+    if not condition.mirror:
+        return condition
+    one, other = (list(side) for side in zip(*condition.mirror, strict=True))
+    points, raster = condition.points, condition.raster
+    if points is not None:
+        points = points.copy()
+        points[one + other] = points[other + one]
+    elif raster is not None:
+        order = np.arange(256 if raster.ndim == 2 else raster.shape[2], dtype=np.uint8)
+        order[one + other] = order[other + one]
+        raster = order[raster] if raster.ndim == 2 else np.ascontiguousarray(raster[..., order])
+    return replace(condition, points=points, raster=raster)
 
 
 @cache
@@ -160,7 +158,7 @@ def _albumentations() -> Any:
 def _compose(steps: list[Any]) -> Any:
     A = _albumentations()
     keep_outside = A.KeypointParams(format="xy", remove_invisible=False)
-    return A.Compose(steps, keypoint_params=keep_outside)
+    return A.Compose(steps, keypoint_params=keep_outside, save_applied_params=True)
 
 
 # Building a Compose takes longer than many calls of it: one a process and setting.
@@ -179,7 +177,7 @@ def _centre_crop(size: tuple[int, int]) -> Any:
 
 
 @cache
-def _affine(flip: bool, reflect: bool = True) -> Any:
+def _affine(flip: bool, reflect: bool = True, smooth: bool = False) -> Any:
     A = _albumentations()
     affine = A.Affine(
         rotate=ROTATION,
@@ -187,6 +185,7 @@ def _affine(flip: bool, reflect: bool = True) -> Any:
         keep_ratio=True,
         translate_percent=TRANSLATION,
         shear=SHEAR,
+        mask_interpolation=cv2.INTER_LINEAR if smooth else cv2.INTER_NEAREST,
         border_mode=cv2.BORDER_REFLECT_101 if reflect else cv2.BORDER_CONSTANT,
         p=1.0,
     )

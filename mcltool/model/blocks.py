@@ -40,7 +40,8 @@ class SelfAttention(nn.Module):
     def forward(self, x_BCHW: Tensor) -> Tensor:
         q, k, v = (positions(f(x_BCHW)) for f in (self.query, self.key, self.value))
         h = F.scaled_dot_product_attention(q[:, None], k[:, None], v[:, None])[:, 0]
-        return x_BCHW + self.gain * self.out(planes(h, x_BCHW.shape[-2:]))
+        out: Tensor = self.out(planes(h, x_BCHW.shape[-2:]))
+        return x_BCHW + self.gain * out
 
 
 def positional_norm(x_BCHW: Tensor) -> Tensor:
@@ -50,7 +51,8 @@ def positional_norm(x_BCHW: Tensor) -> Tensor:
     """
     with torch.autocast(x_BCHW.device.type, enabled=False):
         h = F.layer_norm(x_BCHW.permute(0, 2, 3, 1).float(), (x_BCHW.shape[1],), eps=1e-5)
-    return h.permute(0, 3, 1, 2).to(x_BCHW.dtype)
+        x: Tensor = h.permute(0, 3, 1, 2).to(x_BCHW.dtype)
+    return x
 
 
 def positions(x_BCHW: Tensor) -> Tensor:
@@ -60,7 +62,7 @@ def positions(x_BCHW: Tensor) -> Tensor:
 
 def planes(x_BNC: Tensor, grid: tuple[int, int] | torch.Size) -> Tensor:
     """(B, N, C) -> (B, C, H, W) for grid (H, W)."""
-    return x_BNC.transpose(1, 2).unflatten(2, tuple(grid))
+    return x_BNC.transpose(1, 2).view(x_BNC.shape[0], x_BNC.shape[2], *grid)
 
 
 def groups(channels: int) -> int:

@@ -9,14 +9,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from mcltool.model.blocks import planes, positions
 from mcltool.model.encoder import STRIDE
 
 
 class SelfCorrelationMap(nn.Module):
-    """S = M W + b with M = x^ x^^T, by association as x^ (x^^T W): the N x N map M is never built (section 1).
+    """S = M W + b with M = x^ x^^T, as x^ (x^^T W): the N x N map M is never built (section 1).
 
-    W is ``outputs`` planes on the grid of the training size. Another input's grid gets W resampled and rescaled
-    by N0 / N, so that one set of weights serves every size.
+    W is ``outputs`` planes on the grid of the training size. Another input's grid gets W resampled and
+    rescaled by N0 / N, so that one set of weights serves every size.
     """
 
     def __init__(self, outputs: int, grid: tuple[int, int]) -> None:
@@ -35,8 +36,8 @@ class SelfCorrelationMap(nn.Module):
         h0, w0 = self.weight.shape[1:]
         if (h0, w0) == tuple(grid):
             return self.weight
-        W = F.interpolate(self.weight[None], size=grid, mode="bilinear", antialias=True, align_corners=False)[0]
-        return W * (h0 * w0 / (grid[0] * grid[1]))
+        W = F.interpolate(self.weight[None], grid, mode="bilinear", antialias=True, align_corners=False)
+        return W[0] * (h0 * w0 / (grid[0] * grid[1]))
 
 
 class CorrespondenceFeatures(nn.Module):
@@ -54,40 +55,43 @@ class CorrespondenceFeatures(nn.Module):
             if self.scm is None:
                 return xhat_BNC
             shat_BNK = centred_unit(self.scm(xhat_BNC, grid))
-            return torch.cat([xhat_BNC, shat_BNK], 2) * 0.5**0.5  # both parts have length 1
+            both: Tensor = torch.cat([xhat_BNC, shat_BNK], 2) * 0.5**0.5  # both parts have length 1
+            return both
 
 
 def centred_unit(x_BNC: Tensor) -> Tensor:
     """The hat: centred over channels, then L2-normalised, position by position."""
-    return F.normalize(x_BNC - x_BNC.mean(2, keepdim=True), dim=2, eps=1e-6)
+    unit: Tensor = F.normalize(x_BNC - x_BNC.mean(2, keepdim=True), dim=2, eps=1e-6)
+    return unit
 
 
 def attention_warp(u_BND: Tensor, v_BMD: Tensor, values_BMV: Tensor, temperature: float) -> Tensor:
     """T V with T = softmax_j(u_i . v_j / tau) (section 3) as scaled-dot-product attention: (B, N, V).
 
-    float32 inside: at scale 1 / tau = 100 bfloat16 logits flip best matches. Values narrower than the features
-    are padded to their width, since equal widths take the kernel that never stores T.
+    float32 inside: at scale 1 / tau = 100 bfloat16 logits flip best matches. Values narrower than the
+    features are padded to their width, since equal widths take the kernel that never stores T.
     """
     width = values_BMV.shape[2]
     with torch.autocast(u_BND.device.type, enabled=False):
         u, v, values = u_BND.float(), v_BMD.float(), values_BMV.float()
         values = F.pad(values, (0, max(0, u.shape[2] - width)))
-        warped = F.scaled_dot_product_attention(u[:, None], v[:, None], values[:, None], scale=1 / temperature)
+        u, v, values = u[:, None], v[:, None], values[:, None]  # one head
+        warped = F.scaled_dot_product_attention(u, v, values, scale=1 / temperature)
     return warped[:, 0, :, :width]
 
 
 def best_match(u_BND: Tensor, v_BMD: Tensor, rows: int = 1024) -> tuple[Tensor, Tensor]:
     """(B, N) best position of v for each position of u, and its cosine; ``rows`` positions of u at a time."""
     with torch.autocast(u_BND.device.type, enabled=False):
-        parts = [(part @ v_BMD.transpose(1, 2)).max(2) for part in u_BND.split(rows, 1)]
+        parts = [(part @ v_BMD.transpose(1, 2)).max(2) for part in torch.split(u_BND, rows, 1)]
     return torch.cat([p.indices for p in parts], 1), torch.cat([p.values for p in parts], 1)
 
 
 def patches(image_BCHW: Tensor) -> Tensor:
     """V: the image cut into 4 x 4 patches, (B, N, 16 C)."""
-    return F.pixel_unshuffle(image_BCHW, STRIDE).flatten(2).transpose(1, 2)
+    return positions(F.pixel_unshuffle(image_BCHW, STRIDE))
 
 
 def from_patches(values_BNV: Tensor, grid: tuple[int, int]) -> Tensor:
     """The inverse of ``patches``: (B, N, 16 C) on ``grid`` -> (B, C, 4 h, 4 w)."""
-    return F.pixel_shuffle(values_BNV.transpose(1, 2).unflatten(2, grid), STRIDE)
+    return F.pixel_shuffle(planes(values_BNV, grid), STRIDE)

@@ -1,4 +1,4 @@
-"""The discriminator: PatchGAN (arXiv 1611.07004) at several scales with spectral norm, on (condition, image)."""
+"""The discriminator of (condition, image): PatchGAN (arXiv 1611.07004) at several scales, spectral norm."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ class PatchDiscriminator(nn.Module):
 
     def __init__(self, inputs: int, widths: Sequence[int]) -> None:
         super().__init__()
-        sizes = [inputs, *widths]
+        strides = [2] * (len(widths) - 1) + [1]
         self.layers = nn.ModuleList(
-            spectral_norm(nn.Conv2d(a, b, 4, 2 if i < len(widths) - 1 else 1, padding=1 + (i == len(widths) - 1)))
-            for i, (a, b) in enumerate(zip(sizes, widths, strict=False))
+            spectral_norm(nn.Conv2d(a, b, 4, stride, padding=3 - stride))
+            for a, b, stride in zip([inputs, *widths], widths, strides, strict=False)
         )
         self.score = spectral_norm(nn.Conv2d(widths[-1], 1, 3, padding=1))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import torch
 import torch.nn.functional as F
@@ -15,7 +16,7 @@ STRIDE = 4
 
 
 class FeatureEncoder(nn.Module):
-    """Image to features at stride 4: down to the coarsest width, then back up to 1/4 beside the finer features.
+    """Image to features at stride 4: down to the coarsest width, then back up to 1/4 beside finer features.
 
     inputs: image channels. widths: channels at 1, 1/2, 1/4, ... of the size. outputs: C.
     position: append each pixel's coordinates in [-1, 1] to the image.
@@ -26,8 +27,7 @@ class FeatureEncoder(nn.Module):
         self.position = position
         self.stem = conv(inputs + 2 * position, widths[0])
         self.down = nn.ModuleList(
-            nn.Sequential(_activation(a), conv(a, b, 3, 2), ResidualBlock(b))
-            for a, b in zip(widths, widths[1:], strict=False)
+            nn.Sequential(_activation(a), conv(a, b, 3, 2), ResidualBlock(b)) for a, b in pairwise(widths)
         )
         steps_up = range(len(widths) - 1, 2, -1)
         self.up = nn.ModuleList(

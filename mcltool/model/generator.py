@@ -12,7 +12,7 @@ from mcltool.model.blocks import SelfAttention, conv, positional_norm
 
 
 class Modulation(nn.Module):
-    """Positional normalisation, then a scale and a shift a pixel read off the guide (warped exemplar, condition)."""
+    """Positional normalisation, then scale and shift read off the guide (warped exemplar, condition)."""
 
     def __init__(self, channels: int, guide: int, hidden: int, kernel: int) -> None:
         super().__init__()

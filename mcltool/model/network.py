@@ -13,7 +13,7 @@ from mcltool.model.generator import Generator
 
 
 class Translation(NamedTuple):
-    """image: (B, 3, H, W) in [-1, 1], the result. warped: the same shape, the exemplar warped to the condition."""
+    """image: (B, 3, H, W) in [-1, 1], the result. warped: of the same shape, the warped exemplar."""
 
     image: Tensor
     warped: Tensor
@@ -22,8 +22,8 @@ class Translation(NamedTuple):
 class MCLNet(nn.Module):
     """Everything inference needs (arXiv 2204.00442).
 
-    condition_channels: K planes of a condition. size: height and width in pixels that the self-correlation map's
-    layer is made for; other sizes resample it.
+    condition_channels: K planes of a condition. size: height and width in pixels that the self-correlation
+    map's layer is made for; other sizes resample it.
     """
 
     def __init__(self, config: ModelConfig, condition_channels: int, size: tuple[int, int]) -> None:

@@ -21,6 +21,9 @@ MEAN, DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 class VGGFeatures(nn.Module):
     """The outputs of named layers, frozen. Made with random filters; weights come by ``load_state_dict``."""
 
+    mean: Tensor
+    deviation: Tensor
+
     def __init__(self) -> None:
         super().__init__()
         self.features = vgg19(weights=None).features[:DEPTH]

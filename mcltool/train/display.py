@@ -4,11 +4,18 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from rich.console import Console, Group
 from rich.live import Live
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 from rich.text import Text
 
 from mcltool.train.fit import Progress as RunProgress
@@ -43,12 +50,11 @@ def _live(steps: Iterator[RunProgress], console: Console) -> None:
     smooth: dict[str, float] = {}
     with Live(Group(bar, losses, sample), console=console, refresh_per_second=4):
         for step in steps:
-            bar.update(
-                task, completed=step.result.step, total=step.total, rate=f"{step.images_per_second:.1f} images/s"
-            )
+            rate = f"{step.images_per_second:.1f} images/s"
+            bar.update(task, completed=step.result.step, total=step.total, rate=rate)
             for name, value in step.result.losses.items():
                 smooth[name] = value if name not in smooth else 0.9 * smooth[name] + 0.1 * value
-            losses.plain = "  ".join(f"{name.removeprefix('loss_')} {value:.3f}" for name, value in smooth.items())
+            losses.plain = _terms(smooth)
             if step.sample:
                 sample.plain = f"newest sample: {step.sample}"
 
@@ -61,6 +67,10 @@ def _plain(steps: Iterator[RunProgress], console: Console) -> None:
             continue
         last = now
         seconds = 1 / max(1e-9, step.images_per_second) * (step.total - result.step) * step.batch_size
-        terms = "  ".join(f"{name.removeprefix('loss_')} {value:.3f}" for name, value in result.losses.items())
-        line = f"step {result.step}/{step.total}  {step.images_per_second:.1f} images/s  {seconds:.0f} s left  {terms}"
+        rate = f"{step.images_per_second:.1f} images/s  {seconds:.0f} s left"
+        line = f"step {result.step}/{step.total}  {rate}  {_terms(result.losses)}"
         console.print(line, soft_wrap=True, highlight=False)
+
+
+def _terms(losses: Mapping[str, float]) -> str:
+    return "  ".join(f"{name.removeprefix('loss_')} {value:.3f}" for name, value in losses.items())

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from mcltool.config import Config
 from mcltool.errors import UsageError
-from mcltool.model.vgg import VGGFeatures, random_vgg
 from mcltool.feature_weights import load_vgg, vgg_file
+from mcltool.model.vgg import VGGFeatures, random_vgg
 
 
-def perceptual_network(config: Config) -> tuple[VGGFeatures | None, str]:
+def perceptual_network(config: Config) -> tuple[VGGFeatures | None, Literal["vgg", "random", "none"]]:
     """The network for ``train.perceptual`` and the name of what it is ("vgg", "random" or "none").
 
     Raises UsageError where VGG-19 is asked for and its weights are not there.
@@ -16,7 +18,7 @@ def perceptual_network(config: Config) -> tuple[VGGFeatures | None, str]:
     choice = config.train.perceptual
     if choice == "auto":
         choice = "none" if config.preset == "tiny" else "vgg"
-    if choice == "none" or not (config.loss.perc or config.loss.ctx):
+    if choice == "none" or not (config.loss.perc or config.loss.feat or config.loss.ctx):
         return None, "none"
     if choice == "random":
         return random_vgg(), "random"

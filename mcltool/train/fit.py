@@ -85,7 +85,8 @@ def iterate(
             result = trainer.step(batch)
             rate = clock.tick()
             if result.step % config.train.log_every == 0 or result.step in (1, total):
-                row = {"step": result.step, **result.losses, "lr": result.lr, "images_per_second": round(rate, 2)}
+                speed = {"lr": result.lr, "images_per_second": round(rate, 2)}
+                row = {"step": result.step, **result.losses, **speed}
                 metrics.write(json.dumps(row) + "\n")
                 metrics.flush()
             sample = None

@@ -20,15 +20,19 @@ from mcltool.model.vgg import VGGFeatures
 
 CONTEXTUAL_LAYERS = {"relu3_2": 2.0, "relu4_2": 4.0, "relu5_2": 8.0}
 """Layers of L_ctx and their weights (METHOD section 5)."""
+FEATURE_LAYERS = {"relu1_2": 1 / 32, "relu2_2": 1 / 16, "relu3_2": 1 / 8, "relu4_2": 1 / 4, "relu5_2": 1.0}
+"""Layers of the VGG feature loss and their weights: the deeper, the more (pix2pixHD, arXiv 1711.11585)."""
 
 Terms = dict[str, Tensor]
 """Unweighted terms by the name of their weight in LossConfig."""
 
 
 class Inputs(NamedTuple):
-    """A batch as the networks see it. X: (B, K, H, W) condition; Y, Z, P: (B, 3, H, W) photo, exemplar and
-    augmented photo in [-1, 1]; Z_labels: (B, K, H, W) the exemplar's own condition; paired: (B,) whether Y is the
-    right answer for (X, Z)."""
+    """A batch as the networks see it.
+
+    X: (B, K, H, W) condition. Y, Z, P: (B, 3, H, W) photo, exemplar and augmented photo in [-1, 1].
+    Z_labels: (B, K, H, W) the exemplar's own condition. paired: (B,) whether Y is the answer for (X, Z).
+    """
 
     X: Tensor
     Y: Tensor
@@ -48,7 +52,9 @@ class Inputs(NamedTuple):
 class GeneratorObjective(nn.Module):
     """The terms that encoders, correspondence and generator are trained for."""
 
-    def __init__(self, net: MCLNet, weights: LossConfig, spec: ConditionSpec, phi: VGGFeatures | None) -> None:
+    def __init__(
+        self, net: MCLNet, weights: LossConfig, spec: ConditionSpec, phi: VGGFeatures | None
+    ) -> None:
         super().__init__()
         self.net, self.weights, self.spec, self.phi = net, weights, spec, phi
 
@@ -57,8 +63,8 @@ class GeneratorObjective(nn.Module):
     ) -> tuple[Terms, Tensor]:
         """-> the terms and the generated image (B, 3, H, W).
 
-        step: seeds the choice of positions where L_mcl is sampled. generate: False leaves the generator out; the
-        warped exemplar comes back in the image's place. Without discriminator its two terms are left out.
+        step: seeds the choice of positions where L_mcl is sampled. generate: False leaves the generator out;
+        the warped exemplar comes back in the image's place. Without discriminator its two terms are left out.
         """
         terms, warped = self.correspondence_terms(x, step)
         if not generate:
@@ -69,7 +75,7 @@ class GeneratorObjective(nn.Module):
             terms["rec"] = losses.l1(image, x.Y, x.paired)
         if discriminator is not None and (w.gan or w.fm):
             terms.update(self._adversarial_terms(x, image, discriminator))
-        if self.phi is not None and (w.perc or w.ctx):
+        if self.phi is not None and (w.perc or w.feat or w.ctx):
             terms.update(self._feature_terms(x, image, self.phi))
         return terms, image
 
@@ -83,18 +89,20 @@ class GeneratorObjective(nn.Module):
         if w.pse:
             photos["P"] = x.P
         x_BChw = net.encode_condition(x.X)
-        z_BChw = net.encode_photo(torch.cat(list(photos.values())).contiguous(memory_format=torch.channels_last))
+        stacked = torch.cat(list(photos.values())).contiguous(memory_format=torch.channels_last)
+        z_BChw = net.encode_photo(stacked)
         u = net.correspondence(x_BChw)
         z = dict(zip(photos, z_BChw.chunk(len(photos)), strict=True))
         v = dict(zip(photos, net.correspondence(z_BChw).chunk(len(photos)), strict=True))
 
-        values = [patches(x.Z)] + [class_shares(x.Z_labels)] * bool(w.mask)
-        warped_values = attention_warp(u, v["Z"], torch.cat(values, 2), net.temperature)
+        masks = bool(w.mask) and self.spec.kind == "labels"
+        values = torch.cat([patches(x.Z), class_shares(x.Z_labels)], 2) if masks else patches(x.Z)
+        warped_values = attention_warp(u, v["Z"], values, net.temperature)
         warped = from_patches(warped_values[:, :, : 3 * STRIDE**2], grid)
 
         if w.warp:
             terms["warp"] = losses.l1(warped, x.Y, x.paired)
-        if w.mask and self.spec.kind == "labels":
+        if masks:
             terms["mask"] = losses.warped_mask(
                 warped_values[:, :, 3 * STRIDE**2 :], known_shares(x.X, x.Z_labels, self.spec.unknown)
             )
@@ -128,20 +136,26 @@ class GeneratorObjective(nn.Module):
 
     def _feature_terms(self, x: Inputs, image: Tensor, phi: VGGFeatures) -> Terms:
         w, terms = self.weights, Terms()
-        names = list(CONTEXTUAL_LAYERS) if w.ctx else []
-        if w.perc and w.perc_layer not in names:
-            names.append(w.perc_layer)
-        out = dict(zip(names, phi(image, names), strict=True))
+        of_truth = {*([w.perc_layer] if w.perc else []), *(FEATURE_LAYERS if w.feat else [])}
+        of_exemplar = set(CONTEXTUAL_LAYERS if w.ctx else [])
+        out = _layers(phi, image, of_truth | of_exemplar)
+        with torch.no_grad():
+            truth, exemplar = _layers(phi, x.Y, of_truth), _layers(phi, x.Z, of_exemplar)
         if w.perc:
-            with torch.no_grad():
-                truth = phi(x.Y, [w.perc_layer])[0]
-            terms["perc"] = losses.perceptual(out[w.perc_layer], truth)
+            terms["perc"] = losses.perceptual(out[w.perc_layer], truth[w.perc_layer])
+        if w.feat:
+            feat = [k * losses.l1(out[name], truth[name], x.paired) for name, k in FEATURE_LAYERS.items()]
+            terms["feat"] = torch.stack(feat).sum()
         if w.ctx:
-            with torch.no_grad():
-                exemplar = phi(x.Z, list(CONTEXTUAL_LAYERS))
-            layers = zip(CONTEXTUAL_LAYERS.items(), exemplar, strict=True)
-            terms["ctx"] = torch.stack([k * losses.contextual(out[name], z) for (name, k), z in layers]).sum()
+            ctx = [k * losses.contextual(out[name], exemplar[name]) for name, k in CONTEXTUAL_LAYERS.items()]
+            terms["ctx"] = torch.stack(ctx).sum()
         return terms
+
+
+def _layers(phi: VGGFeatures, image: Tensor, names: set[str]) -> dict[str, Tensor]:
+    """The features of ``image`` by layer; nothing is computed where none is asked for."""
+    ordered = sorted(names)
+    return dict(zip(ordered, phi(image, ordered), strict=True)) if ordered else {}
 
 
 def discriminator_loss(discriminator: Discriminator, x: Inputs, image: Tensor) -> Tensor:
@@ -165,7 +179,7 @@ def class_shares(labels_BKHW: Tensor) -> Tensor:
 
 
 def known_shares(X: Tensor, Z_labels: Tensor, unknown: int | None) -> Tensor:
-    """The condition's class shares (B, N, K), without classes that the exemplar lacks and without the unknown."""
+    """The condition's class shares (B, N, K), without the unknown class and those that the exemplar lacks."""
     shared_BK = (Z_labels.amax((2, 3)) > 0).to(X.dtype)
     if unknown is not None:
         shared_BK[:, unknown] = 0

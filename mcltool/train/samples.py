@@ -7,7 +7,7 @@ import torch
 
 from mcltool.data.batches import collate, condition_picture, condition_planes, to_bytes, to_unit
 from mcltool.data.dataset import EvaluationData
-from mcltool.device import autocast
+from mcltool.device import Precision, autocast
 from mcltool.model.network import MCLNet
 from mcltool.pictures import Picture, contact_sheet
 
@@ -26,7 +26,7 @@ class FixedPairs:
         self.spec = data.plugin.spec
         self.batch = collate([data[index] for index in seen.values()])
 
-    def picture(self, net: MCLNet, device: torch.device, precision: str) -> Picture:
+    def picture(self, net: MCLNet, device: torch.device, precision: Precision) -> Picture:
         """Condition, exemplar, warped exemplar, result and photo of each pair."""
         batch = self.batch.to(device)
         with torch.inference_mode(), autocast(device, precision):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -12,16 +13,18 @@ from torch import Tensor, nn
 from mcltool.config import Config
 from mcltool.data.batches import Batch
 from mcltool.data.contract import ConditionSpec
-from mcltool.device import autocast
+from mcltool.device import Precision, autocast
 from mcltool.model.discriminator import Discriminator
 from mcltool.model.network import MCLNet
 from mcltool.model.vgg import VGGFeatures
 from mcltool.train.objective import GeneratorObjective, Inputs, discriminator_loss
 
+Network = TypeVar("Network", bound=nn.Module)
+
 
 @dataclass(frozen=True)
 class StepResult:
-    """losses: unweighted terms as loss_NAME. lr: the generator's learning rate. image: (B, 3, H, W) in [-1, 1]."""
+    """What a step did. losses: unweighted terms as loss_NAME. lr: the generator's learning rate."""
 
     step: int
     losses: dict[str, float]
@@ -39,17 +42,17 @@ class Trainer:
         config: Config,
         spec: ConditionSpec,
         device: torch.device,
-        precision: str,
+        precision: Precision,
         total: int,
         phi: VGGFeatures | None = None,
     ) -> None:
         torch.manual_seed(config.train.seed)
-        self.config, self.spec, self.device, self.precision, self.total = config, spec, device, precision, total
+        self.config, self.spec, self.total = config, spec, total
+        self.device, self.precision = device, precision
         model = config.model
-        net = MCLNet(model, spec.channels, config.data.size)
-        self.net = net.to(device, memory_format=torch.channels_last)
+        self.net = _placed(MCLNet(model, spec.channels, config.data.size), device)
         discriminator = Discriminator(spec.channels, model.discriminator_widths, model.discriminator_scales)
-        self.discriminator = discriminator.to(device, memory_format=torch.channels_last)
+        self.discriminator = _placed(discriminator, device)
         self.average = copy.deepcopy(self.net).requires_grad_(False).eval()
         self.objective = GeneratorObjective(self.net, config.loss, spec, phi.to(device) if phi else None)
         self.weights = {name: float(getattr(config.loss, name)) for name in TERMS}
@@ -106,7 +109,8 @@ class Trainer:
         """EMA of the weights; its memory grows with the run so that early steps do not linger."""
         decay = min(self.config.train.ema, (1 + self.steps_done) / (10 + self.steps_done))
         with torch.no_grad():
-            mine, live = list(self.average.parameters()), list(self.net.parameters())
+            mine: list[Tensor] = list(self.average.parameters())
+            live: list[Tensor] = list(self.net.parameters())
             torch._foreach_lerp_(mine, live, 1 - decay)
 
     def _adam(self, module: nn.Module, rate: float) -> torch.optim.Adam:
@@ -115,13 +119,19 @@ class Trainer:
 
 
 TERMS: Sequence[str] = (
-    "mcl", "cons", "cyc", "pse", "warp", "mask", "rec", "gan", "fm", "perc", "ctx",
+    "mcl", "cons", "cyc", "pse", "warp", "mask", "rec", "gan", "fm", "perc", "feat", "ctx",
 )  # fmt: skip
 """Names of the generator's terms, which are those of their weights in LossConfig."""
 
 
+def _placed(module: Network, device: torch.device) -> Network:
+    module.to(device)
+    module.to(memory_format=torch.channels_last)
+    return module
+
+
 def _descend(loss: Tensor, optimiser: torch.optim.Optimizer, scaler: torch.amp.GradScaler) -> None:
     optimiser.zero_grad(set_to_none=True)
-    scaler.scale(loss).backward()
+    torch.autograd.backward(scaler.scale(loss))
     scaler.step(optimiser)
     scaler.update()

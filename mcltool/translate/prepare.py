@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -12,15 +9,13 @@ from torch import Tensor
 
 from mcltool.data.batches import condition_planes, to_bytes, to_unit
 from mcltool.data.contract import Condition, DatasetPlugin
+from mcltool.data.resize import Size, resize_condition, resize_photo
 from mcltool.errors import DataError
 
 MULTIPLE = 32
 """Sides that the network takes are multiples of this."""
 MAX_ASPECT = 8.0
 """Longer pictures are refused: memory grows with the long side, and they are rarely meant."""
-
-Size = tuple[int, int]
-"""Height, width in pixels."""
 
 
 def output_size(size: Size, short_side: int) -> Size:
@@ -46,13 +41,7 @@ def prepare_condition(plugin: DatasetPlugin, condition: Condition, size: Size) -
 
     Raises DataError where what the plugin renders does not fit its spec.
     """
-    raster, points = condition.raster, condition.points
-    if raster is not None:
-        raster = _resize(raster, size, nearest=plugin.spec.kind == "labels")
-    if points is not None:  # whole numbers are pixel centres
-        scale = np.array([size[1] / condition.size[1], size[0] / condition.size[0]], np.float32)
-        points = (points + np.float32(0.5)) * scale - np.float32(0.5)
-    rendered = plugin.render(Condition(size, raster, points))
+    rendered = plugin.render(resize_condition(condition, size))
     spec = plugin.spec
     if spec.kind == "labels":
         if rendered.shape != size or int(rendered.max()) >= spec.channels:
@@ -72,26 +61,15 @@ def prepare_condition(plugin: DatasetPlugin, condition: Condition, size: Size) -
 def prepare_photo(photo: NDArray[np.uint8], short_side: int) -> Tensor:
     """An exemplar (H, W, 3) uint8 as the network takes it: (1, 3, H', W') float32 in [-1, 1]."""
     height, width = photo.shape[:2]
-    resized = _resize(photo, network_size((height, width), short_side), nearest=False)
+    resized = resize_photo(photo, network_size((height, width), short_side))
     return to_unit(torch.tensor(resized).permute(2, 0, 1)[None])
 
 
 def finish(image: Tensor, size: Size) -> NDArray[np.uint8]:
     """The network's output (1, 3, H, W) in [-1, 1] as (*size, 3) uint8."""
     picture = to_bytes(image[0]).permute(1, 2, 0).cpu().numpy()
-    return _resize(np.ascontiguousarray(picture), size, nearest=False)
+    return resize_photo(np.ascontiguousarray(picture), size)
 
 
 def _to_multiple(side: int) -> int:
     return max(1, round(side / MULTIPLE)) * MULTIPLE
-
-
-def _resize(image: NDArray[np.uint8], size: Size, nearest: bool) -> NDArray[np.uint8]:
-    if image.shape[:2] == size:
-        return image
-    if nearest:
-        kind = cv2.INTER_NEAREST_EXACT  # samples at pixel centres, as the other kinds do
-    else:
-        kind = cv2.INTER_AREA if size[0] < image.shape[0] else cv2.INTER_LINEAR
-    resized: NDArray[Any] = cv2.resize(image, size[::-1], interpolation=kind)
-    return np.asarray(resized, np.uint8).reshape(*size, *image.shape[2:])  # OpenCV drops a single channel

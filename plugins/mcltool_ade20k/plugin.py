@@ -43,6 +43,7 @@ class Ade20kPlugin(DatasetPlugin):
     defaults: ClassVar[Mapping[str, Any]] = {
         "loss.perc": 0.01,
         "loss.perc_layer": "relu5_2",
+        "loss.feat": 1.0,
         "loss.cyc": 0.0,
         "loss.mask": 100.0,
         "data.exemplar_self": 0.3,

@@ -1,0 +1,31 @@
+"""The parts of a face that CelebAMask-HQ has masks of, in its documented order behind "background"."""
+
+from __future__ import annotations
+
+# Names as in the files' names: eye_g glasses, ear_r earring (of either ear), neck_l necklace, u_lip and l_lip
+# the upper and the lower lip: only eyes, brows and ears are left and right. Colours as RRGGBB.
+_TABLE = """
+background 20222e, skin f2c9ac, nose dc8f6e, eye_g 3f51b5, l_eye 00897b, r_eye 80deea, l_brow 5d4037,
+r_brow a1887f, l_ear fb8c00, r_ear ffcc66, mouth 880e4f, u_lip e53935, l_lip f06292, hair 7e57c2, hat 42a5f5,
+ear_r ffeb3b, neck_l c0ca33, neck c48fb0, cloth 66bb6a
+"""
+_PAIRS = (("l_eye", "r_eye"), ("l_brow", "r_brow"), ("l_ear", "r_ear"))
+
+_ENTRIES = [entry.split() for entry in _TABLE.split(",")]
+NAMES = tuple(name for name, _ in _ENTRIES)
+PALETTE = tuple((int(code[:2], 16), int(code[2:4], 16), int(code[4:], 16)) for _, code in _ENTRIES)
+PARTS = NAMES[1:]
+
+BACK_TO_FRONT = (
+    *("skin", "neck", "cloth", "l_ear", "r_ear", "nose", "eye_g", "l_eye", "r_eye", "l_brow", "r_brow"),
+    *("mouth", "u_lip", "l_lip", "hair", "hat", "neck_l", "ear_r"),
+)
+"""The order in which parts are painted over each other, where their masks overlap.
+
+The face first, what is on it over it (eyes over glasses, which they are seen through), then hair and hat, and
+jewellery, which is small and in front, last. The kit of the data set paints in the order of the classes
+instead, which puts the neck over hair that falls on it, and cloth over a necklace.
+"""
+
+MIRROR = tuple((NAMES.index(left), NAMES.index(right)) for left, right in _PAIRS)
+"""Classes that change places in a mirrored picture."""

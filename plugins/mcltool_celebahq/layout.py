@@ -1,0 +1,125 @@
+"""The folders of CelebAMask-HQ as its archive unpacks, and the samples in them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import overload
+
+from mcltool import IMAGE_SUFFIXES, Sample, UsageError
+from mcltool_celebahq.classes import PARTS
+from mcltool_celebahq.masks import split_name
+from mcltool_celebahq.splits import choose
+
+PAGE = "https://github.com/switchablenorms/CelebAMask-HQ"
+ARCHIVE = "CelebAMask-HQ"
+PHOTOS = "CelebA-HQ-img"
+MASKS = "CelebAMask-HQ-mask-anno"
+MASKS_A_FOLDER = 2000
+
+_WAY_OUT = (
+    f"get {ARCHIVE}.zip at {PAGE} (for non-commercial research and education only), unpack it and give its "
+    f"folder as --root, which has {PHOTOS}/N.jpg and {MASKS}/{{N // {MASKS_A_FOLDER}}}/NNNNN_part.png"
+)
+
+
+class Faces(Sequence[Sample]):
+    """The samples of a split. They are made when asked for: the paths of all their part masks, 400 thousand
+    in the whole data set, would take 150 MB in every process.
+
+    home: the folder with the photos' and the masks' folders. names: the photos' file names.
+    parts: for each of them the parts that have a mask, bit i for PARTS[i].
+    with_photo: whether the photo is one of the condition's files (the last).
+    """
+
+    def __init__(self, home: Path, names: Sequence[str], parts: Sequence[int], with_photo: bool) -> None:
+        self._home, self._names, self._parts = home, tuple(names), tuple(parts)
+        self._with_photo = with_photo
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+    @overload
+    def __getitem__(self, index: int) -> Sample: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> Faces: ...
+
+    def __getitem__(self, index: int | slice) -> Sample | Faces:
+        if isinstance(index, slice):
+            return Faces(self._home, self._names[index], self._parts[index], self._with_photo)
+        photo = self._home / PHOTOS / self._names[index]
+        folder, prefix = _masks_of(photo)
+        bits = self._parts[index]
+        masks = tuple(folder / f"{prefix}{part}.png" for i, part in enumerate(PARTS) if bits >> i & 1)
+        return Sample(photo.stem, photo, (*masks, photo) if self._with_photo else masks)
+
+
+def index_faces(root: Path | None, split: str, with_photo: bool) -> Faces:
+    """The samples of ``split`` in the order of their numbers; ids are the photos' names without suffix.
+
+    Raises UsageError where folders or photos are missing. A photo may be without masks: who reads it says so.
+    """
+    home = _find_home(root)
+    names = _scan_photos(home / PHOTOS)
+    parts = _scan_masks(home / MASKS)
+    numbers = choose(sorted(names), [folder for folder in (root, home) if folder], split)
+    return Faces(home, [names[n] for n in numbers], [parts.get(n, 0) for n in numbers], with_photo)
+
+
+def mask_pattern(photo: Path) -> Path:
+    """The files that the part masks of ``photo`` are, with "*" for the part."""
+    folder, prefix = _masks_of(photo)
+    return folder / f"{prefix}*.png"
+
+
+def _masks_of(photo: Path) -> tuple[Path, str]:
+    """The folder of a photo's part masks and what their names begin with."""
+    number = int(photo.stem)
+    return photo.parents[1] / MASKS / str(number // MASKS_A_FOLDER), f"{number:05d}_"
+
+
+def _find_home(root: Path | None) -> Path:
+    if root is None:
+        raise UsageError(f"celebahq: --root is missing; {_WAY_OUT}")
+    if not root.is_dir():
+        raise UsageError(f"{root}: no such folder; {_WAY_OUT}")
+    home = root / ARCHIVE if (root / ARCHIVE).is_dir() else root
+    for name in (PHOTOS, MASKS):
+        if not (home / name).is_dir():
+            raise UsageError(f"{home / name}: no such folder; {_WAY_OUT}")
+    return home
+
+
+def _scan_photos(folder: Path) -> dict[int, str]:
+    """File names by number. What is not named by a number is not a photo of the data set."""
+    names: dict[int, str] = {}
+    for name in sorted(os.listdir(folder)):
+        path = Path(name)
+        if path.suffix.lower() in IMAGE_SUFFIXES and path.stem.isascii() and path.stem.isdecimal():
+            number = int(path.stem)
+            if number in names:
+                raise UsageError(f"{folder}: {names[number]} and {name} are both photo {number}")
+            names[number] = name
+    if not names:
+        raise UsageError(f"{folder}: no photos named by numbers (N.jpg) in it; {_WAY_OUT}")
+    return names
+
+
+def _scan_masks(folder: Path) -> dict[int, int]:
+    """The parts that have a mask, as bits, by number."""
+    bits = {part: 1 << i for i, part in enumerate(PARTS)}
+    parts: dict[int, int] = {}
+    for inner in os.listdir(folder):
+        if not (inner.isascii() and inner.isdecimal() and (folder / inner).is_dir()):
+            continue
+        for name in os.listdir(folder / inner):
+            named = split_name(name)
+            if named and int(named[0]) // MASKS_A_FOLDER == int(inner):
+                number = int(named[0])
+                parts[number] = parts.get(number, 0) | bits[named[1]]
+    if not parts:
+        expected = folder / "0" / "00000_skin.png"
+        raise UsageError(f"{folder}: no part masks such as {expected} in it; {_WAY_OUT}")
+    return parts

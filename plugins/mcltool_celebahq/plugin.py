@@ -1,0 +1,139 @@
+"""The plugins ``celebahq`` and ``celebahq-mask``: photos of faces with line drawings, or with labels of their parts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mcltool import (
+    Condition,
+    ConditionFiles,
+    ConditionSpec,
+    DataError,
+    DatasetPlugin,
+    Sample,
+    UsageError,
+    read_labels,
+)
+from mcltool_celebahq.classes import MIRROR, NAMES, PALETTE
+from mcltool_celebahq.edges import draw_face, edge_planes, read_drawing
+from mcltool_celebahq.layout import PAGE, Faces, index_faces, mask_pattern
+from mcltool_celebahq.masks import face_conditions, read_parts, split_name
+from mcltool_celebahq.splits import SPLITS
+
+_EDGES = ConditionSpec("channels", ("edge", "distance"), ((255, 255, 255), (40, 92, 140)))
+_LABELS = ConditionSpec("labels", NAMES, PALETTE)
+
+# The published settings but for the batch: 32 at 256 px takes several GPUs, so that the preset's stays.
+_DEFAULTS: Mapping[str, Any] = {
+    "loss.perc": 0.001,
+    "loss.perc_layer": "relu4_2",
+    "loss.cyc": 1.0,
+    "data.exemplar_self": 0.3,
+    "data.flip": True,
+    "train.epochs": 60,
+}
+
+
+class _Faces(DatasetPlugin):
+    """What both have in common: the folders, and that the part masks of a face are one condition.
+
+    Expected below the root, or below CelebAMask-HQ in it, as the archive unpacks: CelebA-HQ-img/N.jpg and
+    CelebAMask-HQ-mask-anno/{N // 2000}/NNNNN_part.png, a mask a part that the face has. Splits: see splits.choose.
+    """
+
+    home_page: ClassVar[str] = PAGE
+    defaults: ClassVar[Mapping[str, Any]] = _DEFAULTS
+
+    def conditions(self, folder: Path) -> Iterator[ConditionFiles]:
+        """Every image file is a condition; the part masks of one number (02994_skin.png, ...) are one together."""
+        return face_conditions(folder)
+
+    def _index(self, root: Path | None, split: str, with_photo: bool) -> Faces:
+        if split not in SPLITS:
+            raise UsageError(f"{self.name}: no split {split!r}; there are {', '.join(SPLITS)}")
+        return index_faces(root, split, with_photo)
+
+    def _parts(self, sample: Sample) -> tuple[Path, ...]:
+        """The part masks of a sample. Raises DataError where it has none."""
+        parts = tuple(path for path in sample.condition if split_name(path.name))
+        if not parts and sample.photo is not None:
+            raise DataError(f"{sample.photo}: no part masks of this photo, expected {mask_pattern(sample.photo)}")
+        return parts
+
+
+class CelebAHQPlugin(_Faces):
+    """30000 portraits with line drawings: outlines of the face's parts, edges of hair, clothes and background.
+
+    A drawing becomes two channels, the edge and the distance to the nearest edge. To translate, a condition is
+    any image of lines (see edges.read_drawing), or part masks, of which only the outlines are drawn.
+    """
+
+    name: ClassVar[str] = "celebahq"
+
+    @property
+    def spec(self) -> ConditionSpec:
+        return _EDGES
+
+    def index(self, root: Path | None, split: str) -> Sequence[Sample]:
+        return self._index(root, split, with_photo=True)
+
+    def condition(self, sample: Sample, short_side: int) -> Condition:
+        """Drawn at ``short_side``, at most that of the masks (512 px): finer lines would not stay apart."""
+        return _drawing(draw_face(read_parts(self._parts(sample)), sample.photo, short_side))
+
+    def read_condition(self, files: Sequence[Path]) -> Condition:
+        """One line drawing; or part masks and, to have its edges too, their photo."""
+        parts = [path for path in files if split_name(path.name)]
+        others = [path for path in files if not split_name(path.name)]
+        if len(others) > 1 or not files:
+            raise DataError(f"celebahq: a condition is one line drawing or part masks, not {len(files)} files")
+        if parts:
+            return _drawing(draw_face(read_parts(parts), others[0] if others else None, 0))
+        return _drawing(read_drawing(others[0]))
+
+    def render(self, condition: Condition) -> NDArray[np.float32]:
+        """(H, W, 2) float32: edge, 0 or 1, and distance, 0 to 1 (see edges.edge_planes)."""
+        if condition.raster is None:
+            raise DataError("celebahq: a condition without a line drawing")
+        return edge_planes(condition.raster)
+
+
+class CelebAHQMaskPlugin(_Faces):
+    """30000 portraits with labels of 19 classes: background 0 and the parts of the face in their documented order.
+
+    To translate, a condition is one label map (indices 0..18, or the palette's colours), or part masks.
+    """
+
+    name: ClassVar[str] = "celebahq-mask"
+
+    @property
+    def spec(self) -> ConditionSpec:
+        return _LABELS
+
+    def index(self, root: Path | None, split: str) -> Sequence[Sample]:
+        return self._index(root, split, with_photo=False)
+
+    def condition(self, sample: Sample, short_side: int) -> Condition:
+        """At the masks' own size, whatever ``short_side``."""
+        return self.read_condition(self._parts(sample))
+
+    def read_condition(self, files: Sequence[Path]) -> Condition:
+        """One label map, or the part masks of a face."""
+        if files and all(split_name(path.name) for path in files):
+            return _labels(read_parts(files))
+        if len(files) != 1:
+            raise DataError(f"celebahq-mask: a condition is one label map or part masks, not {len(files)} files")
+        return _labels(read_labels(files[0], len(NAMES), PALETTE))
+
+
+def _drawing(lines: NDArray[np.uint8]) -> Condition:
+    return Condition((lines.shape[0], lines.shape[1]), lines, smooth=True)
+
+
+def _labels(labels: NDArray[np.uint8]) -> Condition:
+    return Condition((labels.shape[0], labels.shape[1]), labels, mirror=MIRROR)

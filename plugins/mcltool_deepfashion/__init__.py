@@ -1,0 +1,5 @@
+"""The data set ``deepfashion``: photos of clothed people, each with the joints of the person in it."""
+
+from mcltool_deepfashion.plugin import DeepFashionPlugin
+
+__all__ = ["DeepFashionPlugin"]

@@ -1,0 +1,52 @@
+"""The 18 joints that every pose is brought to, and where each file format keeps them."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+Joints = NDArray[np.float32]
+"""(18, 2) x, y in pixels, whole numbers at pixel centres; NaN where a joint is absent."""
+
+# OpenPose's own order (its COCO model). Left and right are the person's.
+NAMES = (
+    "nose", "neck", "right shoulder", "right elbow", "right wrist", "left shoulder", "left elbow", "left wrist",
+    "right hip", "right knee", "right ankle", "left hip", "left knee", "left ankle",
+    "right eye", "left eye", "right ear", "left ear",
+)  # fmt: skip
+NECK, RIGHT_SHOULDER, LEFT_SHOULDER = 1, 2, 5
+
+LIMBS = (
+    (1, 2), (1, 5), (2, 3), (3, 4), (5, 6), (6, 7),
+    (1, 8), (8, 9), (9, 10), (1, 11), (11, 12), (12, 13),
+    (1, 0), (0, 14), (14, 16), (0, 15), (15, 17),
+)  # fmt: skip
+"""The joints at both ends of each limb."""
+
+SIDES = ((2, 5), (3, 6), (4, 7), (8, 11), (9, 12), (10, 13), (14, 15), (16, 17))
+"""The same joint of the right and of the left side."""
+
+BODY_18 = tuple(range(18))
+BODY_25 = (0, 1, 2, 3, 4, 5, 6, 7, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18)
+"""Row of each joint in OpenPose's BODY_25, which has a middle hip and feet besides."""
+COCO_17 = (0, None, 6, 8, 10, 5, 7, 9, 12, 14, 16, 11, 13, 15, 2, 1, 4, 3)
+"""Row of each joint in COCO's keypoints, which have no neck."""
+
+
+def from_rows(rows: NDArray[np.float64], present: NDArray[np.bool_], order: tuple[int | None, ...]) -> Joints:
+    """Joints from a format's rows (K, 2), of which those in ``present`` (K,) count.
+
+    order: for each of the 18 joints its row. A neck without a row lies halfway between the shoulders.
+    """
+    joints = np.full((len(NAMES), 2), np.nan, np.float32)
+    for joint, row in enumerate(order):
+        if row is not None and present[row]:
+            joints[joint] = rows[row]
+    if order[NECK] is None:
+        joints[NECK] = (joints[RIGHT_SHOULDER] + joints[LEFT_SHOULDER]) / 2
+    return joints
+
+
+def count(joints: Joints) -> int:
+    """How many joints are there."""
+    return int((~np.isnan(joints[:, 0])).sum())

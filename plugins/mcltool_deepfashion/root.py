@@ -1,0 +1,143 @@
+"""The data set in its folder: photos, their poses, splits, and which photos show one garment."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path, PurePosixPath
+
+from mcltool import Sample, UsageError, walk_files
+from mcltool_deepfashion.coco import image_key, open_coco
+from mcltool_deepfashion.folders import poses_in
+
+SPLITS = ("train", "val")
+VAL_SHARE = 0.1
+PAGE = "https://mmlab.ie.cuhk.edu.hk/projects/DeepFashion/InShopRetrieval.html"
+WAY_OUT = (
+    f"get the photos of the In-shop Clothes Retrieval Benchmark (img/) at {PAGE} (for non-commercial research "
+    "only), find their poses with OpenPose or another tool, and give as --root the folder that has img/**/X.jpg "
+    "with pose/**/X_candidate.txt and X_subset.txt, or pose/**/X_keypoints.json, or one COCO keypoint .json"
+)
+
+_SUFFIXES = frozenset({".jpg", ".jpeg", ".png"})
+_Pose = tuple[tuple[Path, ...], str]
+"""Files and part."""
+
+
+def find_samples(root: Path, split: str) -> Sequence[Sample]:
+    """The samples of a split, sorted by photo. Raises UsageError naming what is missing where."""
+    photos = _photos(root)
+    chosen = _split(root, split, photos)
+    poses = _poses(root)
+    bare = [name for name in photos if name in chosen and name not in poses]
+    if bare:
+        raise UsageError(
+            f"{photos[bare[0]]}: no pose, expected {root / 'pose' / bare[0]}_candidate.txt and _subset.txt, or "
+            f"_keypoints.json, or the photo in a COCO .json in {root} ({len(bare)} of {len(chosen)} photos lack "
+            "theirs; train.txt and val.txt can list the ones to use)"
+        )
+    return [
+        Sample(name, path, poses[name][0], garment_group(name), poses[name][1])
+        for name, path in photos.items()
+        if name in chosen
+    ]
+
+
+def garment(name: str) -> str:
+    """The garment that the photo ``name`` (below img/, without suffix) shows: its folder, .../id_00000244."""
+    return PurePosixPath(name).parent.as_posix()
+
+
+def garment_group(name: str) -> str:
+    """Garment and item: photos 02_1_front and 02_2_side of a folder show one item from two sides; 01_1_front is
+    the same garment in another colour, which is no right exemplar for them. Other names are items of their own.
+    """
+    path = PurePosixPath(name)
+    numbered = re.match(r"\d+(?=_)", path.name)
+    return (path.parent / (numbered[0] if numbered else path.name)).as_posix()
+
+
+def _photos(root: Path) -> dict[str, Path]:
+    """Photos by their name below img/ without suffix."""
+    folder = root / "img"
+    for place in (root, folder):
+        if not place.is_dir():
+            raise UsageError(f"{place}: no such folder; {WAY_OUT}")
+    photos: dict[str, Path] = {}
+    for path in walk_files(folder, _SUFFIXES):
+        name = path.relative_to(folder).with_suffix("").as_posix()
+        if name in photos:
+            raise UsageError(f"{path}: the photo {photos[name]} has the same name")
+        photos[name] = path
+    if not photos:
+        raise UsageError(f"{folder}: no photos in it; {WAY_OUT}")
+    return photos
+
+
+def _poses(root: Path) -> dict[str, _Pose]:
+    """Poses by the name of their photo; a file of its own goes before a COCO file."""
+    poses: dict[str, _Pose] = {}
+    for path in sorted(root.glob("*.json")):
+        for image, parts in open_coco(path).images.items():
+            poses[image.removeprefix("img/")] = (path,), parts[0]
+    for folder in (root / "img", root / "pose"):
+        if folder.is_dir():
+            poses.update({pose.id: (pose.files, "") for pose in poses_in(folder, collections=False)})
+    return poses
+
+
+def _split(root: Path, split: str, photos: Mapping[str, Path]) -> Collection[str]:
+    """Names of a split's photos: from its list; else all that the other's list leaves; else by garment."""
+    lists = {name: root / f"{name}.txt" for name in SPLITS}
+    if lists[split].is_file():
+        return _listed(lists[split], photos)
+    other = SPLITS[1 - SPLITS.index(split)]
+    if lists[other].is_file():
+        left = photos.keys() - _listed(lists[other], photos)
+        if not left:
+            raise UsageError(
+                f"{lists[other]}: lists all photos, none are left for {split}; expected {lists[split]}"
+            )
+        return left
+    keys = {name: garment(name) for name in photos}
+    if len(set(keys.values())) < 2:
+        keys = {name: garment_group(name) for name in photos}
+    inside = _keys_of_split(split, set(keys.values()))
+    return {name for name, key in keys.items() if key in inside}
+
+
+def _keys_of_split(split: str, keys: set[str]) -> set[str]:
+    """About VAL_SHARE of the keys are "val", by their hashes alone; of two or more at least one is in either.
+
+    A single key serves both splits.
+    """
+    if len(keys) == 1:
+        return keys
+    ranked = sorted(keys, key=_hash)
+    val = {key for key in ranked if _hash(key) < VAL_SHARE} or {ranked[0]}
+    val.discard(ranked[-1])
+    return val if split == "val" else keys - val
+
+
+def _hash(key: str) -> float:
+    """Evenly spread over [0, 1)."""
+    return int.from_bytes(hashlib.blake2b(key.encode(), digest_size=8).digest(), "big") / 2**64
+
+
+def _listed(path: Path, photos: Mapping[str, Path]) -> set[str]:
+    """The photos that a split's list has, one a line, below the root or below img/."""
+    try:
+        lines = path.read_text().splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"{path}: cannot be read as text ({error})") from None
+    names = set()
+    for number, line in enumerate(lines, 1):
+        name = image_key(line.strip()).removeprefix("img/")
+        if name and name not in photos:
+            raise UsageError(f"{path}, line {number}: no photo {line.strip()} below {path.parent / 'img'}")
+        names.add(name)
+    names.discard("")
+    if not names:
+        raise UsageError(f"{path}: lists no photos")
+    return names

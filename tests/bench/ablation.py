@@ -1,0 +1,121 @@
+"""What each part of the correspondence brings, on ``shapes``: correspondence-only runs of equal steps.
+
+    python tests/bench/ablation.py run [--seeds 3] [--only NAME] [--steps 400]   one JSON a run; made ones are kept
+    python tests/bench/ablation.py table                                         mean and spread as Markdown
+
+Everything but the named settings is preset ``tiny``. Scores are those of the demo, on held-out pairs of the averaged
+weights; psnr and L1 are of the warped exemplar against the exact answer where its source shows.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from mcltool import demo, plugins
+from mcltool.config import resolve
+from mcltool.data.dataset import SampleStream, TrainingData, training_loader
+from mcltool.files import write_text
+from mcltool.train.trainer import Trainer
+
+RESULTS = Path(__file__).parent / "results" / "ablation"
+PAIRS = 64
+REFERENCE = {"loss.mcl": 0.1, "train.generator_start": 1.0, "data.workers": 0}
+"""The reference run; its L_mcl weighs ten times the default, so that differences of L_mcl's own settings can show."""
+VARIANTS: dict[str, dict[str, Any]] = {
+    "reference (m 0.25, all N, SCM)": {},
+    "no contrast": {"loss.mcl": 0.0},
+    "weight 0.01": {"loss.mcl": 0.01},
+    "weight 1": {"loss.mcl": 1.0},
+    "InfoNCE (m 0)": {"loss.mcl_margin": 0.0},
+    "m 0.1": {"loss.mcl_margin": 0.1},
+    "m 0.4": {"loss.mcl_margin": 0.4},
+    "64 sampled positions": {"loss.mcl_positions": 64},
+    "image side detached": {"loss.mcl_detach_photo": True},
+    "SCM off": {"model.scm_channels": 0},
+    "SCM off, no contrast": {"model.scm_channels": 0, "loss.mcl": 0.0},
+    "position known": {"model.position": True},
+    "temperature 0.01": {"model.temperature": 0.01},
+}
+COLUMNS = {
+    "class_match": "class match",
+    "match_error": "match error (radii)",
+    "psnr_warp_db": "psnr of the warp (dB)",
+    "l1_warp": "L1 of the warp",
+    "step_ms": "step (ms, median)",
+}
+
+
+def run(name: str, seed: int, steps: int) -> dict[str, float]:
+    """Train one variant and score it."""
+    plugin = plugins.load("shapes")
+    settings = REFERENCE | VARIANTS[name] | {"train.max_steps": steps, "train.seed": seed}
+    config = resolve("shapes", "tiny", settings)
+    data = TrainingData(plugin, plugin.index(None, "train"), config.data, seed)
+    trainer = Trainer(config, plugin.spec, torch.device("cpu"), "fp32", steps)
+    times = []
+    for batch in training_loader(data, SampleStream(0, steps, 0, 1, config.train.batch_size), 0, "cpu"):
+        start = time.perf_counter()
+        trainer.step(batch)
+        times.append(time.perf_counter() - start)
+    side = config.data.size[0]
+    pairs = demo.held_out_pairs(plugin, PAIRS, side)
+    exemplars = [plugin.photo(pair.exemplar, side) for pair in pairs]
+    scores, warped = demo.score(trainer.average, plugin, pairs, exemplars, side)
+    l1 = [
+        np.abs(w.astype(float) - p.truth.image)[p.truth.visible].mean() / 255
+        for w, p in zip(warped, pairs, strict=True)
+    ]
+    return scores | {"l1_warp": float(np.mean(l1)), "step_ms": 1000 * statistics.median(times)}
+
+
+def table() -> str:
+    """Mean and standard deviation over the seeds of every variant that has results."""
+    lines = [f"| variant | seeds | {' | '.join(COLUMNS.values())} |", "|---" * (len(COLUMNS) + 2) + "|"]
+    for name in VARIANTS:
+        found = [json.loads(path.read_text()) for path in sorted(RESULTS.glob(f"{_slug(name)}-seed*.json"))]
+        if not found:
+            continue
+        cells = []
+        for key in COLUMNS:
+            values = [row["scores"][key] for row in found]
+            spread = f" ± {statistics.stdev(values):.3f}" if len(values) > 1 else ""
+            cells.append(f"{statistics.fmean(values):.3f}{spread}")
+        lines.append(f"| {name} | {len(found)} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def _slug(name: str) -> str:
+    return "".join(c if c.isalnum() or c == "." else "-" for c in name)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("what", choices=["run", "table"])
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--steps", type=int, default=400)
+    parser.add_argument("--only", choices=list(VARIANTS))
+    options = parser.parse_args()
+    if options.what == "table":
+        print(table())
+        return
+    for seed in range(options.seeds):
+        for name in [options.only] if options.only else VARIANTS:
+            path = RESULTS / f"{_slug(name)}-seed{seed}.json"
+            if path.exists():
+                continue
+            scores = run(name, seed, options.steps)
+            row = {"variant": name, "seed": seed, "steps": options.steps, "scores": scores}
+            write_text(path, json.dumps(row, indent=2) + "\n")
+            print(name, seed, {key: round(scores[key], 3) for key in COLUMNS}, flush=True)
+
+
+if __name__ == "__main__":
+    main()
