@@ -5,7 +5,6 @@ A command returns its exit code, or None for 0.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,7 +12,10 @@ from typing import TYPE_CHECKING, Any
 import click
 
 import mcltool
-from mcltool.program import Commands, Program
+from mcltool.commands.data import data_group
+from mcltool.commands.plugins import plugins_group
+from mcltool.commands.weights import weights_group
+from mcltool.program import Program
 
 if TYPE_CHECKING:
     from mcltool.config import Config
@@ -46,7 +48,12 @@ def cli() -> None:
 
 @cli.command(short_help="Train a model on a data set.")
 @click.option("--plugin", required=True, metavar="NAME", help="Data set; mcltool plugins list names them.")
-@click.option("--root", type=FOLDER, metavar="DIR", help="Folder that the data set was unpacked to.")
+@click.option(
+    "--root",
+    type=FOLDER,
+    metavar="DIR",
+    help="Folder that the data set was unpacked to.  [default: $MCLTOOL_DATA/PLUGIN]",
+)
 @click.option("--size", metavar="S|HxW", help="Training size in pixels, multiples of 32: 256, or 256x192.")
 @click.option(
     "--preset",
@@ -110,6 +117,7 @@ def fit(
     from mcltool.train.display import show
     from mcltool.train.fit import fit as train
 
+    root = plugins.data_root(dataset, root)
     weights = train(dataset, resolved, root, run or _next_run(Path("runs"), plugin), out, device, show)
     click.echo(f"weights: {weights}")
 
@@ -165,6 +173,12 @@ def _next_run(folder: Path, name: str) -> Path:
     "only one of its base name; one: the only exemplar there is; cycle: in turn, sorted by name; auto: stem "
     "where every condition has one, else one.  [default: auto]",
 )
+@click.option(
+    "--canvas",
+    metavar="HxW",
+    help="Height and width in pixels of the pictures that poses belong to, where their files do not say it.  "
+    "[default: the data set's own]",
+)
 @click.option("--precision", type=PRECISION, default="auto", help="Number format.  [default: auto]")
 @click.option("--device", metavar="NAME", help=DEVICE_HELP)
 def translate_dir(
@@ -173,6 +187,7 @@ def translate_dir(
     out: Path,
     weights: Path | None,
     pair: str,
+    canvas: str | None,
     precision: str,
     device: str | None,
 ) -> int:
@@ -196,10 +211,12 @@ def translate_dir(
         weights = newest_weights(Path.cwd())
         click.echo(f"weights: {weights}", err=True)
 
+    from mcltool.config import parse_size
     from mcltool.translate.job import translate_dir as start
     from mcltool.translate.progress import show
 
-    failed = show(start(conditions, exemplars, out, weights, pair, precision, device), out)
+    pixels = parse_size(canvas, "--canvas") if canvas else None
+    failed = show(start(conditions, exemplars, out, weights, pair, precision, device, pixels), out)
     return 1 if failed else 0
 
 
@@ -231,50 +248,9 @@ def demo(out: Path, steps: int | None, seed: int, device: str | None) -> None:
     click.echo(f"look at {out / 'contact_sheet.png'}")
 
 
-@cli.group("plugins", cls=Commands)
-def plugins_group() -> None:
-    """Data sets that mcltool can train on."""
-
-
-@plugins_group.command("list")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON, one object a plugin.")
-def plugins_list(as_json: bool) -> None:
-    """List every data set plugin that is installed; a broken one says why, and hinders nothing."""
-    from dataclasses import asdict
-
-    from mcltool import plugins
-
-    found = plugins.describe()
-    if as_json:
-        click.echo(json.dumps([asdict(info) for info in found], indent=2))
-        return
-    for info in found:
-        about = f"{info.classes} {info.kind}, version {info.version}" if info.status == "ok" else info.cause
-        click.echo(f"{info.name:<16} {info.status:<7} {about}  ({info.distribution})")
-
-
-@cli.group("weights", cls=Commands)
-def weights_group() -> None:
-    """Weights files."""
-
-
-@weights_group.command("show")
-@click.argument("file", type=FILE)
-@click.option("--json", "as_json", is_flag=True, help="Print JSON, with the whole configuration.")
-def weights_show(file: Path, as_json: bool) -> None:
-    """Show what a weights file is: its data set, training size, steps, classes and checksum."""
-    from mcltool.weights import summary
-
-    found = summary(file)
-    if as_json:
-        click.echo(json.dumps(found, indent=2))
-        return
-    condition = found.pop("condition")
-    found["preset"] = found.pop("config")["preset"]
-    found["size"] = "x".join(map(str, found["size"]))
-    found["condition"] = f"{len(condition['names'])} {condition['kind']}: {', '.join(condition['names'])}"
-    for name, value in found.items():
-        click.echo(f"{name.replace('_', ' '):<16} {value}")
+cli.add_command(plugins_group)
+cli.add_command(data_group)
+cli.add_command(weights_group)
 
 
 def main() -> None:

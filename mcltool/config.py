@@ -277,13 +277,16 @@ def parse_setting(text: str) -> tuple[str, Any]:
         return address.strip(), value.strip()
 
 
-def parse_size(text: str) -> tuple[int, int]:
-    """Parse "256" or "256x192" (height x width)."""
+def parse_size(text: str, option: str = "--size") -> tuple[int, int]:
+    """Parse "256" or "256x192" (height x width). option: what the error names."""
     height, _, width = text.lower().partition("x")
     try:
-        return int(height), int(width or height)
+        size = int(height), int(width or height)
+        if min(size) < 1:
+            raise ValueError
+        return size
     except ValueError:
-        raise UsageError(f"--size {text}: expected S or HxW in pixels, e.g. 256 or 256x192") from None
+        raise UsageError(f"{option} {text}: expected S or HxW in pixels, e.g. 256 or 256x192") from None
 
 
 def _build(plugin: str, preset: str, settings: Settings) -> Config:

@@ -121,8 +121,9 @@ def warped_mask(shares_BNK: Tensor, labels_BNK: Tensor) -> Tensor:
     far as their classes are anywhere in the exemplar; the caller masks ``labels`` accordingly.
     """
     with torch.autocast(shares_BNK.device.type, enabled=False):
-        likelihood = (shares_BNK.float().clamp(1e-4, 1).log() * labels_BNK.float()).sum(2)
-        return -likelihood.sum() / labels_BNK.sum().clamp(min=1)
+        labels = labels_BNK.float()
+        likelihood = shares_BNK.float().clamp(1e-4, 1).log() * labels
+        return -likelihood.sum() / labels.sum().clamp(min=1)
 
 
 def hinge_discriminator(real: Sequence[Tensor], fake: Sequence[Tensor]) -> Tensor:

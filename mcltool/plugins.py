@@ -2,24 +2,33 @@
 
 Listing names imports nothing. A plugin is imported when it is asked for, and whatever goes wrong in it is one
 line that names its distribution; the others are not touched by it.
+
+``MCLTOOL_DISABLE_PLUGINS`` leaves plugins out: names between commas, or DISTRIBUTION:NAME where two
+distributions claim a name. ``MCLTOOL_DATA`` is the folder in which data sets lie by their plugins' names.
 """
 
 from __future__ import annotations
 
+import os
+import sys
+from contextlib import redirect_stdout
 from dataclasses import dataclass
 from difflib import get_close_matches
 from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
 from typing import Literal
 
 from mcltool.data.contract import CONTRACT_VERSION, ConditionSpec, DatasetPlugin
 from mcltool.errors import UsageError
 
 GROUP = "mcltool.datasets"
+DISABLE = "MCLTOOL_DISABLE_PLUGINS"
+DATA = "MCLTOOL_DATA"
 
 
 @dataclass(frozen=True)
 class PluginInfo:
-    """One registered plugin. version, kind and classes are empty where it is broken, cause where it is not.
+    """One registered plugin. version, kind and classes are empty where it is not ok, cause where it is.
 
     distribution: what pip installed it with, as "name version".
     version: the plugin's own, which weights are marked with.
@@ -27,7 +36,7 @@ class PluginInfo:
     """
 
     name: str
-    status: Literal["ok", "broken"]
+    status: Literal["ok", "broken", "disabled"]
     distribution: str
     version: str = ""
     kind: str = ""
@@ -36,18 +45,20 @@ class PluginInfo:
 
 
 def names() -> list[str]:
-    """Names of all registered plugins, sorted; none is imported."""
+    """Names of all registered plugins that are not disabled, sorted; none is imported."""
     return sorted(_registered())
 
 
 def load(name: str) -> DatasetPlugin:
     """Import and make the plugin ``name``.
 
-    Raises UsageError where there is no such plugin (with the nearest name), where two distributions claim the
-    name, or where the plugin is broken (with its distribution and the cause).
+    Raises UsageError where there is no such plugin (with the nearest name) or it is disabled, where two
+    distributions claim the name, or where the plugin is broken (with its distribution and the cause).
     """
     registered = _registered()
     if name not in registered:
+        if name in _registered(disabled=True):
+            raise UsageError(f"plugin {name!r} is disabled by {DISABLE}={os.environ[DISABLE]}")
         close = get_close_matches(name, registered, n=1)
         hint = f" (did you mean {close[0]}?)" if close else ""
         raise UsageError(f"no plugin {name!r}{hint}; there are {', '.join(sorted(registered)) or 'none'}")
@@ -59,8 +70,14 @@ def load(name: str) -> DatasetPlugin:
 
 
 def describe() -> list[PluginInfo]:
-    """Every registered plugin, sorted by name; each is imported on its own, and a broken one says why."""
-    found = []
+    """Every registered plugin, sorted by name; each is imported on its own, and a broken one says why.
+
+    A disabled one is not imported.
+    """
+    found = [
+        PluginInfo(name, "disabled", _owners(entries), cause=f"left out by {DISABLE}")
+        for name, entries in _registered(disabled=True).items()
+    ]
     for name, entries in sorted(_registered().items()):
         owners = _owners(entries)
         try:
@@ -69,27 +86,55 @@ def describe() -> list[PluginInfo]:
             found.append(PluginInfo(name, "broken", owners, cause=str(error)))
         else:
             spec = plugin.spec
-            found.append(PluginInfo(name, "ok", owners, plugin.version, spec.kind, spec.channels))
-    return found
+            found.append(PluginInfo(name, "ok", owners, str(plugin.version), spec.kind, spec.channels))
+    return sorted(found, key=lambda info: info.name)
 
 
-def _registered() -> dict[str, list[EntryPoint]]:
-    """Entry points by name. One distribution that is found twice (on two paths) counts once."""
+def distribution(name: str) -> str:
+    """What pip installed the plugin ``name`` with, as "name version"; nothing is imported."""
+    return _owners((_registered() | _registered(disabled=True)).get(name, []))
+
+
+def data_root(plugin: DatasetPlugin, root: Path | None) -> Path | None:
+    """The folder of the plugin's data set: ``root`` where given, else $MCLTOOL_DATA/NAME where that is set.
+
+    None where neither says it or the plugin needs no folder: the plugin's index then says what it expects.
+    """
+    home = os.environ.get(DATA)
+    if root is not None or not home or not plugin.needs_root:
+        return root
+    return Path(home).expanduser() / plugin.name
+
+
+def _registered(disabled: bool = False) -> dict[str, list[EntryPoint]]:
+    """Entry points by name, without the disabled ones, or those alone.
+
+    One distribution that is found twice (on two paths) counts once.
+    """
+    left_out = {word.strip() for word in os.environ.get(DISABLE, "").split(",")}
     found: dict[str, dict[tuple[str, str], EntryPoint]] = {}
     for entry in entry_points(group=GROUP):
+        full_name = f"{entry.dist.name if entry.dist else ''}:{entry.name}"
+        if (entry.name in left_out or full_name in left_out) is not disabled:
+            continue
         found.setdefault(entry.name, {}).setdefault((_distribution(entry), entry.value), entry)
     return {name: list(entries.values()) for name, entries in found.items()}
 
 
 def _make(name: str, entries: list[EntryPoint]) -> DatasetPlugin:
-    """Import and make a plugin. Whatever goes wrong, a SystemExit too, becomes a _BrokenError."""
+    """Import and make a plugin. Whatever goes wrong, a SystemExit too, becomes a _BrokenError.
+
+    What it prints goes to stderr: stdout is the commands' own.
+    """
     if len(entries) > 1:
-        raise _BrokenError("both register this name; uninstall one of them")
+        way_out = f"uninstall one of them, or set {DISABLE}=DISTRIBUTION:{name} to leave one out"
+        raise _BrokenError(f"both register this name; {way_out}")
     try:
-        return _checked(name, entries[0].load())
-    except _BrokenError:
+        with redirect_stdout(sys.stderr):
+            return _checked(name, entries[0].load())
+    except (_BrokenError, KeyboardInterrupt):
         raise
-    except (Exception, SystemExit) as error:
+    except BaseException as error:
         words = " ".join(str(error).split())
         raise _BrokenError(f"{type(error).__name__}: {words}" if words else type(error).__name__) from error
 

@@ -51,6 +51,46 @@ def test_the_folder_that_the_archive_makes_may_lie_in_the_root(root: Path) -> No
     assert len(PLUGIN.index(root, "train")) == 2
 
 
+@pytest.mark.parametrize("folder", ["images", "."])
+def test_annotations_may_lie_beside_the_photos(folder: str, root: Path) -> None:
+    """The merged layout, with and without images/."""
+    official = {split: PLUGIN.index(root, split) for split in ("train", "val")}
+    rasters = [PLUGIN.condition(sample, 0).raster for sample in official["train"]]
+    for split in ("training", "validation"):
+        (root / folder / split).mkdir(exist_ok=True)
+        for kind in ("images", "annotations"):
+            for path in (root / kind / split).iterdir():
+                path.rename(root / folder / split / path.name)
+            if kind != folder:
+                (root / kind / split).rmdir()
+    (root / "annotations").rmdir()
+    for split, samples in official.items():
+        found = PLUGIN.index(root, split)
+        assert [sample.id for sample in found] == [sample.id for sample in samples]
+        for sample in found:
+            assert sample.photo is not None
+            assert sample.photo.is_file()
+            assert sample.condition == (sample.photo.with_suffix(".png"),)
+    for sample, raster in zip(PLUGIN.index(root, "train"), rasters, strict=True):
+        np.testing.assert_array_equal(PLUGIN.condition(sample, 0).raster, raster)
+
+
+def test_a_photo_without_its_annotation_beside_it_is_named(tmp_path: Path) -> None:
+    (tmp_path / "training").mkdir()
+    for name in ("one.jpg", "one.png", "two.jpg"):
+        Image.new("L", (2, 2)).save(tmp_path / "training" / name)
+    with pytest.raises(UsageError, match=r"two\.jpg: no annotation, expected .*training/two\.png"):
+        PLUGIN.index(tmp_path, "train")
+
+
+def test_photos_without_any_annotations_miss_the_official_folder(root: Path) -> None:
+    for path in (root / "annotations" / "training").iterdir():
+        path.unlink()
+    (root / "annotations" / "training").rmdir()
+    with pytest.raises(UsageError, match=r"annotations/training: no such folder; get ADEChallengeData2016"):
+        PLUGIN.index(root, "train")
+
+
 def test_a_condition_is_read_as_class_indices(root: Path) -> None:
     condition = PLUGIN.condition(PLUGIN.index(root, "val")[0], 256)
     assert condition.size == (2, 3)

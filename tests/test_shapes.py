@@ -190,7 +190,8 @@ def test_every_class_is_well_visible_in_every_sample(shapes: ShapesPlugin) -> No
 def test_angles_and_classes_are_drawn_evenly() -> None:
     layouts = [scene.draw_scene((0, 0, n, 0)) for n in range(300)]
     angles = np.array([i.angle for layout in layouts for i in layout])
-    assert np.histogram(angles, 8, (0, 2 * np.pi))[0].min() > 0.8 * len(angles) / 8
+    assert np.abs(angles).max() <= scene.MAX_TURN
+    assert np.histogram(angles, 8, (-scene.MAX_TURN, scene.MAX_TURN))[0].min() > 0.8 * len(angles) / 8
     on_top = np.bincount([layout[-1].outline for layout in layouts], minlength=scene.CLASSES)
     assert on_top.min() > 25
 

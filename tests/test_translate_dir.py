@@ -301,7 +301,7 @@ def test_each_condition_meets_its_exemplar_and_comes_back_upright(
     translator = Translator(weights, plugin, "fp32", "cpu")
     monkeypatch.setattr(translator, "model", paint)
     for name, colour in zip(("a", "deep/b", "deep/er/c"), colours, strict=True):
-        picture = translator.translate([work / "masks" / f"{name}.png"], work / "photos" / f"{name}.png")
+        picture = translator.translate([work / "masks" / f"{name}.png"], "", work / "photos" / f"{name}.png")
         expected = np.broadcast_to(np.array(colour, np.uint8), (32, 48, 3)).copy()
         expected[16:] = 255
         np.testing.assert_array_equal(picture, expected)

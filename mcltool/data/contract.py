@@ -71,8 +71,8 @@ class Condition:
     size: (height, width) of its canvas in pixels.
     raster: (H, W) or (H, W, C) uint8.
     points: (K, 2) float32 x, y in pixels, moved as points; NaN where a point is absent.
-    smooth: the raster is a line drawing or a grey picture, resized by averaging; otherwise it is labels, resized
-        by nearest neighbour.
+    smooth: the raster is a line drawing or a grey picture, resized by averaging; otherwise it is labels,
+        resized by nearest neighbour.
     mirror: pairs that change places when the picture is mirrored (left hand and right hand): rows of points
         where there are points, else labels of a (H, W) raster or channels of a (H, W, C) one.
     A condition has a raster, points, or both; ``DatasetPlugin.render`` makes the final planes of them.
@@ -204,6 +204,16 @@ class DatasetPlugin(ABC):
         if condition.raster is None:
             raise DataError(f"{self.name}: a condition of points needs its own render()")
         return condition.raster
+
+    def write_condition(self, condition: Condition, stem: Path) -> Path:
+        """Write a condition to files that ``conditions`` finds and ``read_part`` reads; returns (the first) one.
+
+        stem: the path without suffix; its last name may hold dots. Default: a (H, W) raster as a PNG, which
+        keeps it exactly. Raises DataError where the condition is anything else.
+        """
+        from mcltool.data.export import write_raster
+
+        return write_raster(condition, stem, self.spec, self.name)
 
     def truth(self, condition: Sample, exemplar: Sample, short_side: int) -> Truth | None:
         """The exact answer for a pair, where the data set can know it (procedural data)."""

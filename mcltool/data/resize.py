@@ -1,7 +1,8 @@
-"""Resizing of photos and conditions, the same for training and for translate-dir. Fixed arithmetic, no chance.
+"""Resizing of photos and conditions, one for training and for translate-dir. Fixed arithmetic, no chance.
 
-Sizes are (height, width) in pixels. Every kind of resizing here samples at pixel centres, so that photo, raster
-and points stay on one another: the centre of the first pixel is (0, 0), a picture goes from -0.5 to W - 0.5.
+Sizes are (height, width) in pixels. Every kind of resizing here samples at pixel centres, so that photo,
+raster and points stay on one another: the centre of the first pixel is (0, 0), a picture W wide goes from
+-0.5 to W - 0.5.
 """
 
 from __future__ import annotations
@@ -29,14 +30,18 @@ def resize_photo(photo: NDArray[np.uint8], size: Size) -> NDArray[np.uint8]:
 
 
 def resize_labels(labels: NDArray[np.uint8], size: Size) -> NDArray[np.uint8]:
-    """``labels`` (H, W) or (H, W, C) at ``size`` by nearest neighbour: no value appears that was not there."""
-    return _resize(labels, size, cv2.INTER_NEAREST_EXACT)  # the plain kind does not sample at pixel centres
+    """``labels`` (H, W) or (H, W, C) at ``size`` by nearest neighbour: no value appears that was not there.
+
+    Labels that have the size already are returned themselves.
+    """
+    # The exact kind samples at pixel centres, as the photo's interpolation does; plain nearest does not.
+    return _resize(labels, size, cv2.INTER_NEAREST_EXACT)
 
 
 def resize_condition(condition: Condition, size: Size) -> Condition:
-    """``condition`` on a canvas of ``size``: a smooth raster like a photo, another like labels, points scaled.
+    """``condition`` on a canvas of ``size``: a smooth raster like a photo, others like labels, points scaled.
 
-    Absent points (NaN) stay absent. The given condition is not changed; at its own size it is returned itself.
+    Absent points (NaN) stay absent. The given condition is not changed; one of this size is returned itself.
     """
     if condition.size == size:
         return condition

@@ -68,14 +68,14 @@ def centred_unit(x_BNC: Tensor) -> Tensor:
 def attention_warp(u_BND: Tensor, v_BMD: Tensor, values_BMV: Tensor, temperature: float) -> Tensor:
     """T V with T = softmax_j(u_i . v_j / tau) (section 3) as scaled-dot-product attention: (B, N, V).
 
-    float32 inside: at scale 1 / tau = 100 bfloat16 logits flip best matches. Values narrower than the
-    features are padded to their width, since equal widths take the kernel that never stores T.
+    float32 inside: at scale 1 / tau = 100 bfloat16 logits flip best matches. Features and values are padded
+    to one width with zeros, which change nothing, since equal widths take the kernel that never stores T.
     """
     width = values_BMV.shape[2]
+    widest = max(width, u_BND.shape[2])
     with torch.autocast(u_BND.device.type, enabled=False):
-        u, v, values = u_BND.float(), v_BMD.float(), values_BMV.float()
-        values = F.pad(values, (0, max(0, u.shape[2] - width)))
-        u, v, values = u[:, None], v[:, None], values[:, None]  # one head
+        padded = [F.pad(x.float(), (0, widest - x.shape[2])) for x in (u_BND, v_BMD, values_BMV)]
+        u, v, values = (x[:, None] for x in padded)  # one head
         warped = F.scaled_dot_product_attention(u, v, values, scale=1 / temperature)
     return warped[:, 0, :, :width]
 

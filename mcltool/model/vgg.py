@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
-from torchvision.models import vgg19
+from torchvision.models.vgg import cfgs, make_layers
 
 LAYERS = {
     "relu1_2": 3, "relu2_2": 8, "relu3_2": 13, "relu4_2": 22, "relu5_2": 31,
@@ -26,7 +26,7 @@ class VGGFeatures(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.features = vgg19(weights=None).features[:DEPTH]
+        self.features = make_layers(cfgs["E"])[:DEPTH]  # vgg19() itself also makes 120 M classifier weights
         for layer in self.features:
             if isinstance(layer, nn.ReLU):
                 layer.inplace = False  # layers' outputs are kept

@@ -68,11 +68,11 @@ def iterate(
         raise UsageError(f"{run}: holds a run already; give another --run")
     target = pick_device(device)
     precision = pick_precision(config.train.precision, target)
+    data = TrainingData(plugin, plugin.index(root, "train"), config.data, config.train.seed)
+    pairs = FixedPairs(EvaluationData(plugin, plugin.index(root, "val"), config.data), SAMPLE_ROWS)
     phi, perceptual = perceptual_network(config)
     config = replace(config, train=replace(config.train, precision=precision, perceptual=perceptual))
-    data = TrainingData(plugin, plugin.index(root, "train"), config.data, config.train.seed)
     total = config.train.max_steps or max(1, config.train.epochs * len(data) // config.train.batch_size)
-    pairs = FixedPairs(EvaluationData(plugin, plugin.index(root, "val"), config.data), SAMPLE_ROWS)
     trainer = Trainer(config, plugin.spec, target, precision, total, phi)
 
     run.mkdir(parents=True, exist_ok=True)

@@ -41,22 +41,26 @@ def translate_dir(
     pair: str = "auto",
     precision: str = "auto",
     device: str | None = None,
+    canvas: tuple[int, int] | None = None,
 ) -> Generator[Result, None, None]:
     """Translate every condition below ``conditions`` into ``out``, one result an input in the plan's order.
 
     All checks are made when this is called, the work as the generator is consumed. An input that cannot be
     translated is one failed result, and the rest are done. What an earlier job made with the same weights,
     settings and inputs is skipped. pair: as in ``plan.pair_exemplars``.
+    canvas: (height, width) in pixels of conditions whose files do not say it (poses).
 
     Raises UsageError where the request cannot be carried out; while working, McltoolError where nothing more
     can be written.
     """
     plugin = plugin_of(weights)
+    if canvas:
+        plugin.canvas = canvas
     tasks = plan(plugin, conditions, exemplars, out, pair)
     if out.exists() and not out.is_dir():
         raise UsageError(f"{out}: expected a folder to write to, found a file")
     translator = Translator(weights, plugin, precision, device)
-    settings = hashlib.sha256(json.dumps({"precision": precision}).encode()).hexdigest()[:16]
+    settings = hashlib.sha256(json.dumps({"precision": precision, "canvas": canvas}).encode()).hexdigest()[:16]
     return _run(translator, tasks, out, digest(weights), settings)
 
 
@@ -90,7 +94,7 @@ def _done_before(manifest: Manifest, entry: Entry, out: Path) -> Entry | None:
 def _translate(translator: Translator, task: Task, entry: Entry, out: Path) -> Entry:
     started = time.perf_counter()
     try:
-        picture = translator.translate(task.files, task.exemplar)
+        picture = translator.translate(task.files, task.part, task.exemplar)
         path = _inside(out, task.output)
     except McltoolError as error:
         return replace(entry, status="failed", cause=str(error))

@@ -18,12 +18,13 @@ PAIRINGS = ("auto", "stem", "one", "cycle")
 class Task:
     """One condition to translate.
 
-    input: its name relative to CONDITIONS, unique in the job. exemplar_name: relative to EXEMPLARS.
-    output: relative to OUT. All three with "/" between folders.
+    input: its name relative to CONDITIONS, unique in the job. part: as in ConditionFiles. exemplar_name: relative
+    to EXEMPLARS. output: relative to OUT. All names with "/" between folders.
     """
 
     input: str
     files: tuple[Path, ...]
+    part: str
     exemplar: Path
     exemplar_name: str
     output: str
@@ -50,7 +51,7 @@ def plan(
     names = [photo.relative_to(exemplars).as_posix() for photo in photos]
     chosen = pair_exemplars([condition.id for condition in found], names, pair)
     return [
-        Task(name, condition.files, photos[index], names[index], output)
+        Task(name, condition.files, condition.part, photos[index], names[index], output)
         for condition, name, output, index in zip(found, inputs, outputs, chosen, strict=True)
     ]
 

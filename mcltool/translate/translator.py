@@ -52,12 +52,12 @@ class Translator:
         self.short_side = min(header.size)
         self._exemplar = lru_cache(maxsize=1)(self._read_exemplar)  # one photo often serves all in a row
 
-    def translate(self, files: Sequence[Path], exemplar: Path) -> NDArray[np.uint8]:
+    def translate(self, files: Sequence[Path], part: str, exemplar: Path) -> NDArray[np.uint8]:
         """The picture (H, W, 3) uint8: of the condition's aspect, its short side as long as in training.
 
-        Raises DataError naming the file that cannot be read, or saying what does not fit.
+        files, part: as in ConditionFiles. Raises DataError naming the file that cannot be read, or saying what does not fit.
         """
-        condition = self._read_condition(files)
+        condition = self._read_condition(files, part)
         try:
             X_BKHW = prepare_condition(self.plugin, condition, network_size(condition.size, self.short_side))
             size = output_size(condition.size, self.short_side)
@@ -74,9 +74,9 @@ class Translator:
             height, width = X_BKHW.shape[2:]
             raise DataError(f"the device's memory does not suffice for {height} x {width} pixels") from None
 
-    def _read_condition(self, files: Sequence[Path]) -> Condition:
+    def _read_condition(self, files: Sequence[Path], part: str) -> Condition:
         try:
-            return self.plugin.read_condition(files)
+            return self.plugin.read_part(files, part)
         except McltoolError:
             raise
         except Exception as error:  # a plugin is anyone's code: its trouble with one file is that file's

@@ -25,8 +25,9 @@ _PAGE = "http://sceneparsing.csail.mit.edu"
 _WAY_OUT = (
     f"get {ARCHIVE}.zip at {_PAGE} (photos for non-commercial research and education only), unpack it and "
     "give its folder as --root, which has images/{training,validation}/*.jpg and "
-    "annotations/{training,validation}/*.png"
+    "annotations/{training,validation}/*.png (or each .png beside its .jpg)"
 )
+_PNG = frozenset({".png"})
 _SPEC = ConditionSpec("labels", NAMES, PALETTE, unknown=0)
 
 
@@ -34,7 +35,9 @@ class Ade20kPlugin(DatasetPlugin):
     """20210 training and 2000 validation scenes. Labels: 0 unknown, 1 to 150 the classes.
 
     Expected below the root, or below ADEChallengeData2016 in it, as the archive unpacks:
-    images/{training,validation}/NAME.jpg and annotations/{training,validation}/NAME.png.
+    images/{training,validation}/NAME.jpg and annotations/{training,validation}/NAME.png. Or merged, as some
+    training code wants it: NAME.png beside NAME.jpg in images/{training,validation} or
+    {training,validation}.
     """
 
     name: ClassVar[str] = "ade20k"
@@ -59,12 +62,8 @@ class Ade20kPlugin(DatasetPlugin):
         """Ids are file names without suffix. Raises UsageError where photos or annotations are missing."""
         if split not in SPLITS:
             raise UsageError(f"ade20k: no split {split!r}; there are {', '.join(SPLITS)}")
-        home = self._home(root)
-        photos, annotations = home / "images" / SPLITS[split], home / "annotations" / SPLITS[split]
-        for folder in (photos, annotations):
-            if not folder.is_dir():
-                raise UsageError(f"{folder}: no such folder; {_WAY_OUT}")
-        labelled = {path.stem: path for path in walk_files(annotations, frozenset({".png"}))}
+        photos, annotations = self._folders(self._home(root), SPLITS[split])
+        labelled = {path.stem: path for path in walk_files(annotations, _PNG)}
         samples, bare = [], []
         for path in walk_files(photos, frozenset({".jpg"})):
             if path.stem in labelled:
@@ -86,6 +85,18 @@ class Ade20kPlugin(DatasetPlugin):
             raise DataError(f"ade20k: a condition is one label map, not {len(files)} files")
         labels = read_labels(files[0], len(NAMES), PALETTE)
         return Condition((labels.shape[0], labels.shape[1]), labels)
+
+    def _folders(self, home: Path, split: str) -> tuple[Path, Path]:
+        """Where the split's photos and its annotations are, which may be one folder."""
+        photos, annotations = home / "images" / split, home / "annotations" / split
+        if not annotations.is_dir():
+            for merged in (photos, home / split):
+                if merged.is_dir() and any(walk_files(merged, _PNG)):
+                    return merged, merged
+        for folder in (photos, annotations):
+            if not folder.is_dir():
+                raise UsageError(f"{folder}: no such folder; {_WAY_OUT}")
+        return photos, annotations
 
     def _home(self, root: Path | None) -> Path:
         """The folder with images/ and annotations/."""

@@ -1,4 +1,4 @@
-"""The data sets ``celebahq`` (edges) and ``celebahq-mask`` (face parts): portraits as CelebAMask-HQ has them."""
+"""The data sets ``celebahq`` (edges) and ``celebahq-mask`` (parts of faces), of CelebAMask-HQ."""
 
 from mcltool_celebahq.plugin import CelebAHQMaskPlugin, CelebAHQPlugin
 

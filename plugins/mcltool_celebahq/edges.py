@@ -1,4 +1,4 @@
-"""Line drawings of faces: made from part masks and photo, or read from a file; and what a network sees of them."""
+"""Line drawings of faces: made of labels and photo, or read from a file; and what a network sees of them."""
 
 from __future__ import annotations
 
@@ -13,8 +13,6 @@ from mcltool_celebahq.classes import NAMES
 
 LINE = 255
 """The value of lines in a drawing, 0 elsewhere."""
-MASK_SIDE = 512
-"""Short side in pixels of the data set's part masks, and the largest that lines are drawn at."""
 REACH = 1 / 8
 """Distance to the nearest line that counts as 1, as a share of the picture's short side."""
 
@@ -22,23 +20,23 @@ REACH = 1 / 8
 _TEXTURED = np.isin(np.arange(256), [NAMES.index(name) for name in ("background", "hair", "hat", "cloth")])
 _BLUR = 1.2
 _CANNY = (20.0, 60.0)
-"""Standard deviation of the blur in pixels of the drawing, and Canny's two limits of the gradient (bytes a pixel)."""
+"""Standard deviation of the blur in pixels of the drawing, and Canny's two limits (bytes a pixel)."""
 _MARGIN = 1 / 64
 """No photo's edges nearer to the face than this share of the short side: the outline is there already."""
 
-_FAINTEST = 12
-"""A line one pixel wide, shrunk by up to 10 (or 20 where it does not straddle pixels), is still one."""
+_FAINTEST = 4
+"""A line one pixel wide, shrunk by 32: 255 / 32 = 8 bytes, half of them where it straddles two pixels."""
 _LEAST_CONTRAST = 32
 """Between lines and ground of a drawing, in bytes of the channel where it is largest."""
 
 
 def draw_face(labels: NDArray[np.uint8], photo: Path | None, short_side: int) -> NDArray[np.uint8]:
-    """The line drawing (H, W), 0 or LINE, of a face: outlines of its parts, and of the photo the edges in hair,
-    hat, clothes and background (Canny).
+    """The line drawing (H, W), 0 or LINE, of a face: outlines of its parts, and the photo's edges (Canny) in
+    hair, hat, clothes and background.
 
     labels: (h, w) classes. photo: a file with the same picture at any size; None: outlines alone.
-    short_side: that of the drawing in pixels, so that its lines are as fine as the picture that it is for; never
-    above the labels' own, which 0 stands for.
+    short_side: that of the drawing in pixels, so that its lines are as fine as the picture that it is for;
+    never above the labels' own, which 0 stands for.
     """
     own = min(labels.shape)
     scale = min(short_side or own, own) / own
@@ -46,14 +44,18 @@ def draw_face(labels: NDArray[np.uint8], photo: Path | None, short_side: int) ->
     labels = np.asarray(cv2.resize(labels, (width, height), interpolation=cv2.INTER_NEAREST_EXACT), np.uint8)
     lines = outlines(labels)
     if photo is not None:
-        picture = cv2.resize(read_photo(photo, min(height, width)), (width, height), interpolation=cv2.INTER_AREA)
+        picture = cv2.resize(
+            read_photo(photo, min(height, width)), (width, height), interpolation=cv2.INTER_AREA
+        )
         lines |= _texture(np.asarray(picture, np.uint8), labels)
     return lines * np.uint8(LINE)
 
 
 def outlines(labels: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """1 where a pixel of ``labels`` (H, W) has a neighbour (of four) of a lower class, else 0: of two parts that
-    touch, the one of the higher class has the line. There is none along the picture's border."""
+    """1 where a pixel of ``labels`` (H, W) has a neighbour (of four) of a lower class, else 0.
+
+    So of two parts that touch, the one of the higher class has the line. There is none along the border.
+    """
     cross = cv2.getStructuringElement(cv2.MORPH_CROSS, (3, 3))
     return np.asarray(cv2.erode(labels, cross) != labels, np.uint8)
 
@@ -62,8 +64,8 @@ def read_drawing(path: Path) -> NDArray[np.uint8]:
     """A line drawing (H, W), 0 or LINE, from any image: dark lines on light, light on dark, of any colours.
 
     The ground is the colour that most of the picture has (the median of each channel); lines are what differs
-    from it by more than half of the largest difference. Of a picture that is transparent for the most part, the
-    lines are what is opaque. Raises DataError where a file cannot be read or is of one even colour.
+    from it by more than half of the largest difference. Of a picture that is transparent for the most part,
+    the lines are what is opaque. Raises DataError where a file cannot be read or is of one even colour.
     """
     picture = read_photo(path)
     opacity = _opacity(path)
@@ -79,19 +81,22 @@ def read_drawing(path: Path) -> NDArray[np.uint8]:
 
 
 def edge_planes(lines: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """What a network sees of a drawing: (H, W, 2) float32, the edge (0 or 1) and the distance to the nearest one.
+    """What a network sees of a drawing: (H, W, 2) float32, edge (0 or 1) and distance to the nearest edge.
 
-    lines: (H, W) uint8 as a drawing is after any resizing. Averaging makes lines faint where it shrinks them and
-    blurs them where it turns or enlarges them; an edge is what is at least half as strong as the strongest of
-    its eight neighbours. The distance is Euclidean, from pixel centre to pixel centre, in units of REACH times
-    the short side, at most 1 (all over where there is no line).
+    lines: (H, W) uint8 as a drawing is after any resizing. Averaging makes lines faint where it shrinks them
+    and blurs them where it turns or enlarges them; an edge is what is at least a third as strong as the
+    strongest of its eight neighbours (at a half, lines that were turned have gaps). The distance is
+    Euclidean, between pixel centres, in units of REACH times the short side, at most 1 (all over where there
+    is no line).
     """
     strongest = cv2.dilate(lines, np.ones((3, 3), np.uint8))
-    edge = lines >= np.maximum(strongest - strongest // 2, _FAINTEST)
+    edge = lines >= np.maximum(strongest - strongest // 3 * 2, _FAINTEST)
     planes = np.ones((*lines.shape, 2), np.float32)
     planes[..., 0] = edge
     if edge.any():
         apart = cv2.distanceTransform((~edge).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
+        # OpenCV's roots differ in their last bit with the array's place in memory; their squares are whole.
+        apart = np.sqrt(np.rint(np.square(apart)))
         np.minimum(apart / (REACH * min(lines.shape)), 1.0, out=planes[..., 1])
     return planes
 

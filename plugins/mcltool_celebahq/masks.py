@@ -17,13 +17,13 @@ _FILE = re.compile(rf"(\d{{5}}|[1-9]\d{{5,}})_({'|'.join(PARTS)})\.png")
 
 
 def split_name(name: str) -> tuple[str, str] | None:
-    """Digits of the number and the part that a file name like "02994_l_eye.png" has, None for another file."""
+    """Number (its digits) and part of a file name like "02994_l_eye.png"; None for another file."""
     found = _FILE.fullmatch(name)
     return (found[1], found[2]) if found else None
 
 
 def read_parts(files: Sequence[Path]) -> NDArray[np.uint8]:
-    """The labels (H, W) of one face from the masks of its parts, painted BACK_TO_FRONT; the rest is background.
+    """The labels (H, W) of one face from the masks of its parts, painted BACK_TO_FRONT over background.
 
     files: at least one, of names like "02994_l_eye.png"; each holds two values, the higher of them inside.
     Raises DataError where one cannot be read or masks differ in size.
@@ -39,7 +39,7 @@ def read_parts(files: Sequence[Path]) -> NDArray[np.uint8]:
         if mask.shape != labels.shape:
             (height, width), (high, wide) = mask.shape, labels.shape
             raise DataError(
-                f"{by_part[part]}: {width} x {height} pixels, expected {wide} x {high} as other parts of this face"
+                f"{by_part[part]}: {width} x {height} pixels, expected {wide} x {high} as in its other masks"
             )
         # "Above the middle" takes 0 and 255 as well as 0 and 1; a mask of zeros has nothing inside.
         np.copyto(labels, np.uint8(NAMES.index(part)), where=mask > mask.max() // 2)

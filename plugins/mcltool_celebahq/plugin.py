@@ -1,4 +1,4 @@
-"""The plugins ``celebahq`` and ``celebahq-mask``: photos of faces with line drawings, or with labels of their parts."""
+"""The plugins ``celebahq`` and ``celebahq-mask``: portraits with line drawings, or with labels of parts."""
 
 from __future__ import annotations
 
@@ -43,14 +43,15 @@ class _Faces(DatasetPlugin):
     """What both have in common: the folders, and that the part masks of a face are one condition.
 
     Expected below the root, or below CelebAMask-HQ in it, as the archive unpacks: CelebA-HQ-img/N.jpg and
-    CelebAMask-HQ-mask-anno/{N // 2000}/NNNNN_part.png, a mask a part that the face has. Splits: see splits.choose.
+    CelebAMask-HQ-mask-anno/{N // 2000}/NNNNN_part.png, a mask a part that the face has. For the splits see
+    splits.choose.
     """
 
     home_page: ClassVar[str] = PAGE
     defaults: ClassVar[Mapping[str, Any]] = _DEFAULTS
 
     def conditions(self, folder: Path) -> Iterator[ConditionFiles]:
-        """Every image file is a condition; the part masks of one number (02994_skin.png, ...) are one together."""
+        """Every image file is one; the part masks of one number (02994_skin.png, ...) are one together."""
         return face_conditions(folder)
 
     def _index(self, root: Path | None, split: str, with_photo: bool) -> Faces:
@@ -62,15 +63,17 @@ class _Faces(DatasetPlugin):
         """The part masks of a sample. Raises DataError where it has none."""
         parts = tuple(path for path in sample.condition if split_name(path.name))
         if not parts and sample.photo is not None:
-            raise DataError(f"{sample.photo}: no part masks of this photo, expected {mask_pattern(sample.photo)}")
+            raise DataError(
+                f"{sample.photo}: no part masks of this photo, expected {mask_pattern(sample.photo)}"
+            )
         return parts
 
 
 class CelebAHQPlugin(_Faces):
-    """30000 portraits with line drawings: outlines of the face's parts, edges of hair, clothes and background.
+    """30000 portraits with line drawings: outlines of parts of the face, edges in hair, clothes, background.
 
-    A drawing becomes two channels, the edge and the distance to the nearest edge. To translate, a condition is
-    any image of lines (see edges.read_drawing), or part masks, of which only the outlines are drawn.
+    A drawing becomes two channels, the edge and the distance to the nearest edge. To translate, a condition
+    is any image of lines (see edges.read_drawing), or part masks, of which only the outlines are drawn.
     """
 
     name: ClassVar[str] = "celebahq"
@@ -91,7 +94,9 @@ class CelebAHQPlugin(_Faces):
         parts = [path for path in files if split_name(path.name)]
         others = [path for path in files if not split_name(path.name)]
         if len(others) > 1 or not files:
-            raise DataError(f"celebahq: a condition is one line drawing or part masks, not {len(files)} files")
+            raise DataError(
+                f"celebahq: a condition is one line drawing or part masks, not {len(files)} files"
+            )
         if parts:
             return _drawing(draw_face(read_parts(parts), others[0] if others else None, 0))
         return _drawing(read_drawing(others[0]))
@@ -104,7 +109,7 @@ class CelebAHQPlugin(_Faces):
 
 
 class CelebAHQMaskPlugin(_Faces):
-    """30000 portraits with labels of 19 classes: background 0 and the parts of the face in their documented order.
+    """30000 portraits with labels of 19 classes: background 0, then the parts in their documented order.
 
     To translate, a condition is one label map (indices 0..18, or the palette's colours), or part masks.
     """
@@ -127,7 +132,9 @@ class CelebAHQMaskPlugin(_Faces):
         if files and all(split_name(path.name) for path in files):
             return _labels(read_parts(files))
         if len(files) != 1:
-            raise DataError(f"celebahq-mask: a condition is one label map or part masks, not {len(files)} files")
+            raise DataError(
+                f"celebahq-mask: a condition is one label map or part masks, not {len(files)} files"
+            )
         return _labels(read_labels(files[0], len(NAMES), PALETTE))
 
 

@@ -22,10 +22,10 @@ def choose(numbers: Sequence[int], folders: Sequence[Path], split: str) -> list[
 
     The first of these that is found in one of ``folders`` decides:
 
-    1. train.txt and val.txt: a number or file name a line. Where only one of them is there, the other split is
-       all the rest.
+    1. train.txt and val.txt: a number or file name a line. Where only one of them is there, the other split
+       is all the rest.
     2. list_eval_partition.txt of CelebA with CelebA-HQ-to-CelebA-mapping.txt of CelebAMask-HQ: the official
-       split, 0 for training and 1 for validation. The test photos (2) are in neither, so that they stay unseen.
+       split, 0 for training and 1 for validation. The test photos (2) are in neither: they stay unseen.
     3. A split by the hash of the number: a photo keeps its split whatever others come or go. Of two photos or
        more each split has at least one.
 
@@ -37,7 +37,9 @@ def choose(numbers: Sequence[int], folders: Sequence[Path], split: str) -> list[
         chosen, source = _by_lists(numbers, lists, split), " and ".join(map(str, lists.values()))
     elif partition:
         if not mapping:
-            raise UsageError(f"{partition}: {MAPPING} of CelebAMask-HQ is not beside it, which it takes as well")
+            raise UsageError(
+                f"{partition}: {MAPPING} of CelebAMask-HQ is not beside it, which it takes as well"
+            )
         chosen, source = _by_partition(numbers, partition, mapping, split), str(partition)
     else:
         chosen, source = _by_hash(numbers, split), "the split by hash"
@@ -68,7 +70,9 @@ def _read_list(path: Path, known: set[int]) -> set[int]:
             continue
         stem = PurePosixPath(line.replace("\\", "/")).stem
         if not _is_number(stem):
-            raise UsageError(f"{path}, line {row}: expected the number or file name of a photo, found {line!r}")
+            raise UsageError(
+                f"{path}, line {row}: expected the number or file name of a photo, found {line!r}"
+            )
         if int(stem) not in known:
             raise UsageError(f"{path}, line {row}: photo {int(stem)} is not there")
         members.add(int(stem))

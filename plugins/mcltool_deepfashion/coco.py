@@ -58,7 +58,7 @@ class CocoFile:
 
 
 def open_coco(path: Path) -> CocoFile:
-    """The poses of a file, parsed anew only where it has changed. Raises DataError where it is no such file."""
+    """The poses of a file, parsed anew only where it has changed. Raises DataError for any other file."""
     try:
         stat = path.stat()
     except OSError as error:
@@ -117,7 +117,7 @@ def _joints(values: Any, where: str) -> Joints:
 
 
 def image_key(name: str) -> str:
-    """A file name from within a file, without suffix: "/"-separated, with nothing that leads out of a folder."""
+    """A name given in a file, without suffix: "/"-separated, with nothing that leads out of a folder."""
     parts = [part for part in name.replace("\\", "/").split("/") if part not in ("", ".", "..")]
     return PurePosixPath(*parts).with_suffix("").as_posix() if parts else ""
 

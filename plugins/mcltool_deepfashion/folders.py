@@ -1,4 +1,4 @@
-"""Which files in a folder are poses, and reading one of them. Names decide, a file is opened only where they do not."""
+"""Which files in a folder are poses, by their names where these suffice, and reading one of them."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def poses_in(folder: Path, collections: bool) -> Iterator[ConditionFiles]:
 
     X_candidate.txt with X_subset.txt, and X_keypoints.json or X.json, are the pose X.
     collections: a JSON of COCO poses may be among them: F.json has the poses F/IMAGE, or F/IMAGE_ANNOTATION
-    where an image has several. Otherwise no file is opened. What turns out to be no pose fails when it is read.
+    where an image has several. Otherwise no file is opened. What is no pose after all fails when it is read.
     """
     for path in walk_files(folder, frozenset({".txt", ".json"})):
         name = path.relative_to(folder).with_suffix("").as_posix()
@@ -56,7 +56,7 @@ def read_pose(files: Sequence[Path], part: str = "") -> Pose:
         other = SUBSET if end == CANDIDATE else CANDIDATE
         raise DataError(f"{files[0]}: expected {files[0].name.removesuffix(end)}{other} beside it")
     raise DataError(
-        f"deepfashion: {', '.join(map(str, files)) or 'no file'}: expected one .json, or X{CANDIDATE} and X{SUBSET}"
+        f"{', '.join(map(str, files)) or 'no file'}: a pose is one .json, or X{CANDIDATE} and X{SUBSET}"
     )
 
 

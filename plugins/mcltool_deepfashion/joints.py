@@ -10,7 +10,8 @@ Joints = NDArray[np.float32]
 
 # OpenPose's own order (its COCO model). Left and right are the person's.
 NAMES = (
-    "nose", "neck", "right shoulder", "right elbow", "right wrist", "left shoulder", "left elbow", "left wrist",
+    "nose", "neck",
+    "right shoulder", "right elbow", "right wrist", "left shoulder", "left elbow", "left wrist",
     "right hip", "right knee", "right ankle", "left hip", "left knee", "left ankle",
     "right eye", "left eye", "right ear", "left ear",
 )  # fmt: skip

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
@@ -11,9 +13,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from mcltool import Condition, ConditionFiles, ConditionSpec, DataError, DatasetPlugin, Sample, UsageError
-from mcltool_deepfashion.folders import poses_in, read_pose
-from mcltool_deepfashion.joints import SIDES
-from mcltool_deepfashion.poses import Pose
+from mcltool_deepfashion.folders import OPENPOSE, poses_in, read_pose
+from mcltool_deepfashion.joints import SIDES, Joints
+from mcltool_deepfashion.poses import Pose, openpose_document
 from mcltool_deepfashion.root import PAGE, SPLITS, WAY_OUT, find_samples
 from mcltool_deepfashion.skeleton import CHANNELS, PALETTE, draw
 
@@ -27,9 +29,9 @@ _EXIF_ORIENTATION, _TURNED_SIDEWAYS = 0x0112, (5, 6, 7, 8)
 class DeepFashionPlugin(DatasetPlugin):
     """The In-shop Clothes Retrieval Benchmark of DeepFashion, with the joints of one person a photo.
 
-    Expected below the root: img/CATEGORY/.../id_NUMBER/ITEM_VIEW.jpg; for each photo a pose in pose/, or beside
-    it, as OpenPose text or JSON, or in one COCO keypoint file in the root; and perhaps train.txt and val.txt
-    with one photo a line. Without lists, about a tenth of the garments is "val".
+    Expected below the root: img/CATEGORY/.../id_NUMBER/ITEM_VIEW.jpg; for each photo a pose in pose/, or
+    beside it, as OpenPose text or JSON, or in one COCO keypoint file in the root; and perhaps train.txt and
+    val.txt with one photo a line. Without lists, about a tenth of the garments is "val".
     """
 
     name: ClassVar[str] = "deepfashion"
@@ -50,7 +52,7 @@ class DeepFashionPlugin(DatasetPlugin):
         return _SPEC
 
     def index(self, root: Path | None, split: str) -> Sequence[Sample]:
-        """Ids are photo names below img/ without suffix; a group is one item of a garment from several sides."""
+        """Ids are photo names below img/ without suffix; a group is one item of a garment from all sides."""
         if split not in SPLITS:
             raise UsageError(f"deepfashion: no split {split!r}; there are {', '.join(SPLITS)}")
         if root is None:
@@ -86,9 +88,23 @@ class DeepFashionPlugin(DatasetPlugin):
 
     def render(self, condition: Condition) -> NDArray[np.float32]:
         """(H, W, 20) float32, see ``skeleton.draw``."""
-        if condition.points is None or condition.points.shape != (18, 2):
-            raise DataError("deepfashion: a condition has 18 points, the joints of a person")
-        return draw(condition.points, condition.size)
+        return draw(_joints(condition), condition.size)
+
+    def write_condition(self, condition: Condition, stem: Path) -> Path:
+        """An OpenPose JSON of 18 joints, STEM_keypoints.json, that says its canvas too."""
+        pose = Pose(_joints(condition), condition.size)
+        path = stem.with_name(f"{stem.name}{OPENPOSE}.json")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+        temporary.write_text(json.dumps(openpose_document(pose)))
+        temporary.replace(path)
+        return path
+
+
+def _joints(condition: Condition) -> Joints:
+    if condition.points is None or condition.points.shape != (18, 2):
+        raise DataError("deepfashion: a condition has 18 points, the joints of a person")
+    return condition.points
 
 
 def _condition(pose: Pose, size: tuple[int, int]) -> Condition:
@@ -101,6 +117,6 @@ def _upright_size(path: Path) -> tuple[int, int]:
         with Image.open(path) as image:
             width, height = image.size
             sideways = image.getexif().get(_EXIF_ORIENTATION) in _TURNED_SIDEWAYS
-    except (OSError, SyntaxError, ValueError) as error:
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise DataError(f"{path}: not an image that can be read ({error})") from None
     return (width, height) if sideways else (height, width)

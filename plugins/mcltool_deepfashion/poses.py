@@ -1,6 +1,6 @@
 """Reading the pose of one person from OpenPose files: text, or JSON. Everything wrong is one DataError.
 
-Where a file holds several people, the one with the most joints is taken, of equals the one of the higher score.
+Where a file holds several people, the one with the most joints is taken, of equals the one of higher score.
 """
 
 from __future__ import annotations
@@ -92,13 +92,24 @@ def openpose_pose(document: dict[str, Any], path: Path) -> Pose:
     return Pose(joints, canvas_of(document, "canvas_height", "canvas_width", path))
 
 
+def openpose_document(pose: Pose) -> dict[str, Any]:
+    """A pose as an OpenPose document of BODY_18 that ``openpose_pose`` reads as the same."""
+    absent = np.isnan(pose.joints[:, :1])
+    rows = np.where(absent, 0.0, np.hstack([pose.joints, np.ones_like(absent, np.float32)]))
+    people = [{"pose_keypoints_2d": rows.astype(np.float64).ravel().tolist()}]
+    document: dict[str, Any] = {"version": 1.3, "people": people}
+    if pose.size:
+        document |= {"canvas_height": pose.size[0], "canvas_width": pose.size[1]}
+    return document
+
+
 def canvas_of(entry: dict[str, Any], height: str, width: str, path: Path) -> tuple[int, int] | None:
     """The canvas that two keys of ``entry`` give as (height, width); None where either is missing."""
     sides = entry.get(height), entry.get(width)
     if None in sides:
         return None
     for side in sides:
-        if type(side) not in (int, float) or side != side or not 1 <= side <= MAX_SIDE:
+        if not isinstance(side, int | float) or not 1 <= side <= MAX_SIDE:
             raise DataError(f"{path}: {width} and {height} must be 1 to {MAX_SIDE} pixels, not {side!r}")
     return round(sides[0]), round(sides[1])  # type: ignore[arg-type]
 

@@ -15,9 +15,10 @@ SPLITS = ("train", "val")
 VAL_SHARE = 0.1
 PAGE = "https://mmlab.ie.cuhk.edu.hk/projects/DeepFashion/InShopRetrieval.html"
 WAY_OUT = (
-    f"get the photos of the In-shop Clothes Retrieval Benchmark (img/) at {PAGE} (for non-commercial research "
-    "only), find their poses with OpenPose or another tool, and give as --root the folder that has img/**/X.jpg "
-    "with pose/**/X_candidate.txt and X_subset.txt, or pose/**/X_keypoints.json, or one COCO keypoint .json"
+    f"get the photos of the In-shop Clothes Retrieval Benchmark (img/) at {PAGE} (for non-commercial "
+    "research only), find their poses with OpenPose or another tool, and give as --root the folder that has "
+    "img/**/X.jpg with pose/**/X_candidate.txt and X_subset.txt, or pose/**/X_keypoints.json, or one COCO "
+    "keypoint .json"
 )
 
 _SUFFIXES = frozenset({".jpg", ".jpeg", ".png"})
@@ -29,13 +30,13 @@ def find_samples(root: Path, split: str) -> Sequence[Sample]:
     """The samples of a split, sorted by photo. Raises UsageError naming what is missing where."""
     photos = _photos(root)
     chosen = _split(root, split, photos)
-    poses = _poses(root)
+    poses = _poses(root, chosen)
     bare = [name for name in photos if name in chosen and name not in poses]
     if bare:
         raise UsageError(
-            f"{photos[bare[0]]}: no pose, expected {root / 'pose' / bare[0]}_candidate.txt and _subset.txt, or "
-            f"_keypoints.json, or the photo in a COCO .json in {root} ({len(bare)} of {len(chosen)} photos lack "
-            "theirs; train.txt and val.txt can list the ones to use)"
+            f"{photos[bare[0]]}: no pose, expected {root / 'pose' / bare[0]}_candidate.txt and _subset.txt, "
+            f"or _keypoints.json, or the photo in a COCO .json in {root} ({len(bare)} of {len(chosen)} lack "
+            "theirs; train.txt and val.txt can list the photos to use)"
         )
     return [
         Sample(name, path, poses[name][0], garment_group(name), poses[name][1])
@@ -50,8 +51,10 @@ def garment(name: str) -> str:
 
 
 def garment_group(name: str) -> str:
-    """Garment and item: photos 02_1_front and 02_2_side of a folder show one item from two sides; 01_1_front is
-    the same garment in another colour, which is no right exemplar for them. Other names are items of their own.
+    """Garment and item: photos 02_1_front and 02_2_side of a folder show one item from two sides.
+
+    01_1_front is the same garment in another colour, which is no right exemplar for them. A photo whose name
+    starts with no number is alone.
     """
     path = PurePosixPath(name)
     numbered = re.match(r"\d+(?=_)", path.name)
@@ -75,15 +78,16 @@ def _photos(root: Path) -> dict[str, Path]:
     return photos
 
 
-def _poses(root: Path) -> dict[str, _Pose]:
-    """Poses by the name of their photo; a file of its own goes before a COCO file."""
+def _poses(root: Path, wanted: Collection[str]) -> dict[str, _Pose]:
+    """Poses by the name of their photo. COCO files are for the photos that have no file of their own."""
     poses: dict[str, _Pose] = {}
-    for path in sorted(root.glob("*.json")):
-        for image, parts in open_coco(path).images.items():
-            poses[image.removeprefix("img/")] = (path,), parts[0]
     for folder in (root / "img", root / "pose"):
         if folder.is_dir():
             poses.update({pose.id: (pose.files, "") for pose in poses_in(folder, collections=False)})
+    if not poses.keys() >= set(wanted):
+        for path in sorted(root.glob("*.json")):
+            for image, parts in open_coco(path).images.items():
+                poses.setdefault(image.removeprefix("img/"), ((path,), parts[0]))
     return poses
 
 

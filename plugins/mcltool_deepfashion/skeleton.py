@@ -1,4 +1,4 @@
-"""Drawing a pose: skeleton colours, and a distance map a limb. Any size; sizes in it go with the short side."""
+"""Drawing a pose at any size: skeleton colours, and a distance map a limb."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ def draw(joints: Joints, size: tuple[int, int]) -> NDArray[np.float32]:
     """A pose on a canvas of ``size`` (height, width), as (H, W, 3 + 17) float32 in [0, 1].
 
     Channels: the skeleton's red, green and blue; then for each of LIMBS a map that is 1 on the limb and falls
-    in proportion to the distance from it, to 0 at REACH. A limb that lacks a joint is not drawn and its map is
-    0. Lines and discs are anti-aliased: a pixel whose centre lies d inside an edge is covered by d + 1/2.
+    in proportion to the distance from it, to 0 at REACH. A limb that lacks a joint leaves no trace in either.
+    Lines and discs are anti-aliased: a pixel whose centre lies d inside an edge is covered by d + 1/2.
     """
     planes = np.zeros((3 + len(LIMBS), *size), np.float32)
     short_side, ends = min(size), joints.clip(-FAR, FAR).astype(np.float64)

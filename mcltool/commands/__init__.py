@@ -1,0 +1,1 @@
+"""Groups of commands: parse, call one function, show what came of it. Imports nothing heavy."""

@@ -1,0 +1,104 @@
+"""What commands print as tables: rich in a terminal, the same words in a file or pipe."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+
+from rich.color import Color
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.style import Style
+from rich.table import Table
+from rich.text import Text
+
+from mcltool.conformance import Check
+from mcltool.data.contract import RGB, ConditionSpec
+
+MARKS = {"passed": ("✓", "green"), "failed": ("✗", "red"), "skipped": ("-", "yellow")}
+PIPE_WIDTH = 160
+"""Columns where there is no terminal to ask."""
+BAR = 24
+"""Characters of the longest bar."""
+
+
+def console() -> Console:
+    """Prints to stdout; what is not a terminal gets plain text."""
+    found = Console(file=sys.stdout, highlight=False)
+    return found if found.is_terminal else Console(file=sys.stdout, highlight=False, width=PIPE_WIDTH)
+
+
+def show_checks(checks: Sequence[Check]) -> None:
+    table = _plain_table("", "check", "")
+    for check in checks:
+        mark, colour = MARKS[check.status]
+        table.add_row(Text(f"{mark} {check.status}", colour), check.name, Text(check.detail))
+    console().print(table)
+
+
+def show_facts(facts: Mapping[str, str]) -> None:
+    """Names and values, one a line; a long value goes on below itself."""
+    table = Table(box=None, show_header=False, pad_edge=False)
+    for name, value in facts.items():
+        table.add_row(Text(name, "bold"), Text(value))
+    console().print(table)
+
+
+def show_classes(spec: ConditionSpec) -> None:
+    """Every class or channel with its number and colour."""
+    table = _plain_table("", "number", "name", "colour")
+    for number, (name, colour) in enumerate(zip(spec.names, spec.palette, strict=True)):
+        code = "#" + bytes(colour).hex()
+        note = " (unknown)" if number == spec.unknown else ""
+        table.add_row(_block(colour, 4), str(number), Text(name + note), code)
+    console().print(table)
+
+
+def show_shares(spec: ConditionSpec, shares: Sequence[float], most: int = 40) -> None:
+    """A bar a class, the most frequent first; those that do not occur are summed up."""
+    order = sorted(range(len(shares)), key=lambda number: -shares[number])
+    seen = [number for number in order if shares[number] > 0]
+    table = _plain_table("", "number", "name", "share of pixels")
+    for number in seen[:most]:
+        length = max(1, round(BAR * shares[number] / shares[seen[0]]))
+        bar = _block(spec.palette[number], length) + Text(f" {shares[number]:.1%}")
+        table.add_row("", str(number), Text(spec.names[number]), bar)
+    console().print(table)
+    for rest, what in (
+        (len(seen) - most, "rarer"),
+        (len(order) - len(seen), f"{spec.kind} that do not occur"),
+    ):
+        if rest > 0:
+            console().print(f"and {rest} {what}")
+
+
+def progress(description: str, total: int) -> tuple[Progress, Iterator[None]]:
+    """A bar on stderr (none where that is no terminal) and an iterator that moves it by one."""
+    bar = Progress(
+        TextColumn("[bold]{task.description}"),
+        BarColumn(bar_width=None),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        console=Console(file=sys.stderr),
+        disable=not sys.stderr.isatty(),
+        transient=True,
+    )
+    task = bar.add_task(description, total=total)
+
+    def steps() -> Iterator[None]:
+        while True:
+            bar.advance(task)
+            yield
+
+    return bar, steps()
+
+
+def _block(colour: RGB, length: int) -> Text:
+    return Text("█" * length, Style(color=Color.from_rgb(*colour)))
+
+
+def _plain_table(*columns: str) -> Table:
+    table = Table(*columns, box=None, pad_edge=False)
+    for column in table.columns:
+        column.overflow = "fold"
+    return table

@@ -1,0 +1,163 @@
+"""Reads every sample of a data set and says what is wrong with it, and what is in it."""
+
+from __future__ import annotations
+
+import multiprocessing
+import signal
+from collections import Counter
+from collections.abc import Generator, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from statistics import median
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from mcltool.data.batches import condition_tensor
+from mcltool.data.contract import DatasetPlugin, Sample
+from mcltool.data.transforms import same_aspect
+from mcltool.errors import DataError, McltoolError
+
+FULL_SIZE = 1 << 16
+"""A short side that no photo has: files are decoded at their own size."""
+DRAWN_SIZE = 256
+"""Short side in pixels of what is drawn rather than read (procedural data)."""
+
+Size = tuple[int, int]
+
+
+@dataclass(frozen=True, eq=False)
+class SampleReport:
+    """What reading one sample gave.
+
+    photo, condition: sizes (height, width) in pixels; None where it could not be read.
+    shares: (K,) float64, of each class the share of pixels, of each channel the mean; None likewise.
+    problems: one line each.
+    """
+
+    id: str
+    photo: Size | None
+    condition: Size | None
+    shares: NDArray[np.float64] | None
+    problems: tuple[str, ...]
+
+
+@dataclass
+class SplitReport:
+    """What is known of one split after its samples were read. problems: (sample id, cause)."""
+
+    split: str
+    samples: int = 0
+    grouped: int = 0
+    """Samples with another view of the same thing, a right exemplar. The others take a copy of themselves."""
+    groups: int = 0
+    photos: list[Size] = field(default_factory=list)
+    conditions: list[Size] = field(default_factory=list)
+    shares: NDArray[np.float64] | None = None
+    """(K,) sum over the samples; see ``mean_shares``."""
+    problems: list[tuple[str, str]] = field(default_factory=list)
+
+    def add(self, report: SampleReport) -> None:
+        self.problems += [(report.id, problem) for problem in report.problems]
+        if report.photo:
+            self.photos.append(report.photo)
+        if report.condition and report.shares is not None:
+            self.conditions.append(report.condition)
+            self.shares = report.shares if self.shares is None else self.shares + report.shares
+
+    def mean_shares(self) -> list[float]:
+        """Of each class or channel the mean share of a sample's pixels, 0 to 1."""
+        return [] if self.shares is None else (self.shares / len(self.conditions)).tolist()
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data, as ``mcltool data check --json`` prints it."""
+        return {
+            "split": self.split,
+            "samples": self.samples,
+            "groups": self.groups,
+            "with_another_view": self.grouped,
+            "photo_sizes": describe_sizes(self.photos),
+            "condition_sizes": describe_sizes(self.conditions),
+            "shares": self.mean_shares(),
+            "problems": [{"sample": name, "cause": cause} for name, cause in self.problems],
+        }
+
+
+def check_split(
+    plugin: DatasetPlugin, samples: Sequence[Sample], report: SplitReport, workers: int = 0
+) -> Generator[None, None, None]:
+    """Read ``samples`` into ``report``, one step a sample, with ``workers`` processes (0: in this one)."""
+    report.samples = len(samples)
+    sizes = Counter(sample.group for sample in samples if sample.group)
+    report.groups, report.grouped = len(sizes), sum(size for size in sizes.values() if size > 1)
+    examine = partial(examine_sample, plugin)
+    if workers == 0:
+        for sample in samples:
+            report.add(examine(sample))
+            yield
+        return
+    with multiprocessing.get_context("spawn").Pool(workers, _start_worker) as pool:
+        for found in pool.imap(examine, samples, chunksize=8):
+            report.add(found)
+            yield
+
+
+def examine_sample(plugin: DatasetPlugin, sample: Sample) -> SampleReport:
+    """Read one sample's photo and condition; whatever is wrong becomes a problem of the report."""
+    side = FULL_SIZE if sample.photo else DRAWN_SIZE
+    problems: list[str] = []
+    photo = condition = shares = None
+    try:
+        photo = _photo_size(plugin.photo(sample, side))
+    except Exception as error:
+        problems.append(_line(error))
+    try:
+        read = plugin.condition(sample, side)
+        condition, shares = read.size, _shares(condition_tensor(plugin, read).numpy(), plugin.spec.channels)
+    except Exception as error:
+        problems.append(_line(error))
+    if photo and condition and not same_aspect(photo, condition):
+        sizes = f"{photo[1]} x {photo[0]} pixels and its condition {condition[1]} x {condition[0]}"
+        problems.append(f"{sample.photo or sample.id}: the photo is {sizes}: not the same picture")
+    return SampleReport(sample.id, photo, condition, shares, tuple(problems))
+
+
+def describe_sizes(sizes: Sequence[Size]) -> dict[str, Any]:
+    """Smallest, median and largest (height, width) by area, and the most frequent with its count."""
+    if not sizes:
+        return {}
+    ordered = sorted(sizes, key=lambda size: size[0] * size[1])
+    usual, times = Counter(sizes).most_common(1)[0]
+    return {
+        "smallest": list(ordered[0]),
+        "median_short_side": median(min(size) for size in sizes),
+        "largest": list(ordered[-1]),
+        "most_frequent": list(usual),
+        "most_frequent_count": times,
+    }
+
+
+def _photo_size(photo: NDArray[np.uint8]) -> Size:
+    if photo.ndim != 3 or photo.shape[2] != 3 or photo.dtype != np.uint8:
+        raise DataError(f"photo() gave {photo.shape} {photo.dtype}, expected (H, W, 3) uint8")
+    return photo.shape[0], photo.shape[1]
+
+
+def _shares(planes: NDArray[Any], channels: int) -> NDArray[np.float64]:
+    """planes: (H, W) uint8 labels, or (C, H, W) float32 in [0, 1]."""
+    if planes.ndim == 2:
+        return np.bincount(planes.ravel(), minlength=channels) / planes.size
+    return np.asarray(planes.mean((1, 2), dtype=np.float64))
+
+
+def _line(error: Exception) -> str:
+    """What a user reads of an error; one that a plugin should not raise is named."""
+    words = " ".join(str(error).split())
+    return words if isinstance(error, McltoolError) else f"{type(error).__name__}: {words}"
+
+
+def _start_worker() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the process that waits for the pool ends it
+    cv2.setNumThreads(0)

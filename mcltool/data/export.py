@@ -1,0 +1,65 @@
+"""A data set's conditions as files of their own, which translate-dir reads."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from io import BytesIO
+from pathlib import Path, PurePosixPath
+
+from PIL import Image
+
+from mcltool.data.contract import Condition, ConditionSpec, DatasetPlugin, Sample
+from mcltool.errors import DataError, McltoolError, UsageError
+from mcltool.files import write_bytes
+
+
+@dataclass(frozen=True)
+class Exported:
+    """One sample's outcome: the file, or else why there is none."""
+
+    id: str
+    path: Path | None
+    cause: str = ""
+
+
+def export_conditions(
+    plugin: DatasetPlugin, samples: Sequence[Sample], out: Path, short_side: int
+) -> Iterator[Exported]:
+    """Write the condition of every sample below ``out``, named by the sample's id; one result a sample.
+
+    short_side: in pixels, for conditions that are drawn rather than read. Files that are there are replaced.
+    Raises UsageError where ``out`` is a file.
+    """
+    if out.exists() and not out.is_dir():
+        raise UsageError(f"{out}: expected a folder to write to, found a file")
+    return (_export(plugin, sample, out, short_side) for sample in samples)
+
+
+def write_raster(condition: Condition, stem: Path, spec: ConditionSpec, name: str) -> Path:
+    """Write a (H, W) raster to ``stem``.png: labels as indices with the palette's colours, else grey.
+
+    Raises DataError for a condition that is something else; name: the plugin's, for the message.
+    """
+    if condition.raster is None or condition.raster.ndim != 2 or condition.points is not None:
+        raise DataError(
+            f"{name}: its conditions are not of one plane: the plugin needs its own write_condition()"
+        )
+    image = Image.fromarray(condition.raster)
+    if spec.kind == "labels" and not condition.smooth:
+        image.putpalette(bytes(value for colour in spec.palette for value in colour))
+    buffer = BytesIO()
+    image.save(buffer, "PNG")
+    path = stem.with_name(f"{stem.name}.png")
+    write_bytes(path, buffer.getvalue())
+    return path
+
+
+def _export(plugin: DatasetPlugin, sample: Sample, out: Path, short_side: int) -> Exported:
+    name = PurePosixPath(sample.id)
+    try:
+        if name.is_absolute() or ".." in name.parts:
+            raise DataError(f"{sample.id}: not a name of a file below {out}")
+        return Exported(sample.id, plugin.write_condition(plugin.condition(sample, short_side), out / name))
+    except (McltoolError, OSError) as error:
+        return Exported(sample.id, None, str(error))

@@ -1,0 +1,163 @@
+"""``mcltool data``: check, preview and export-conditions, through the command line."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner, Result
+from PIL import Image
+
+from mcltool import plugins
+from mcltool.cli import cli
+
+
+def run(*args: str | Path) -> Result:
+    return CliRunner().invoke(cli, ["data", *map(str, args)])
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    """ade20k in miniature: two scenes a split, the left quarter wall (1), the rest sky (3)."""
+    home = tmp_path / "ade20k"
+    for split in ("training", "validation"):
+        for kind in ("images", "annotations"):
+            (home / kind / split).mkdir(parents=True)
+        for number, size in enumerate([(48, 64), (96, 96)]):
+            labels = np.full(size, 3, np.uint8)
+            labels[:, : size[1] // 4] = 1
+            Image.fromarray(labels).save(home / "annotations" / split / f"{split}{number}.png")
+            Image.new("RGB", size[::-1], (90, 60, 40)).save(home / "images" / split / f"{split}{number}.jpg")
+    return home
+
+
+def check(root: Path, *args: str) -> tuple[int, dict[str, dict[str, object]]]:
+    result = run("check", "--plugin", "ade20k", "--root", root, "--json", *args)
+    return result.exit_code, {split["split"]: split for split in json.loads(result.stdout)["splits"]}
+
+
+@pytest.mark.parametrize("workers", ["0", "2"])
+def test_a_sound_data_set_is_counted_and_measured(root: Path, workers: str) -> None:
+    code, splits = check(root, "--workers", workers)
+    assert (code, list(splits)) == (0, ["train", "val"])
+    train = splits["train"]
+    assert (train["samples"], train["with_another_view"], train["problems"]) == (2, 0, [])
+    assert train["photo_sizes"]["smallest"] == [48, 64]
+    assert train["photo_sizes"]["largest"] == train["condition_sizes"]["largest"] == [96, 96]
+    assert train["photo_sizes"]["median_short_side"] == 72
+    shares = {number: share for number, share in enumerate(train["shares"]) if share}
+    assert shares == {1: pytest.approx(0.25), 3: pytest.approx(0.75)}
+
+
+def test_the_report_is_for_people_too(root: Path) -> None:
+    result = run("check", "--plugin", "ade20k", "--root", root, "--split", "val")
+    assert result.exit_code == 0
+    for words in ("64 x 48 to 96 x 96 pixels", "2 samples have no other view", "sky", "75.0%", "all is well"):
+        assert words in result.stdout
+    assert result.stdout.index("sky") < result.stdout.index("wall")
+    assert "and 149 labels that do not occur" in result.stdout
+    assert "train" not in result.stdout
+
+
+def test_everything_that_is_broken_is_named_with_its_cause(root: Path) -> None:
+    images, annotations = root / "images" / "training", root / "annotations" / "training"
+    (images / "training0.jpg").write_bytes(b"not a photo")
+    Image.fromarray(np.full((96, 96), 151, np.uint8)).save(annotations / "training1.png")
+    Image.new("RGB", (64, 64)).save(images / "training2.jpg")
+    Image.fromarray(np.zeros((64, 128), np.uint8)).save(annotations / "training2.png")
+    code, splits = check(root)
+    found = {problem["sample"]: problem["cause"] for problem in splits["train"]["problems"]}
+    assert code == 1
+    assert "training0.jpg: not an image that can be read" in found["training0"]
+    assert "training1.png: label 151 is outside the classes 0..150" in found["training1"]
+    assert "64 x 64 pixels and its condition 128 x 64: not the same picture" in found["training2"]
+    assert splits["val"]["problems"] == []
+    result = run("check", "--plugin", "ade20k", "--root", root)
+    assert result.exit_code == 1
+    assert all(cause in result.stdout for cause in found.values())
+    assert "ade20k: 3 problems" in result.stdout
+
+
+def test_a_photo_without_its_pair_is_a_problem_and_the_other_split_is_still_read(root: Path) -> None:
+    (root / "annotations" / "training" / "training1.png").unlink()
+    code, splits = check(root)
+    assert code == 1
+    assert "training1" in json.dumps(splits["train"]["problems"])
+    assert (splits["val"]["samples"], splits["val"]["problems"]) == (2, [])
+
+
+@pytest.mark.parametrize("given", [[], ["--root", "nowhere"]])
+@pytest.mark.parametrize("command", [["check"], ["preview", "x.png"], ["export-conditions", "out"]])
+def test_a_data_set_that_is_not_there_is_a_usage_error(
+    command: list[str], given: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    result = run(*command, "--plugin", "ade20k", *given)
+    assert (result.exit_code, result.stdout, result.stderr.count("\n")) == (2, "", 1)
+    assert "http://sceneparsing.csail.mit.edu" in result.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_root_may_come_from_the_environment(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MCLTOOL_DATA", str(root.parent))
+    assert run("check", "--plugin", "ade20k").exit_code == 0
+
+
+def test_a_preview_shows_what_training_sees(root: Path, tmp_path: Path) -> None:
+    out = tmp_path / "new" / "sheet.png"
+    result = run("preview", "--plugin", "ade20k", "--root", root, out, "--size", "32x64", "--count", "5")
+    assert (result.exit_code, result.stdout) == (0, f"{out}: 2 samples\n")
+    sheet = np.asarray(Image.open(out))
+    assert sheet.shape[1] == 5 * (64 + 4) + 4
+    colours = {tuple(colour) for colour in sheet[-20, 4:68]}
+    assert colours == {(120, 120, 120), (6, 230, 230)}  # wall and sky
+
+
+def test_a_preview_is_a_function_of_its_seed(tmp_path: Path) -> None:
+    sheets = []
+    for seed in ("0", "0", "1"):
+        run("preview", "--plugin", "shapes", tmp_path / "x.png", "--size", "64", "--seed", seed, "--count", "2")
+        sheets.append((tmp_path / "x.png").read_bytes())
+    assert sheets[0] == sheets[1] != sheets[2]
+
+
+def test_a_preview_needs_the_name_of_a_png(tmp_path: Path) -> None:
+    result = run("preview", "--plugin", "shapes", tmp_path / "sheet.jpg")
+    assert (result.exit_code, "expected the name of a .png file" in result.stderr) == (2, True)
+
+
+def test_exported_conditions_read_as_what_they_were(root: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    result = run("export-conditions", "--plugin", "ade20k", "--root", root, "--split", "train", out)
+    assert (result.exit_code, result.stdout) == (0, f"{out}: 2 written, 0 failed\n")
+    plugin = plugins.load("ade20k")
+    written = {item.id: plugin.read_condition(item.files).raster for item in plugin.conditions(out)}
+    for sample in plugin.index(root, "train"):
+        np.testing.assert_array_equal(written.pop(sample.id), plugin.condition(sample, 256).raster)
+    assert written == {}
+    assert Image.open(out / "training0.png").getpixel((63, 0)) == 3  # indices, shown in the palette's colours
+    assert Image.open(out / "training0.png").convert("RGB").getpixel((63, 0)) == (6, 230, 230)
+
+
+def test_what_is_drawn_is_exported_at_the_size_asked_for(tmp_path: Path) -> None:
+    result = run("export-conditions", "--plugin", "shapes", "--count", "2", "--size", "64", tmp_path, "--json")
+    rows = json.loads(result.stdout)
+    assert [row["id"] for row in rows] == ["val/000000", "val/000001"]
+    assert rows[0]["path"] == str(tmp_path / "val" / "000000.png")
+    assert Image.open(rows[0]["path"]).size == (64, 64)
+
+
+def test_a_condition_that_cannot_be_read_does_not_stop_the_export(root: Path, tmp_path: Path) -> None:
+    (root / "annotations" / "validation" / "validation0.png").write_bytes(b"")
+    result = run("export-conditions", "--plugin", "ade20k", "--root", root, tmp_path / "out")
+    assert (result.exit_code, "1 written, 1 failed" in result.stdout) == (1, True)
+    assert "failed: validation0:" in result.stderr
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["validation1.png"]
+
+
+def test_exporting_into_a_file_is_a_usage_error(root: Path) -> None:
+    out = root / "images" / "training" / "training0.jpg"
+    result = run("export-conditions", "--plugin", "ade20k", "--root", root, out)
+    assert (result.exit_code, "expected a folder" in result.stderr) == (2, True)

@@ -1,0 +1,453 @@
+"""The networks against their equations, and what holds of them for all weights: sizes, ranges, layout."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from mcltool.config import ModelConfig, resolve
+from mcltool.losses import marginal_contrastive
+from mcltool.model.blocks import SelfAttention, groups, planes, positional_norm, positions
+from mcltool.model.correspondence import (
+    CorrespondenceFeatures,
+    SelfCorrelationMap,
+    attention_warp,
+    best_match,
+    centred_unit,
+    from_patches,
+    patches,
+)
+from mcltool.model.discriminator import Discriminator
+from mcltool.model.encoder import FeatureEncoder, coordinates
+from mcltool.model.generator import Generator
+from mcltool.model.network import MCLNet
+from mcltool.model.vgg import DEPTH, LAYERS, VGGFeatures, random_vgg
+
+SMALL = ModelConfig(
+    encoder_widths=(8, 8, 12),
+    feature_channels=10,
+    scm_channels=6,
+    generator_widths=(8, 8, 12),
+    spade_hidden=8,
+    discriminator_widths=(8, 12),
+)
+
+
+@pytest.fixture(autouse=True)
+def _same_numbers_every_time() -> None:
+    torch.manual_seed(0)
+
+
+def unit(*shape: int) -> Tensor:
+    return F.normalize(torch.randn(*shape), dim=-1)
+
+
+# --- Self-correlation map (section 1) ---
+
+
+def test_the_hat_is_centred_over_channels_and_of_length_1() -> None:
+    x = torch.randn(2, 3, 5, dtype=torch.float64)
+    for b in range(2):
+        for i in range(3):
+            centred = x[b, i] - sum(x[b, i]) / 5
+            torch.testing.assert_close(centred_unit(x)[b, i], centred / sum(centred**2) ** 0.5)
+
+
+def test_the_hat_of_a_constant_is_zero_and_has_a_finite_gradient() -> None:
+    x = torch.ones(1, 1, 4, requires_grad=True)
+    hat = centred_unit(x)
+    hat.sum().backward()
+    assert not hat.any()
+    assert x.grad is not None
+    assert x.grad.isfinite().all()
+
+
+def test_the_map_by_association_is_the_map_itself_times_w() -> None:
+    """S = M W + b with the literal N x N map M = x^ x^^T, values and gradients."""
+    scm = SelfCorrelationMap(7, (4, 6)).double()
+    nn.init.normal_(scm.bias)
+    xhat = centred_unit(torch.randn(2, 24, 5, dtype=torch.float64)).requires_grad_()
+    found = scm(xhat, (4, 6))
+
+    M = torch.einsum("bic,bjc->bij", xhat, xhat)
+    W = scm.weight.reshape(7, 24).T  # position j = row * 6 + column
+    literal = M @ W + scm.bias
+    torch.testing.assert_close(found, literal, rtol=1e-12, atol=1e-12)
+
+    leaves, direction = (xhat, scm.weight, scm.bias), torch.randn_like(found)
+    for got, want in zip(
+        torch.autograd.grad((found * direction).sum(), leaves),
+        torch.autograd.grad((literal * direction).sum(), leaves),
+        strict=True,
+    ):
+        torch.testing.assert_close(got, want, rtol=1e-10, atol=1e-12)
+
+
+def field(functions: list[Callable[[Tensor, Tensor], Tensor]], grid: tuple[int, int]) -> Tensor:
+    """Smooth functions of y, x in [-1, 1] sampled at the centres of a grid's cells: (functions, h, w)."""
+    y, x = coordinates(torch.empty(1, 1, *grid))[0].double()
+    return torch.stack([f(y, x) for f in functions])
+
+
+WEIGHT_FIELD: list[Callable[[Tensor, Tensor], Tensor]] = [
+    lambda y, x: torch.cos(2 * x + y),
+    lambda y, x: y * x + 0.3 * y,
+    lambda y, x: torch.exp(-(x**2) - (y - 0.3) ** 2),
+]
+FEATURE_FIELD: list[Callable[[Tensor, Tensor], Tensor]] = [
+    lambda y, x: 2 + torch.sin(3 * x),
+    lambda y, x: torch.cos(2 * y) - 1,
+    lambda y, x: y - x,
+    lambda y, x: 0.5 + y * x,
+]
+
+
+def map_made_on(grid: tuple[int, int]) -> SelfCorrelationMap:
+    """The same smooth layer as it would be trained at another size: its sum over positions stays the same."""
+    scm = SelfCorrelationMap(len(WEIGHT_FIELD), grid).double()
+    scm.weight.data = field(WEIGHT_FIELD, grid) / (grid[0] * grid[1])
+    return scm
+
+
+@pytest.mark.parametrize("grid", [(32, 32), (24, 16), (12, 20), (64, 64)])
+def test_w_resampled_to_another_grid_is_nearly_w_made_on_that_grid(grid: tuple[int, int]) -> None:
+    found, made = map_made_on((16, 16)).resampled(grid), map_made_on(grid).weight
+    assert found.shape == made.shape
+    assert (found - made).norm() < 0.03 * made.norm()
+
+
+@pytest.mark.parametrize("grid", [(32, 32), (24, 16), (12, 20)])
+def test_the_same_scene_at_another_size_has_about_the_same_self_correlation(grid: tuple[int, int]) -> None:
+    """One layer, made for 16 x 16, on a scene sampled at 16 x 16 and at another grid."""
+    scm = map_made_on((16, 16))
+
+    def correlations(size: tuple[int, int]) -> Tensor:
+        x = field(FEATURE_FIELD, size).flatten(1).T[None]
+        return planes(scm(centred_unit(x), size), size)
+
+    ours = correlations(grid)
+    theirs = F.interpolate(correlations((16, 16)), grid, mode="bilinear", antialias=True)
+    assert (ours - theirs).norm() < 0.03 * theirs.norm()
+
+
+def test_on_its_own_grid_w_is_used_as_it_is() -> None:
+    scm = SelfCorrelationMap(3, (4, 6))
+    assert scm.resampled((4, 6)) is scm.weight
+
+
+def test_correspondence_features_are_hat_and_hat_of_the_map_side_by_side() -> None:
+    layer = CorrespondenceFeatures(6, (2, 3))
+    x = torch.randn(2, 5, 2, 3)
+    u = layer(x)
+    assert u.shape == (2, 6, 5 + 6)
+    torch.testing.assert_close(u.norm(dim=2), torch.ones(2, 6))
+    xhat = centred_unit(x.flatten(2).transpose(1, 2))
+    assert layer.scm is not None
+    shat = centred_unit(layer.scm(xhat, (2, 3)))
+    torch.testing.assert_close(u, F.normalize(torch.cat([xhat, shat], 2), dim=2))
+
+
+def test_scm_channels_0_leave_the_map_out() -> None:
+    layer = CorrespondenceFeatures(0, (2, 3))
+    x = torch.randn(1, 5, 2, 3)
+    torch.testing.assert_close(layer(x), centred_unit(x.flatten(2).transpose(1, 2)))
+    assert not list(layer.parameters())
+
+
+# --- Correspondence and warp (section 3) ---
+
+
+@pytest.mark.parametrize("width", [3, 8, 20])
+@pytest.mark.parametrize("temperature", [0.01, 0.5])
+def test_attention_warp_is_softmax_times_values(width: int, temperature: float) -> None:
+    """Values narrower than, as wide as and wider than the features (8); 12 positions see 10."""
+    u, v, values = unit(2, 12, 8), unit(2, 10, 8), torch.randn(2, 10, width)
+    T = (u.double() @ v.double().transpose(1, 2) / temperature).softmax(2)
+    literal = T @ values.double()
+    found = attention_warp(u, v, values, temperature)
+    assert found.shape == (2, 12, width)
+    torch.testing.assert_close(found.double(), literal, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("width", [3, 8, 20])
+def test_attention_warps_gradient_is_that_of_softmax_times_values(width: int) -> None:
+    exact = [unit(1, 9, 8).double(), unit(1, 7, 8).double(), torch.randn(1, 7, width).double()]
+    exact = [tensor.requires_grad_() for tensor in exact]
+    single = [tensor.detach().float().requires_grad_() for tensor in exact]
+    direction = torch.randn(1, 9, width)
+    literal = (exact[0] @ exact[1].transpose(1, 2) / 0.1).softmax(2) @ exact[2]
+    wanted = torch.autograd.grad((literal * direction).sum(), exact)
+    found = torch.autograd.grad((attention_warp(*single, 0.1) * direction).sum(), single)  # type: ignore[misc]
+    for got, want in zip(found, wanted, strict=True):
+        torch.testing.assert_close(got.double(), want, rtol=1e-3, atol=1e-4)
+
+
+class LargestTensor(TorchDispatchMode):
+    """How many numbers the largest tensor has that is made inside."""
+
+    numbers = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        made = func(*args, **(kwargs or {}))
+        for tensor in made if isinstance(made, tuple | list) else [made]:
+            if isinstance(tensor, Tensor):
+                self.numbers = max(self.numbers, tensor.numel())
+        return made
+
+
+@pytest.mark.parametrize("width", [3, 20])
+def test_attention_warp_never_stores_all_pairs(width: int) -> None:
+    N, D = 600, 8
+    u, v = unit(1, N, D).requires_grad_(), unit(1, N, D).requires_grad_()
+    with LargestTensor() as seen:
+        attention_warp(u, v, torch.randn(1, N, width), 0.1).sum().backward()
+    assert seen.numbers == N * max(D, width)
+
+
+def test_attention_warp_is_float32_under_autocast() -> None:
+    u, v, values = unit(1, 12, 8), unit(1, 12, 8), torch.randn(1, 12, 3)
+    plain = attention_warp(u, v, values, 0.01)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        mixed = attention_warp(u, v, values, 0.01)
+    assert mixed.dtype == torch.float32
+    assert torch.equal(mixed, plain)
+
+
+@pytest.mark.parametrize("rows", [4, 5, 1024])
+def test_best_match_is_the_position_of_the_largest_cosine(rows: int) -> None:
+    u, v = unit(2, 12, 6), unit(2, 9, 6)
+    match, cosine = best_match(u, v, rows)
+    for b in range(2):
+        for i in range(12):
+            cosines = [float(u[b, i] @ v[b, j]) for j in range(9)]
+            assert match[b, i] == cosines.index(max(cosines))
+            assert cosine[b, i].item() == pytest.approx(max(cosines), rel=1e-5)
+
+
+def test_patches_are_4_by_4_pixels_in_reading_order() -> None:
+    image = torch.randn(2, 3, 8, 12)
+    values = patches(image)
+    assert values.shape == (2, 2 * 3, 48)
+    for row in range(2):
+        for column in range(3):
+            cell = image[:, :, 4 * row : 4 * row + 4, 4 * column : 4 * column + 4]
+            assert torch.equal(values[:, row * 3 + column], cell.flatten(1))
+
+
+def test_from_patches_undoes_patches() -> None:
+    image = torch.randn(2, 5, 8, 12)
+    assert torch.equal(from_patches(patches(image), (2, 3)), image)
+
+
+def test_positions_and_planes_are_each_others_inverse() -> None:
+    x = torch.randn(2, 5, 3, 4)
+    assert torch.equal(positions(x)[:, 1 * 4 + 2], x[:, :, 1, 2])
+    assert torch.equal(planes(positions(x), (3, 4)), x)
+
+
+# --- Blocks and networks ---
+
+
+def test_positional_norm_is_mean_0_and_deviation_1_over_channels() -> None:
+    x = 3 * torch.randn(2, 6, 3, 4) + 1
+    exact = x.double()
+    mean = exact.mean(1, keepdim=True)
+    deviation = ((exact - mean) ** 2).mean(1, keepdim=True).add(1e-5).sqrt()
+    torch.testing.assert_close(positional_norm(x).double(), (exact - mean) / deviation, rtol=1e-5, atol=1e-5)
+
+
+def test_self_attention_starts_as_the_identity_and_is_attention_over_positions() -> None:
+    layer = SelfAttention(16)
+    x = torch.randn(2, 16, 3, 4)
+    assert torch.equal(layer(x), x)
+    nn.init.constant_(layer.gain, 0.7)
+    q, k, v = (positions(f(x)) for f in (layer.query, layer.key, layer.value))
+    T = (q @ k.transpose(1, 2) / q.shape[2] ** 0.5).softmax(2)
+    torch.testing.assert_close(layer(x), x + 0.7 * layer.out(planes(T @ v, (3, 4))))
+
+
+@pytest.mark.parametrize("channels", [1, 3, 7, 12, 64])
+def test_groups_divide_the_channels(channels: int) -> None:
+    assert channels % groups(channels) == 0
+
+
+@pytest.mark.parametrize("position", [False, True])
+@pytest.mark.parametrize("widths", [(4, 8, 8), (4, 8, 8, 12, 12), (4, 8, 8, 8, 8, 8)])
+def test_encoders_give_features_at_a_quarter_of_any_size(widths: tuple[int, ...], position: bool) -> None:
+    encoder = FeatureEncoder(5, widths, 10, position)
+    for height, width in ((32, 32), (64, 96)):
+        assert encoder(torch.randn(2, 5, height, width)).shape == (2, 10, height // 4, width // 4)
+
+
+def test_coordinates_go_from_edge_to_edge() -> None:
+    y, x = coordinates(torch.empty(1, 3, 2, 4))[0]
+    assert y[:, 0].tolist() == [-0.5, 0.5]
+    assert x[0].tolist() == [-0.75, -0.25, 0.25, 0.75]
+
+
+def test_an_encoder_that_sees_positions_tells_them_apart() -> None:
+    """On a blank picture, away from the edges."""
+    blank = torch.zeros(1, 3, 96, 96)
+    inner = slice(8, 16)
+    seen = [
+        FeatureEncoder(3, (8, 8, 8), 8, position)(blank)[0, :, inner, inner] for position in (True, False)
+    ]
+    spread = [features.std((1, 2)).max().item() for features in seen]
+    assert spread[0] > 1e-3
+    assert spread[1] < 1e-5
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_generated_images_are_float32_in_minus_1_to_1(dtype: torch.dtype) -> None:
+    generator = Generator(5, (8, 8, 12, 16), hidden=8, kernel=3)
+    nn.init.normal_(generator.to_image.weight, std=3)
+    with torch.autocast("cpu", dtype=dtype, enabled=dtype != torch.float32):
+        image = generator(torch.randn(2, 3, 32, 64), torch.rand(2, 5, 32, 64))
+    assert (image.shape, image.dtype) == ((2, 3, 32, 64), torch.float32)
+    assert image.abs().max() <= 1
+    assert image.abs().max() > 0.9
+
+
+def test_discriminators_give_every_layer_at_every_scale_and_see_the_condition() -> None:
+    discriminator = Discriminator(5, (8, 12, 16), scales=2).eval()
+    X, image = torch.rand(2, 5, 64, 64), torch.randn(2, 3, 64, 64)
+    scales = discriminator(X, image)
+    sizes = [[tuple(layer.shape[1:]) for layer in scale] for scale in scales]
+    assert sizes == [
+        [(8, 32, 32), (12, 16, 16), (16, 17, 17), (1, 17, 17)],
+        [(8, 16, 16), (12, 8, 8), (16, 9, 9), (1, 9, 9)],
+    ]
+    coarse = discriminator.scales[1](F.avg_pool2d(torch.cat([X, image], 1), 2))
+    assert torch.equal(scales[1][-1], coarse[-1])
+    assert not torch.equal(discriminator(X.flip(3), image)[0][-1], scales[0][-1])
+
+
+def test_the_discriminators_weights_have_spectral_norm_1() -> None:
+    discriminator = Discriminator(3, (8, 12), scales=1).train()
+    for _ in range(30):  # a power iteration a pass
+        discriminator(torch.rand(1, 3, 32, 32), torch.rand(1, 3, 32, 32))
+    for layer in [*discriminator.scales[0].layers, discriminator.scales[0].score]:
+        assert torch.linalg.matrix_norm(layer.weight.flatten(1), 2).item() == pytest.approx(1, rel=0.02)
+
+
+# --- The whole (one set of weights, every size) ---
+
+
+@pytest.fixture(scope="module")
+def tiny() -> MCLNet:
+    """The preset tiny with random weights, made for 64 x 64."""
+    torch.manual_seed(1)
+    return MCLNet(resolve("shapes", "tiny").model, 6, (64, 64)).eval()
+
+
+def labels(height: int, width: int) -> Tensor:
+    """Three stripes of classes, one-hot."""
+    classes = (torch.arange(width) * 3 // width).expand(1, height, width)
+    return F.one_hot(classes, 6).permute(0, 3, 1, 2).float()
+
+
+@pytest.mark.parametrize(
+    ("size", "exemplar_size"), [((64, 64), (64, 64)), ((96, 64), (32, 96)), ((128, 128), (64, 64))]
+)
+def test_the_same_weights_serve_every_size(
+    tiny: MCLNet, size: tuple[int, int], exemplar_size: tuple[int, int]
+) -> None:
+    X = labels(*size)
+    one, other = (torch.rand(1, 3, *exemplar_size) * 2 - 1 for _ in range(2))
+    with torch.inference_mode():
+        first, second, elsewhere = tiny(X, one), tiny(X, other), tiny(X.flip(3), one)
+    assert first.image.shape == first.warped.shape == (1, 3, *size)
+    for picture in first:
+        assert picture.isfinite().all()
+        assert picture.abs().max() <= 1 + 1e-5
+    assert (first.image - second.image).abs().mean() > 1e-3, "the exemplar does not matter"
+    assert (first.image - elsewhere.image).abs().mean() > 1e-3, "the condition does not matter"
+    assert first.image.std() > 1e-3
+
+
+@pytest.mark.parametrize("size", [(64, 64), (96, 64), (128, 128)])
+def test_where_features_are_equal_the_warp_gives_the_exemplar_itself(
+    tiny: MCLNet, size: tuple[int, int]
+) -> None:
+    """An identity that holds at every size: softmax over equal features picks the same place."""
+    image = torch.rand(1, 3, *size) * 2 - 1
+    with torch.inference_mode():
+        v = tiny.photo_features(image)
+        sharp = attention_warp(v, v, patches(image), temperature=1e-5)
+        match, cosine = best_match(v, v)
+    N = size[0] * size[1] // 16
+    assert (match[0] == torch.arange(N)).float().mean() > 0.99
+    torch.testing.assert_close(cosine, torch.ones(1, N))
+    assert (from_patches(sharp, (size[0] // 4, size[1] // 4)) - image).abs().mean() < 0.01
+
+
+def test_the_warp_follows_the_temperature_of_the_configuration() -> None:
+    nets = [
+        MCLNet(ModelConfig(**(SMALL.__dict__ | {"temperature": tau})), 4, (32, 32)) for tau in (0.01, 1.0)
+    ]
+    u, v, image = unit(1, 64, 16), unit(1, 64, 16), torch.randn(1, 3, 32, 32)
+    for net, tau in zip(nets, (0.01, 1.0), strict=True):
+        expected = from_patches(attention_warp(u, v, patches(image), tau), (8, 8))
+        assert torch.equal(net.warp(u, v, image, (32, 32)), expected)
+
+
+def test_mcls_gradient_reaches_both_encoders_and_the_scm_layer() -> None:
+    net = MCLNet(SMALL, 4, (32, 32))
+    X, Y = (
+        F.one_hot(torch.randint(0, 4, (2, 32, 32)), 4).permute(0, 3, 1, 2).float(),
+        torch.randn(2, 3, 32, 32),
+    )
+    u, y = net.condition_features(X), net.photo_features(Y)
+    marginal_contrastive(u, y, 0.25, 20.0).backward()
+    scm = {name for name, _ in net.named_parameters() if "scm" in name}
+    assert scm == {"correspondence.scm.weight", "correspondence.scm.bias"}
+    for name, parameter in net.named_parameters():
+        is_weight = parameter.ndim > 1  # biases before a normalisation have none
+        if name.startswith("generator"):
+            assert parameter.grad is None
+        elif is_weight:
+            assert parameter.grad is not None, name
+            assert parameter.grad.abs().max() > 1e-7, name
+
+
+# --- VGG-19 (section 5) ---
+
+
+def test_vggs_layers_are_the_ones_their_names_say() -> None:
+    """reluB_N comes after the N-th convolution since the (B-1)-th pooling."""
+    named, block, number = {}, 1, 0
+    for index, layer in enumerate(VGGFeatures().features):
+        if isinstance(layer, nn.MaxPool2d):
+            block, number = block + 1, 0
+        number += isinstance(layer, nn.Conv2d)
+        if isinstance(layer, nn.ReLU):
+            named[f"relu{block}_{number}"] = index
+    assert {name: named[name] for name in LAYERS} == LAYERS
+    assert max(LAYERS.values()) == DEPTH - 1
+
+
+def test_vgg_sees_images_normalised_as_on_imagenet_and_gives_layers_in_the_order_asked_for() -> None:
+    phi = random_vgg(3)
+    image = torch.rand(1, 3, 32, 32) * 2 - 1
+    h = (image + 1) / 2
+    h = (h - torch.tensor([0.485, 0.456, 0.406])[:, None, None]) / torch.tensor([0.229, 0.224, 0.225])[
+        :, None, None
+    ]
+    deep, shallow = phi(image, ["relu2_2", "relu1_2"])
+    torch.testing.assert_close(shallow, phi.features[:4](h))
+    torch.testing.assert_close(deep, phi.features[:9](h))
+
+
+def test_random_filters_are_those_of_the_seed_and_do_not_disturb_other_randomness() -> None:
+    before = torch.get_rng_state()
+    one, same, other = random_vgg(1), random_vgg(1), random_vgg(2)
+    assert torch.equal(torch.get_rng_state(), before)
+    assert torch.equal(one.features[0].weight, same.features[0].weight)
+    assert not torch.equal(one.features[0].weight, other.features[0].weight)
+    assert not any(parameter.requires_grad for parameter in one.parameters())
