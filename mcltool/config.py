@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 import tomllib
 import types
 import typing
@@ -27,7 +28,7 @@ class ModelConfig:
     """Sizes of the networks. Widths are channels; index i of a list is resolution 1 / 2**i."""
 
     encoder_widths: tuple[int, ...] = (64, 128, 256, 512, 512)
-    """Channels of both feature encoders, from full resolution down; at least three (the features are at 1/4)."""
+    """Channels of both feature encoders, from full resolution down; at least 3 (the features are at 1/4)."""
     feature_channels: int = 256
     """C: channels of the features at stride 4."""
     scm_channels: int = 256
@@ -41,18 +42,21 @@ class ModelConfig:
     spade_hidden: int = 128
     """Hidden channels of the layers that turn (warped exemplar, condition) into scale and shift."""
     spade_kernel: int = 3
-    """Kernel of the convolution that makes scale and shift of the hidden channels: 3 as published, 1 is lean."""
+    """Kernel of the convolution that makes scale and shift of them: 3 as published, 1 is lean."""
     discriminator_widths: tuple[int, ...] = (64, 128, 256, 512)
     discriminator_scales: int = 2
 
     def __post_init__(self) -> None:
-        _check(len(self.encoder_widths) >= 3, "model.encoder_widths", "needs at least 3 widths")
-        _check(len(self.generator_widths) >= 3, "model.generator_widths", "needs at least 3 widths")
-        _check(len(self.generator_widths) <= 6, "model.generator_widths", "at most 6 (sizes divide by 32)")
-        _check(len(self.encoder_widths) <= 6, "model.encoder_widths", "at most 6 (sizes divide by 32)")
+        for name in ("encoder_widths", "generator_widths", "discriminator_widths"):
+            widths, least = getattr(self, name), 1 if name == "discriminator_widths" else 3
+            _check(len(widths) >= least, f"model.{name}", f"needs at least {least} widths")
+            _check(len(widths) <= 6, f"model.{name}", "at most 6 (sizes divide by 32)")
+            _check(min(widths) >= 1, f"model.{name}", "must be at least 1 each")
+        for name in ("feature_channels", "spade_hidden", "discriminator_scales"):
+            _check(getattr(self, name) >= 1, f"model.{name}", "must be at least 1")
         _check(self.temperature > 0, "model.temperature", "must be above 0")
         _check(self.scm_channels >= 0, "model.scm_channels", "must not be negative")
-        _check(self.discriminator_scales >= 1, "model.discriminator_scales", "must be at least 1")
+        _check(self.spade_kernel >= 1 and self.spade_kernel % 2 == 1, "model.spade_kernel", "must be odd")
 
 
 @dataclass(frozen=True)
@@ -88,7 +92,7 @@ class LossConfig:
     """Feature matching over the discriminator's layers."""
     perc: float = 0.001
     """Perceptual loss to the photo."""
-    perc_layer: str = "relu4_2"
+    perc_layer: Literal["relu1_2", "relu2_2", "relu3_2", "relu4_2", "relu5_2"] = "relu4_2"
     feat: float = 10.0
     """L1 to the photo over five VGG layers, where the exemplar is a right answer."""
     ctx: float = 10.0
@@ -159,7 +163,10 @@ class TrainConfig:
             _check(getattr(self, name) >= 1, f"train.{name}", "must be at least 1")
         _check(self.seed >= 0, "train.seed", "must not be negative")
         _check(self.max_steps is None or self.max_steps >= 1, "train.max_steps", "must be at least 1")
-        _check(0 <= self.ema < 1, "train.ema", "must be at least 0 and below 1")
+        for name in ("ema", "beta1", "beta2"):
+            _check(0 <= getattr(self, name) < 1, f"train.{name}", "must be at least 0 and below 1")
+        for name in ("lr", "lr_discriminator"):
+            _check(getattr(self, name) > 0, f"train.{name}", "must be above 0")
         for name in ("generator_start", "gan_start"):
             _check(0 <= getattr(self, name) <= 1, f"train.{name}", "must be between 0 and 1")
 
@@ -180,13 +187,12 @@ class Config:
 
     @classmethod
     def from_json(cls, text: str) -> Config:
-        """Raises UsageError for unknown or wrong keys, ValueError where the text is no JSON object."""
+        """Raises UsageError for unknown or wrong keys, ValueError for text unlike that of to_json."""
         raw = json.loads(text)
-        if not isinstance(raw, dict):
-            raise ValueError("the configuration is not a JSON object")
-        sections = {name: raw.pop(name, {}) for name in SECTIONS}
-        settings = {f"{name}.{key}": value for name, keys in sections.items() for key, value in keys.items()}
-        return _build(str(raw["plugin"]), str(raw["preset"]), settings)
+        if not isinstance(raw, dict) or not {"plugin", "preset"} <= raw.keys():
+            raise ValueError("the configuration is not a JSON object with plugin and preset")
+        plugin, preset = str(raw.pop("plugin")), str(raw.pop("preset"))
+        return _build(plugin, preset, _addressed(raw))
 
 
 SECTIONS: dict[str, type] = {
@@ -252,18 +258,12 @@ def resolve(plugin: str, preset: str, *layers: Settings) -> Config:
 def read_toml(path: Path) -> dict[str, Any]:
     """Settings from a TOML file with the sections model, loss, data and train; preset may stand on top."""
     try:
-        raw = tomllib.loads(path.read_text())
+        raw = tomllib.loads(path.read_text("utf-8"))
     except OSError as error:
         raise UsageError(f"{path}: {error.strerror}") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise UsageError(f"{path}: not valid TOML: {error}") from None
-    settings: dict[str, Any] = {}
-    for section, keys in raw.items():
-        if isinstance(keys, dict):
-            settings.update({f"{section}.{key}": value for key, value in keys.items()})
-        else:
-            settings[section] = keys
-    return settings
+    return _addressed(raw)
 
 
 def parse_setting(text: str) -> tuple[str, Any]:
@@ -289,6 +289,17 @@ def parse_size(text: str, option: str = "--size") -> tuple[int, int]:
         raise UsageError(f"{option} {text}: expected S or HxW in pixels, e.g. 256 or 256x192") from None
 
 
+def _addressed(document: Mapping[str, Any]) -> dict[str, Any]:
+    """{"loss": {"mcl": 1}, "preset": "tiny"} -> {"loss.mcl": 1, "preset": "tiny"}."""
+    settings: dict[str, Any] = {}
+    for section, keys in document.items():
+        if isinstance(keys, dict):
+            settings.update({f"{section}.{key}": value for key, value in keys.items()})
+        else:
+            settings[section] = keys
+    return settings
+
+
 def _build(plugin: str, preset: str, settings: Settings) -> Config:
     values: dict[str, dict[str, Any]] = {name: {} for name in SECTIONS}
     known = [f"{name}.{item.name}" for name, kind in SECTIONS.items() for item in dataclasses.fields(kind)]
@@ -312,11 +323,13 @@ def _convert(address: str, value: Any, wanted: Any) -> Any:
         return value
     if origin is tuple:
         _check(isinstance(value, list | tuple), address, f"must be a list, not {value!r}")
-        _check(arguments[-1] is ... or len(value) == len(arguments), address, f"needs {len(arguments)} values")
+        fits = arguments[-1] is ... or len(value) == len(arguments)
+        _check(fits, address, f"needs {len(arguments)} values")
         return tuple(_convert(address, item, arguments[0]) for item in value)
-    if wanted is float and isinstance(value, int) and not isinstance(value, bool):
+    if wanted is float and type(value) is int:
         return float(value)
     _check(type(value) is wanted, address, f"must be of type {wanted.__name__}, not {value!r}")
+    _check(wanted is not float or math.isfinite(value), address, f"must be finite, not {value}")
     return value
 
 

@@ -50,12 +50,12 @@ def run_demo(
 ) -> dict[str, float]:
     """Train ``tiny`` on ``shapes``, translate held-out pairs and score them; returns what metrics.json holds.
 
-    Everything is below ``out``: conditions/, exemplars/, truth/ (as written for translate-dir), out/, run/,
-    weights.safetensors, metrics.json and contact_sheet.png.
+    Everything is below ``out``: conditions/, exemplars/, truth/ (as written for translate-dir), out/,
+    runs/demo-N/, weights.safetensors, metrics.json and contact_sheet.png.
     """
     started = time.monotonic()
     plugin = plugins.load("shapes")
-    settings = {"train.seed": seed} | ({"train.max_steps": steps} if steps else {})
+    settings = {"train.seed": seed} | ({} if steps is None else {"train.max_steps": steps})
     config = resolve("shapes", "tiny", plugin.defaults, settings)
     weights = fit(plugin, config, None, _new_run(out), out / "weights.safetensors", device, show)
 

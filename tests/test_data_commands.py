@@ -38,7 +38,7 @@ def check(root: Path, *args: str) -> tuple[int, dict[str, dict[str, object]]]:
     return result.exit_code, {split["split"]: split for split in json.loads(result.stdout)["splits"]}
 
 
-@pytest.mark.parametrize("workers", ["0", "2"])
+@pytest.mark.parametrize("workers", ["0", "1"])
 def test_a_sound_data_set_is_counted_and_measured(root: Path, workers: str) -> None:
     code, splits = check(root, "--workers", workers)
     assert (code, list(splits)) == (0, ["train", "val"])
@@ -118,7 +118,8 @@ def test_a_preview_shows_what_training_sees(root: Path, tmp_path: Path) -> None:
 def test_a_preview_is_a_function_of_its_seed(tmp_path: Path) -> None:
     sheets = []
     for seed in ("0", "0", "1"):
-        run("preview", "--plugin", "shapes", tmp_path / "x.png", "--size", "64", "--seed", seed, "--count", "2")
+        options = ["--size", "64", "--seed", seed, "--count", "2"]
+        run("preview", "--plugin", "shapes", tmp_path / "x.png", *options)
         sheets.append((tmp_path / "x.png").read_bytes())
     assert sheets[0] == sheets[1] != sheets[2]
 
@@ -142,7 +143,8 @@ def test_exported_conditions_read_as_what_they_were(root: Path, tmp_path: Path) 
 
 
 def test_what_is_drawn_is_exported_at_the_size_asked_for(tmp_path: Path) -> None:
-    result = run("export-conditions", "--plugin", "shapes", "--count", "2", "--size", "64", tmp_path, "--json")
+    options = ["--count", "2", "--size", "64", "--json"]
+    result = run("export-conditions", "--plugin", "shapes", tmp_path, *options)
     rows = json.loads(result.stdout)
     assert [row["id"] for row in rows] == ["val/000000", "val/000001"]
     assert rows[0]["path"] == str(tmp_path / "val" / "000000.png")

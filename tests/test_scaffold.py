@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 import tomllib
@@ -31,7 +32,7 @@ def test_a_new_package_is_complete_and_passes_its_own_test(
     assert files == {"pyproject.toml", "README.md", f"{module}.py", f"tests/test_{module}.py"}
     project = tomllib.loads((home / "pyproject.toml").read_text())["project"]
     assert project["entry-points"] == {"mcltool.datasets": {"street-views": f"{module}:StreetViewsPlugin"}}
-    assert not any("@" in path.read_text() for path in home.rglob("*") if path.is_file())
+    assert not any(re.search("@[A-Z]+@", path.read_text()) for path in home.rglob("*") if path.is_file())
 
     pytest_run = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "tests"]
     environment = {**os.environ, "PYTHONPATH": str(home)}

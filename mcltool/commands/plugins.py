@@ -36,7 +36,7 @@ def plugins_list(as_json: bool) -> None:
         return
     for info in found:
         about = f"{info.classes} {info.kind}, version {info.version}" if info.status == "ok" else info.cause
-        click.echo(f"{info.name:<16} {info.status:<8} {about}  ({info.distribution})")
+        click.echo(f"{info.name:<16} {info.status:<7} {about}  ({info.distribution})")
 
 
 @plugins_group.command("show")

@@ -132,7 +132,7 @@ def _require_same_reading(one: DatasetPlugin, other: DatasetPlugin, sample: Samp
     same = np.array_equal(one.photo(sample, side), other.photo(sample, side))
     require(same, f"{sample.id}: {what} photo")
     planes = [condition_tensor(plugin, plugin.condition(sample, side)).numpy() for plugin in (one, other)]
-    require(np.array_equal(*planes), f"{sample.id}: {what} condition")
+    require(np.array_equal(planes[0], planes[1]), f"{sample.id}: {what} condition")
 
 
 def check_folder(subject: Subject) -> str:

@@ -1,6 +1,6 @@
 """The data set plugin contract: what a plugin author subclasses. Imports neither torch nor NumPy when loaded.
 
-A data set is an index of samples (one photo and the files of its condition each) plus a reader for conditions.
+A data set is an index of samples (one photo and the files of its condition each) and a reader of conditions.
 The same reader serves training and ``translate-dir``. Everything here is plain data: no tensors, no devices.
 """
 
@@ -103,8 +103,8 @@ class Sample:
     """One photo and its condition.
 
     id: unique and stable within the split. photo: its file (None for procedural data).
-    condition: the condition's files. group: samples of one group show the same thing in the same style (a garment
-    from another side), so that each is a right exemplar for the others. Empty: no such group.
+    condition: the condition's files. group: samples of one group show the same thing in the same style (a
+    garment from another side), so that each is a right exemplar for the others. Empty: no such group.
     part: as in ConditionFiles.
     """
 
@@ -206,7 +206,7 @@ class DatasetPlugin(ABC):
         return condition.raster
 
     def write_condition(self, condition: Condition, stem: Path) -> Path:
-        """Write a condition to files that ``conditions`` finds and ``read_part`` reads; returns (the first) one.
+        """Write a condition to files that ``conditions`` finds and ``read_part`` reads; returns the first.
 
         stem: the path without suffix; its last name may hold dots. Default: a (H, W) raster as a PNG, which
         keeps it exactly. Raises DataError where the condition is anything else.

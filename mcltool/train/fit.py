@@ -64,8 +64,7 @@ def iterate(
     plugin: DatasetPlugin, config: Config, root: Path | None, run: Path, out: Path, device: str | None
 ) -> Iterator[Progress]:
     """Train step by step; the weights are written when the iterator ends."""
-    if (run / "metrics.jsonl").exists():
-        raise UsageError(f"{run}: holds a run already; give another --run")
+    _check_places(run, out)
     target = pick_device(device)
     precision = pick_precision(config.train.precision, target)
     data = TrainingData(plugin, plugin.index(root, "train"), config.data, config.train.seed)
@@ -96,6 +95,20 @@ def iterate(
             yield Progress(result, total, config.train.batch_size, rate, sample)
     header = WeightsHeader(config, plugin.spec, plugin.version, total)
     save_weights(out, trainer.average.state_dict(), header)
+
+
+def _check_places(run: Path, out: Path) -> None:
+    """Say now, not after hours of training, that something cannot be written."""
+    if (run / "metrics.jsonl").exists():
+        raise UsageError(f"{run}: holds a run already; give another --run")
+    if run.exists() and not run.is_dir():
+        raise UsageError(f"{run}: expected a folder for the run, found a file")
+    if out.is_dir():
+        raise UsageError(f"{out}: expected a file for the weights, found a folder")
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(f"{out}: cannot be written ({error.strerror})") from None
 
 
 class _Clock:

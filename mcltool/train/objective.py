@@ -129,7 +129,9 @@ class GeneratorObjective(nn.Module):
 
     def _adversarial_terms(self, x: Inputs, image: Tensor, discriminator: Discriminator) -> Terms:
         real, fake = judge(discriminator, x.X, x.Y, image)
-        terms = {"gan": losses.hinge_generator([scale[-1] for scale in fake])}
+        terms = Terms()
+        if self.weights.gan:
+            terms["gan"] = losses.hinge_generator([scale[-1] for scale in fake])
         if self.weights.fm:
             terms["fm"] = losses.feature_matching(real, fake, x.paired)
         return terms

@@ -22,7 +22,9 @@ def root(tmp_path: Path) -> Path:
             inside = (rows - 40) ** 2 + (columns - 30 - 20 * view) ** 2 < 400
             photo = np.where(inside[..., None], (200, 60 + 60 * thing, 40), (40, 50, 70)).astype(np.uint8)
             Image.fromarray(photo).save(tmp_path / "images" / f"disc{thing}_{view}.jpg")
-            Image.fromarray(inside.astype(np.uint8) * 255).save(tmp_path / "masks" / f"disc{thing}_{view}.png")
+            Image.fromarray(inside.astype(np.uint8) * 255).save(
+                tmp_path / "masks" / f"disc{thing}_{view}.png"
+            )
     return tmp_path
 
 

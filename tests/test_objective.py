@@ -1,0 +1,296 @@
+"""What the networks are trained for: which terms there are, and that each is what its name says."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import NamedTuple
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from mcltool import ConditionSpec, losses
+from mcltool.config import LossConfig, ModelConfig
+from mcltool.data.batches import Batch
+from mcltool.model.correspondence import attention_warp, from_patches, patches
+from mcltool.model.discriminator import Discriminator
+from mcltool.model.network import MCLNet
+from mcltool.model.vgg import VGGFeatures, random_vgg
+from mcltool.train.objective import (
+    GeneratorObjective,
+    Inputs,
+    class_shares,
+    discriminator_loss,
+    judge,
+    known_shares,
+)
+from mcltool.train.trainer import TERMS
+
+SIZE = 32
+SPEC = ConditionSpec("labels", ("unknown", "sky", "grass", "house"), ((0, 0, 0),) * 4, unknown=0)
+CHANNELS = ConditionSpec("channels", ("a", "b", "c", "d"), ((0, 0, 0),) * 4)
+MODEL = ModelConfig(
+    encoder_widths=(8, 8, 8),
+    feature_channels=8,
+    scm_channels=4,
+    generator_widths=(8, 8, 8),
+    spade_hidden=8,
+    discriminator_widths=(8, 8),
+)
+NOTHING = LossConfig(**dict.fromkeys(TERMS, 0.0))
+EVERYTHING = LossConfig(**dict.fromkeys(TERMS, 1.0))
+
+
+@pytest.fixture(scope="module")
+def phi() -> VGGFeatures:
+    return random_vgg()
+
+
+@pytest.fixture
+def net() -> MCLNet:
+    torch.manual_seed(0)
+    return MCLNet(MODEL, 4, (SIZE, SIZE))
+
+
+@pytest.fixture
+def discriminator() -> Discriminator:
+    torch.manual_seed(1)
+    return Discriminator(4, MODEL.discriminator_widths, 2).eval()
+
+
+@pytest.fixture
+def x() -> Inputs:
+    """Two samples; only the second has the photo as the right answer."""
+    torch.manual_seed(2)
+    X, Z_labels = (
+        F.one_hot(torch.randint(0, 4, (2, SIZE, SIZE)), 4).permute(0, 3, 1, 2).float() for _ in range(2)
+    )
+    Y, Z, P = (torch.rand(2, 3, SIZE, SIZE) * 2 - 1 for _ in range(3))
+    return Inputs(X, Y, Z, P, Z_labels, torch.tensor([False, True]))
+
+
+# --- Inputs ---
+
+
+def test_inputs_are_planes_and_photos_in_minus_1_to_1() -> None:
+    labels, photo = torch.full((1, 8, 8), 2, dtype=torch.uint8), torch.zeros(1, 3, 8, 8, dtype=torch.uint8)
+    white = torch.full_like(photo, 255)
+    x = Inputs.of(Batch(labels, photo, white, labels, white, torch.tensor([True])), SPEC)
+    assert x.X[0, :, 0, 0].tolist() == [0, 0, 1, 0]
+    assert torch.equal(x.X, x.Z_labels)
+    assert (x.Y.unique().tolist(), x.Z.unique().tolist(), x.P.unique().tolist()) == ([-1], [1], [1])
+
+
+def one_hot(rows: list[str], classes: int = 4) -> Tensor:
+    """One picture (1, K, H, W) drawn with digits."""
+    labels = torch.tensor([[int(digit) for digit in row] for row in rows])
+    return F.one_hot(labels, classes).permute(2, 0, 1)[None].float()
+
+
+# Two cells of 4 x 4 pixels: 4 of 16 pixels of class 1 in the first, the second half 2 and half 3.
+DRAWN = one_hot(["11002233", "11002233", "00002233", "00002233"])
+
+
+def test_class_shares_count_the_pixels_of_each_cell() -> None:
+    assert class_shares(DRAWN).tolist() == [[[0.75, 0.25, 0, 0], [0, 0, 0.5, 0.5]]]
+
+
+def test_known_shares_are_without_classes_the_exemplar_lacks() -> None:
+    exemplar = one_hot(["00000000"] * 3 + ["00000032"])  # a pixel of each is enough
+    assert known_shares(DRAWN, exemplar, None).tolist() == [[[0.75, 0, 0, 0], [0, 0, 0.5, 0.5]]]
+    assert known_shares(DRAWN, exemplar, 0).tolist() == [[[0, 0, 0, 0], [0, 0, 0.5, 0.5]]]
+
+
+def test_known_shares_look_at_each_samples_own_exemplar() -> None:
+    X = torch.cat([DRAWN, DRAWN])
+    exemplars = torch.cat([one_hot(["11111111"] * 4), one_hot(["22222222"] * 4)])
+    one, other = known_shares(X, exemplars, 0)
+    assert one.tolist() == [[0, 0.25, 0, 0], [0, 0, 0, 0]]
+    assert other.tolist() == [[0, 0, 0, 0], [0, 0, 0.5, 0]]
+
+
+# --- Which terms there are ---
+
+
+def test_every_term_has_a_weight_of_its_name() -> None:
+    assert set(TERMS) == {name for name in TERMS if hasattr(LossConfig(), name)}
+
+
+@pytest.mark.parametrize("left_out", [None, *TERMS])
+def test_a_weight_of_zero_leaves_its_term_out(
+    left_out: str | None, net: MCLNet, discriminator: Discriminator, x: Inputs, phi: VGGFeatures
+) -> None:
+    weights = replace(EVERYTHING, **({left_out: 0.0} if left_out else {}))
+    terms, image = GeneratorObjective(net, weights, SPEC, phi)(x, 0, True, discriminator)
+    assert set(terms) == set(TERMS) - {left_out}
+    assert all(term.ndim == 0 and term.isfinite() and term.requires_grad for term in terms.values())
+    assert image.shape == (2, 3, SIZE, SIZE)
+
+
+def test_without_weights_there_are_no_terms(
+    net: MCLNet, discriminator: Discriminator, x: Inputs, phi: VGGFeatures
+) -> None:
+    assert GeneratorObjective(net, NOTHING, SPEC, phi)(x, 0, True, discriminator)[0] == {}
+
+
+def test_terms_of_networks_that_are_not_there_are_left_out(
+    net: MCLNet, discriminator: Discriminator, x: Inputs
+) -> None:
+    objective = GeneratorObjective(net, EVERYTHING, SPEC, phi=None)
+    assert set(TERMS) - set(objective(x, 0, True, discriminator)[0]) == {"perc", "feat", "ctx"}
+    assert set(TERMS) - set(objective(x, 0, True)[0]) == {"perc", "feat", "ctx", "gan", "fm"}
+
+
+def test_before_the_generator_joins_the_warped_exemplar_stands_in_its_place(
+    net: MCLNet, discriminator: Discriminator, x: Inputs, phi: VGGFeatures
+) -> None:
+    terms, image = GeneratorObjective(net, EVERYTHING, SPEC, phi)(x, 0, False, discriminator)
+    assert set(terms) == {"mcl", "cons", "cyc", "pse", "warp", "mask"}
+    close(image, net(x.X, x.Z).warped, atol=1e-4)
+
+
+def test_channel_conditions_have_no_warped_mask(net: MCLNet, x: Inputs) -> None:
+    terms, _ = GeneratorObjective(net, EVERYTHING, CHANNELS, None)(x, 0)
+    assert "mask" not in terms
+
+
+# --- What each term is ---
+
+
+class Parts(NamedTuple):
+    """The networks' outputs for ``x``, each computed on its own."""
+
+    u: Tensor
+    v: Tensor
+    y: Tensor
+    image: Tensor
+    warped: Tensor
+
+
+def parts_of(net: MCLNet, x: Inputs) -> Parts:
+    made = net(x.X, x.Z)
+    return Parts(
+        net.condition_features(x.X), net.photo_features(x.Z), net.photo_features(x.Y), made.image, made.warped
+    )
+
+
+def only(name: str, net: MCLNet, x: Inputs, **settings: float | bool) -> Tensor:
+    """The term ``name`` where no other is asked for."""
+    weights = replace(NOTHING, **{name: 1.0}, **settings)
+    terms, _ = GeneratorObjective(net, weights, SPEC, None)(x, step=5)
+    assert set(terms) == {name}
+    return terms[name]
+
+
+def close(found: Tensor, wanted: Tensor, atol: float = 1e-6) -> None:
+    torch.testing.assert_close(found, wanted, rtol=1e-4, atol=atol)
+
+
+def test_the_correspondence_terms_are_those_of_the_method(net: MCLNet, x: Inputs) -> None:
+    p, tau = parts_of(net, x), net.temperature
+    close(only("warp", net, x), (p.warped[1] - x.Y[1]).abs().mean())  # the paired sample alone
+    close(only("cons", net, x), (net.encode_condition(x.X) - net.encode_photo(x.Y)).abs().mean())
+    back = (p.v @ p.u.transpose(1, 2) / tau).softmax(2) @ patches(p.warped)
+    close(only("cyc", net, x), (back - patches(x.Z)).abs().mean())
+    pseudo = net.warp(p.u, net.photo_features(x.P), x.P, (SIZE, SIZE))
+    close(only("pse", net, x), (pseudo - x.Y).abs().mean())
+    shares = (p.u @ p.v.transpose(1, 2) / tau).softmax(2) @ class_shares(x.Z_labels)
+    close(only("mask", net, x), losses.warped_mask(shares, known_shares(x.X, x.Z_labels, unknown=0)))
+
+
+def test_the_mask_travels_with_the_picture_and_changes_neither(net: MCLNet, x: Inputs) -> None:
+    """One attention warps colours and class shares together."""
+    objective = GeneratorObjective(net, replace(NOTHING, mask=1.0, warp=1.0), SPEC, None)
+    terms, warped = objective.correspondence_terms(x, 0)
+    close(terms["warp"], only("warp", net, x))
+    close(terms["mask"], only("mask", net, x))
+    p = parts_of(net, x)
+    alone = from_patches(attention_warp(p.u, p.v, patches(x.Z), net.temperature), (8, 8))
+    close(warped, alone, atol=1e-4)
+
+
+@pytest.mark.parametrize("symmetric", [True, False])
+def test_the_contrast_is_over_all_positions_with_the_configured_margin_and_scale(
+    net: MCLNet, x: Inputs, symmetric: bool
+) -> None:
+    p = parts_of(net, x)
+    found = only("mcl", net, x, mcl_margin=0.3, mcl_scale=7.0, mcl_symmetric=symmetric)
+    close(found, losses.marginal_contrastive(p.u, p.y, 0.3, 7.0, symmetric))
+
+
+def test_sampled_positions_change_from_step_to_step_and_repeat_with_it(net: MCLNet, x: Inputs) -> None:
+    objective = GeneratorObjective(net, replace(NOTHING, mcl=1.0, mcl_positions=16), SPEC, None)
+    first, again, next_one = (objective(x, step, False)[0]["mcl"].item() for step in (7, 7, 8))
+    assert first == again != next_one
+    everything = GeneratorObjective(net, replace(NOTHING, mcl=1.0, mcl_positions=64), SPEC, None)
+    assert everything(x, 7, False)[0]["mcl"].item() == pytest.approx(only("mcl", net, x).item())
+
+
+@pytest.mark.parametrize("detached", [True, False])
+def test_a_detached_photo_side_gets_no_gradient_from_the_contrast(
+    net: MCLNet, x: Inputs, detached: bool
+) -> None:
+    only("mcl", net, x, mcl_detach_photo=detached).backward()
+
+    def is_taught(module: torch.nn.Module) -> bool:
+        return any(p.grad is not None and bool(p.grad.any()) for p in module.parameters())
+
+    assert is_taught(net.encode_condition)
+    assert is_taught(net.correspondence)
+    assert is_taught(net.encode_photo) is not detached
+
+
+def test_the_generation_terms_are_those_of_the_method(
+    net: MCLNet, discriminator: Discriminator, x: Inputs, phi: VGGFeatures
+) -> None:
+    image = parts_of(net, x).image
+    terms, _ = GeneratorObjective(net, EVERYTHING, SPEC, phi)(x, 0, True, discriminator)
+    close(terms["rec"], (image[1] - x.Y[1]).abs().mean())
+    real, fake = discriminator(x.X, x.Y), discriminator(x.X, image)
+    close(terms["gan"], -(fake[0][-1].mean() + fake[1][-1].mean()) / 2)
+    close(terms["fm"], losses.feature_matching(real, fake, x.paired))
+
+    def layer(name: str, photo: Tensor) -> Tensor:
+        return phi(photo, [name])[0]
+
+    close(terms["perc"], (layer("relu4_2", image) - layer("relu4_2", x.Y)).square().mean())
+    names = {"relu1_2": 1 / 32, "relu2_2": 1 / 16, "relu3_2": 1 / 8, "relu4_2": 1 / 4, "relu5_2": 1}
+    feat = [k * losses.l1(layer(name, image), layer(name, x.Y), x.paired) for name, k in names.items()]
+    close(terms["feat"], torch.stack(feat).sum())
+    names = {"relu3_2": 2, "relu4_2": 4, "relu5_2": 8}
+    ctx = [k * losses.contextual(layer(name, image), layer(name, x.Z)) for name, k in names.items()]
+    close(terms["ctx"], torch.stack(ctx).sum())
+
+
+def test_what_needs_the_right_answer_is_zero_where_there_is_none(
+    net: MCLNet, discriminator: Discriminator, x: Inputs, phi: VGGFeatures
+) -> None:
+    x = x._replace(paired=torch.tensor([False, False]))
+    terms, _ = GeneratorObjective(net, EVERYTHING, SPEC, phi)(x, 0, True, discriminator)
+    assert {name for name, term in terms.items() if term.item() == 0} == {"warp", "rec", "fm", "feat"}
+
+
+# --- The discriminator ---
+
+
+def test_the_discriminator_judges_both_images_as_it_would_each_alone(
+    discriminator: Discriminator, x: Inputs
+) -> None:
+    real, fake = judge(discriminator, x.X, x.Y, x.Z)
+    for together, alone in ((real, discriminator(x.X, x.Y)), (fake, discriminator(x.X, x.Z))):
+        for scale_together, scale_alone in zip(together, alone, strict=True):
+            for a, b in zip(scale_together, scale_alone, strict=True):
+                close(a, b)
+
+
+def test_the_discriminators_loss_teaches_it_alone(
+    discriminator: Discriminator, net: MCLNet, x: Inputs
+) -> None:
+    image = net(x.X, x.Z).image
+    loss = discriminator_loss(discriminator, x, image)
+    loss.backward()
+    scores = [[s[-1] for s in discriminator(x.X, photo)] for photo in (x.Y, image)]
+    close(loss, losses.hinge_discriminator(*scores))
+    assert all(p.grad is None for p in net.parameters())
+    assert all(p.grad is not None for p in discriminator.parameters())
