@@ -58,8 +58,8 @@ def cli() -> None:
 @click.option(
     "--preset",
     metavar="NAME",
-    help="Sizes of the networks: tiny (64 px, for a CPU) or paper (256 px, as published).  "
-    "[default: tiny for shapes, else paper]",
+    help="Sizes of the networks: tiny (64 px, for a CPU), paper (256 px, as published) or hd (512 px).  "
+    "[default: the data set's own; tiny for shapes, else paper]",
 )
 @click.option("--max-steps", type=int, metavar="N", help="Stop after N steps.  [default: as epochs make]")
 @click.option("--batch-size", type=int, metavar="B", help="Samples a step.  [default: the preset's]")
@@ -142,8 +142,7 @@ def _fit_config(
     from mcltool.config import parse_setting, read_toml, resolve
 
     from_file = read_toml(file) if file else {}
-    usual = "tiny" if plugin.name == "shapes" else "paper"
-    chosen = preset or from_file.pop("preset", usual)
+    chosen = preset or from_file.pop("preset", plugin.preset)
     from_file.pop("preset", None)
     return resolve(plugin.name, chosen, plugin.defaults, from_file, dict(map(parse_setting, settings)), flags)
 

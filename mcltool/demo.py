@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from mcltool import plugins
 from mcltool.config import Config, resolve
-from mcltool.data.batches import condition_picture, condition_planes, to_unit
+from mcltool.data.batches import condition_picture, condition_planes, to_bytes, to_unit
 from mcltool.data.contract import DatasetPlugin, Sample, Truth
 from mcltool.data.images import read_photo
 from mcltool.device import pick_device
@@ -56,7 +56,7 @@ def run_demo(
     started = time.monotonic()
     plugin = plugins.load("shapes")
     settings = {"train.seed": seed} | ({} if steps is None else {"train.max_steps": steps})
-    config = resolve("shapes", "tiny", plugin.defaults, settings)
+    config = resolve("shapes", plugin.preset, plugin.defaults, settings)
     weights = fit(plugin, config, None, _new_run(out), out / "weights.safetensors", device, show)
 
     side = config.data.size[0]
@@ -136,8 +136,6 @@ def match_and_warp(
     net: MCLNet, plugin: DatasetPlugin, truth: Truth, exemplar: NDArray[np.uint8]
 ) -> tuple[NDArray[np.int64], NDArray[np.uint8]]:
     """Best exemplar cell of each cell of the condition, (N,), and the warped exemplar (H, W, 3)."""
-    from mcltool.data.batches import to_bytes
-
     device = next(net.parameters()).device
     X = condition_planes(torch.from_numpy(truth.labels)[None], plugin.spec).to(device)
     Z = to_unit(torch.from_numpy(exemplar.copy()).permute(2, 0, 1)[None]).to(device)

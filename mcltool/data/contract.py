@@ -151,6 +151,8 @@ class DatasetPlugin(ABC):
     """Whether the data set lives in a folder (``--root``)."""
     home_page: ClassVar[str] = ""
     """Where a person gets the data set and reads its terms."""
+    preset: ClassVar[str] = "paper"
+    """The preset that ``fit`` takes where a user names none."""
     defaults: ClassVar[Mapping[str, Any]] = {}
     """Training settings, as ``{"loss.fm": 0.1}``; what a user sets goes first."""
     canvas: tuple[int, int] | None = None

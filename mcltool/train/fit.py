@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -101,14 +102,12 @@ def _check_places(run: Path, out: Path) -> None:
     """Say now, not after hours of training, that something cannot be written."""
     if (run / "metrics.jsonl").exists():
         raise UsageError(f"{run}: holds a run already; give another --run")
-    if run.exists() and not run.is_dir():
-        raise UsageError(f"{run}: expected a folder for the run, found a file")
     if out.is_dir():
         raise UsageError(f"{out}: expected a file for the weights, found a folder")
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UsageError(f"{out}: cannot be written ({error.strerror})") from None
+    for folder in (run, out.parent):
+        existing = next(path for path in (folder, *folder.parents) if path.exists())
+        if not existing.is_dir() or not os.access(existing, os.W_OK):
+            raise UsageError(f"{folder}: cannot be made or written: {existing} is no folder one can write to")
 
 
 class _Clock:

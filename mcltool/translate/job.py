@@ -60,7 +60,9 @@ def translate_dir(
     if out.exists() and not out.is_dir():
         raise UsageError(f"{out}: expected a folder to write to, found a file")
     translator = Translator(weights, plugin, precision, device)
-    settings = hashlib.sha256(json.dumps({"precision": precision, "canvas": canvas}).encode()).hexdigest()[:16]
+    settings = hashlib.sha256(json.dumps({"precision": precision, "canvas": canvas}).encode()).hexdigest()[
+        :16
+    ]
     return _run(translator, tasks, out, digest(weights), settings)
 
 

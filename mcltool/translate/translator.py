@@ -55,7 +55,8 @@ class Translator:
     def translate(self, files: Sequence[Path], part: str, exemplar: Path) -> NDArray[np.uint8]:
         """The picture (H, W, 3) uint8: of the condition's aspect, its short side as long as in training.
 
-        files, part: as in ConditionFiles. Raises DataError naming the file that cannot be read, or saying what does not fit.
+        files, part: as in ConditionFiles. Raises DataError naming the file that cannot be read, or saying what does
+        not fit.
         """
         condition = self._read_condition(files, part)
         try:

@@ -44,6 +44,7 @@ class ShapesPlugin(DatasetPlugin):
 
     name: ClassVar[str] = "shapes"
     needs_root: ClassVar[bool] = False
+    preset: ClassVar[str] = "tiny"
 
     def __init__(self, seed: int = 0) -> None:
         if seed < 0:

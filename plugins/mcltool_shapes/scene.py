@@ -174,7 +174,10 @@ def _turn(draw: float) -> float:
 
 def _spread_out(rng: np.random.Generator) -> Scene:
     """A layout that shows enough of every class whatever the draws: small shapes on a grid of 3 x 2."""
-    outlines, angles = rng.permutation(CLASSES).tolist(), [_turn(draw) for draw in rng.random(CLASSES).tolist()]
+    outlines, angles = (
+        rng.permutation(CLASSES).tolist(),
+        [_turn(draw) for draw in rng.random(CLASSES).tolist()],
+    )
     spots = [((i % 3 + 0.5) / 3, (i // 3 + 0.5) / 2) for i in range(CLASSES)]
     return tuple(
         Instance(o, x, y, RADIUS[0], angle) for o, (x, y), angle in zip(outlines, spots, angles, strict=True)

@@ -150,7 +150,9 @@ def draw_style(key: tuple[int, ...]) -> Style:
     mood = rng.random(4)
     colours = _colours(numbers[:, :16], mood, rng.permutation(len(DRAWINGS)) + 1)
     ground, figure = _direction(numbers[0, 16]), _direction(numbers[0, 17])
-    textures = [Texture(colours[0], ground, figure, MOTIFS[int(numbers[0, 18] * len(MOTIFS))], numbers[0, 20:])]
+    textures = [
+        Texture(colours[0], ground, figure, MOTIFS[int(numbers[0, 18] * len(MOTIFS))], numbers[0, 20:])
+    ]
     for motif, form, n, c in zip(DRAWINGS, _FORMS, numbers[1:], colours[1:], strict=True):
         ground, figure = _direction(0.06 * (n[16] - 0.5)), _direction(0.25 + 0.06 * (n[17] - 0.5))
         textures.append(Texture(c, ground, figure, motif, form + _JITTER * (n[20:] - 0.5)))
