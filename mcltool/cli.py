@@ -13,6 +13,7 @@ import click
 
 import mcltool
 from mcltool.commands.data import data_group
+from mcltool.commands.explain import explain
 from mcltool.commands.plugins import plugins_group
 from mcltool.commands.weights import weights_group
 from mcltool.program import Program
@@ -247,6 +248,7 @@ def demo(out: Path, steps: int | None, seed: int, device: str | None) -> None:
     click.echo(f"look at {out / 'contact_sheet.png'}")
 
 
+cli.add_command(explain)
 cli.add_command(plugins_group)
 cli.add_command(data_group)
 cli.add_command(weights_group)

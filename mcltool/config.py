@@ -230,7 +230,6 @@ PRESETS: dict[str, Settings] = {
         "train.beta2": 0.99,
         "train.generator_start": 0.3,
         "train.gan_start": 0.7,
-        "train.max_steps": 750,
         "train.ema": 0.99,
         "loss.rec": 10.0,
         "loss.mask": 10.0,

@@ -176,6 +176,10 @@ def _check_tensors(path: Path, found: Mapping[str, Tensor], wanted: Mapping[str,
         have, need = found[name], wanted[name]
         if (have.shape, have.dtype) != (need.shape, need.dtype):
             wrong.append(f"{name} is {_form(have)} instead of {_form(need)}")
+        elif not have.isfinite().all():
+            raise UsageError(
+                f"{path}: {name} has values that are not finite; the training that made it failed"
+            )
     if wrong:
         more = f", and {len(wrong) - 1} more" if len(wrong) > 1 else ""
         raise UsageError(f"{path}: does not fit the model its header describes: {min(wrong)}{more}")
