@@ -232,6 +232,7 @@ PRESETS: dict[str, Settings] = {
         "train.gan_start": 0.7,
         "train.ema": 0.99,
         "loss.rec": 10.0,
+        "loss.mcl": 0.1,
         "loss.mask": 10.0,
         "loss.gan": 0.1,
         "loss.fm": 1.0,
