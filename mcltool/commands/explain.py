@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-FILE = click.Path(path_type=Path)
+from mcltool.commands.options import DEVICE_HELP, FILE
 
 
 @click.command(short_help="Show in one picture what the model sees in a pair.")
@@ -26,11 +26,7 @@ FILE = click.Path(path_type=Path)
     help="A place to look at, in pixels of the condition; repeatable.  [default: five, on different classes]",
 )
 @click.option("--part", default="", metavar="NAME", help="Which condition, where the file holds several.")
-@click.option(
-    "--device",
-    metavar="NAME",
-    help="Where to compute: cuda, cuda:1, mps or cpu.  [default: the fastest there is]",
-)
+@click.option("--device", metavar="NAME", help=DEVICE_HELP)
 def explain(
     condition: Path,
     exemplar: Path,
