@@ -11,7 +11,8 @@ from pathlib import Path
 
 from mcltool.config import Config
 from mcltool.data.contract import DatasetPlugin
-from mcltool.data.dataset import EvaluationData, SampleStream, TrainingData, training_loader
+from mcltool.data.dataset import SampleStream, training_loader
+from mcltool.data.source import open_data
 from mcltool.device import pick_device, pick_precision
 from mcltool.errors import UsageError
 from mcltool.files import write_text
@@ -68,8 +69,8 @@ def iterate(
     _check_places(run, out)
     target = pick_device(device)
     precision = pick_precision(config.train.precision, target)
-    data = TrainingData(plugin, plugin.index(root, "train"), config.data, config.train.seed)
-    pairs = FixedPairs(EvaluationData(plugin, plugin.index(root, "val"), config.data), SAMPLE_ROWS)
+    data, held_out = open_data(plugin, root, config.data, config.train.seed)
+    pairs = FixedPairs(held_out, SAMPLE_ROWS)
     phi, perceptual = perceptual_network(config)
     config = replace(config, train=replace(config.train, precision=precision, perceptual=perceptual))
     total = config.train.max_steps or max(1, config.train.epochs * len(data) // config.train.batch_size)
