@@ -1,4 +1,4 @@
-"""A folder is one process's at a time, and nobody's once that process is dead."""
+"""A lock file: one holder at a time, and none once the holder is dead."""
 
 from __future__ import annotations
 
@@ -10,49 +10,65 @@ from pathlib import Path
 
 import pytest
 
-from mcltool.errors import UsageError
+from mcltool import UsageError
 from mcltool.locks import is_locked, locked
 
-HOLD = """
-import pathlib, sys, time
+HOLDER = """
+import os, sys, time
+from pathlib import Path
 from mcltool.locks import locked
-with locked(pathlib.Path(sys.argv[1]), "a run"):
-    print("held", flush=True)
+with locked(Path(sys.argv[1]), "busy"):
+    child = os.fork() if sys.argv[2:] else 1
+    if child == 0:
+        time.sleep(60)
+    print(child, flush=True)
     time.sleep(60)
 """
 
 
-def holder(folder: Path) -> subprocess.Popen[str]:
-    process = subprocess.Popen([sys.executable, "-c", HOLD, str(folder)], stdout=subprocess.PIPE, text=True)
-    assert process.stdout is not None
-    assert process.stdout.readline() == "held\n"
-    return process
+def hold(path: Path, *fork: str) -> tuple[subprocess.Popen[str], int]:
+    """A process that holds the lock, and the number of the child it has forked, if it was asked to."""
+    command = [sys.executable, "-c", HOLDER, str(path), *fork]
+    holder = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    assert holder.stdout is not None
+    return holder, int(holder.stdout.readline())
 
 
-def test_a_folder_in_work_is_refused_by_name_and_process(tmp_path: Path) -> None:
-    process = holder(tmp_path)
-    try:
-        assert is_locked(tmp_path)
+def test_a_held_lock_is_refused_with_the_holders_number_and_gone_after_use(tmp_path: Path) -> None:
+    path = tmp_path / "new" / "lock"
+    with locked(path, "OUT is busy"):
+        assert is_locked(path)
         with (
-            pytest.raises(UsageError, match=f"{tmp_path}: a run that process {process.pid} is working in"),
-            locked(tmp_path, "a run"),
+            pytest.raises(UsageError, match=rf"^OUT is busy \(process {os.getpid()}\)$"),
+            locked(path, "OUT is busy"),
         ):
             pass
+        assert is_locked(path), "a refused attempt has freed it"
+    assert not path.exists()
+    assert not is_locked(path)
+    with locked(path, "free again"):
+        pass
+
+
+def test_an_exception_frees_the_lock(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="inside"), locked(tmp_path / "lock", "busy"):
+        raise ValueError("inside")
+    with locked(tmp_path / "lock", "busy"):
+        pass
+
+
+@pytest.mark.parametrize("fork", [[], ["fork"]])
+def test_a_killed_holder_does_not_keep_it_even_where_its_child_lives(tmp_path: Path, fork: list[str]) -> None:
+    path = tmp_path / "lock"
+    holder, child = hold(path, *fork)
+    try:
+        with pytest.raises(UsageError, match=rf"busy \(process {holder.pid}\)"), locked(path, "busy"):
+            pass
+        holder.kill()
+        holder.wait()
+        with locked(path, "busy"):
+            pass
     finally:
-        process.kill()
-        process.wait()
-
-
-def test_a_killed_process_keeps_nothing(tmp_path: Path) -> None:
-    process = holder(tmp_path)
-    os.kill(process.pid, signal.SIGKILL)
-    process.wait()
-    assert not is_locked(tmp_path)
-    with locked(tmp_path, "a run"):
-        assert is_locked(tmp_path)
-    assert not is_locked(tmp_path)
-
-
-def test_a_folder_never_held_is_free(tmp_path: Path) -> None:
-    assert not is_locked(tmp_path)
-    assert list(tmp_path.iterdir()) == []
+        holder.kill()
+        if fork:
+            os.kill(child, signal.SIGKILL)
