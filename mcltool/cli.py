@@ -12,6 +12,7 @@ from mcltool.commands.data import data_group
 from mcltool.commands.demo import demo
 from mcltool.commands.explain import explain
 from mcltool.commands.fit import fit
+from mcltool.commands.pack import pack_group
 from mcltool.commands.plugins import plugins_group
 from mcltool.commands.translate import translate_dir
 from mcltool.commands.weights import weights_group
@@ -43,6 +44,7 @@ cli.add_command(translate_dir)
 cli.add_command(explain)
 cli.add_command(plugins_group)
 cli.add_command(data_group)
+cli.add_command(pack_group)
 cli.add_command(weights_group)
 
 

@@ -69,6 +69,21 @@ def load(name: str) -> DatasetPlugin:
         raise UsageError(f"plugin {name!r} of {owners} is broken: {error}") from error.__cause__
 
 
+def load_packed(path: Path, name: str | None = None) -> DatasetPlugin:
+    """The data set in a pack (``mcltool pack``), with the plugin that it was made with.
+
+    Raises UsageError where the file is no pack, its plugin is not installed in the same version, or ``name``
+    is given and another.
+    """
+    from mcltool.data.pack import PackedDataset
+    from mcltool.data.pack_format import read_header
+
+    made_with = read_header(path).plugin
+    if name not in (None, made_with):
+        raise UsageError(f"{path}: a pack of plugin {made_with}, not of {name}")
+    return PackedDataset(load(made_with), path)
+
+
 def describe() -> list[PluginInfo]:
     """Every registered plugin, sorted by name; each is imported on its own, and a broken one says why.
 

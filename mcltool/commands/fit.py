@@ -16,12 +16,19 @@ if TYPE_CHECKING:
 
 
 @click.command(short_help="Train a model on a data set.")
-@click.option("--plugin", required=True, metavar="NAME", help="Data set; mcltool plugins list names them.")
+@click.option("--plugin", metavar="NAME", help="Data set; mcltool plugins list names them.")
 @click.option(
     "--root",
     type=FOLDER,
     metavar="DIR",
     help="Folder that the data set was unpacked to.  [default: $MCLTOOL_DATA/PLUGIN]",
+)
+@click.option(
+    "--data",
+    "pack",
+    type=FILE,
+    metavar="FILE.h5",
+    help="A pack (mcltool pack) in the place of --plugin and --root.",
 )
 @click.option("--size", metavar="S|HxW", help="Training size in pixels, multiples of 32: 256, or 256x192.")
 @click.option(
@@ -52,8 +59,9 @@ if TYPE_CHECKING:
     "--set", "settings", multiple=True, metavar="SECTION.KEY=VALUE", help="One setting; repeatable."
 )
 def fit(
-    plugin: str,
+    plugin: str | None,
     root: Path | None,
+    pack: Path | None,
     size: str | None,
     preset: str | None,
     run: Path | None,
@@ -74,11 +82,12 @@ def fit(
       mcltool fit --plugin ade20k --root ADEChallengeData2016 --batch-size 4
       mcltool fit --plugin ade20k --root ADEChallengeData2016 --preset tiny --size 64 --max-steps 1000
       mcltool fit --plugin ade20k --root ADEChallengeData2016 --config mine.toml --set loss.mcl=0.05
+      mcltool pack --plugin ade20k --root ADEChallengeData2016 ade20k.h5 && mcltool fit --data ade20k.h5
     """
     from mcltool import plugins
     from mcltool.config import parse_size
 
-    dataset = plugins.load(plugin)
+    dataset = _dataset(plugin, root, pack)
     given = {_ADDRESSES[name]: value for name, value in flags.items() if value is not None}
     size_given = {"data.size": parse_size(size)} if size else {}
     resolved = _fit_config(dataset, preset, config, settings, given | size_given)
@@ -87,7 +96,7 @@ def fit(
     from mcltool.train.fit import fit as train
 
     root = plugins.data_root(dataset, root)
-    weights = train(dataset, resolved, root, run or _next_run(Path("runs"), plugin), out, device, show)
+    weights = train(dataset, resolved, root, run or _next_run(Path("runs"), dataset.name), out, device, show)
     click.echo(f"weights: {weights}")
 
 
@@ -99,6 +108,18 @@ _ADDRESSES = {
     "perceptual": "train.perceptual",
     "workers": "data.workers",
 }
+
+
+def _dataset(plugin: str | None, root: Path | None, pack: Path | None) -> DatasetPlugin:
+    from mcltool import plugins
+
+    if pack is not None:
+        if root is not None:
+            raise click.UsageError("--root and --data: the samples come from the one or from the other")
+        return plugins.load_packed(pack, plugin)
+    if plugin is None:
+        raise click.UsageError("Missing option '--plugin' (or '--data')")
+    return plugins.load(plugin)
 
 
 def _fit_config(

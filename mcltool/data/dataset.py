@@ -84,15 +84,17 @@ class TrainingData(Dataset[Item]):
         target = int(self._epoch_order(epoch)[place])
         chosen = self._choose_exemplar(target, self._generator(number, Purpose.EXEMPLAR))
 
-        read = _read(self.plugin, self.samples[target], self.config)
+        short_side = read_short_side(self.config)
+        read = read_view(self.plugin, self.samples[target], short_side)
         view = training_geometry(*read, self.config, self._draw(number, Purpose.PHOTO_GEOMETRY))
         pseudo = pseudo_exemplar(view[0], self._draw(number, Purpose.PSEUDO), self.config.flip)
         if chosen != target:
-            read = _read(self.plugin, self.samples[chosen], self.config)
+            read = read_view(self.plugin, self.samples[chosen], short_side)
         exemplar = training_geometry(*read, self.config, self._draw(number, Purpose.EXEMPLAR_GEOMETRY))
         if chosen == target:
             exemplar = pseudo_view(*exemplar, self._draw(number, Purpose.EXEMPLAR_COPY), self.config.flip)
-        return _item(self.plugin, view, exemplar, pseudo, _is_right(self.samples, target, chosen))
+        paired = _is_right(self.samples[target], self.samples[chosen])
+        return _item(self.plugin, view, exemplar, pseudo, paired)
 
     def _epoch_order(self, epoch: int) -> NDArray[np.int64]:
         if self._order is None or self._order[0] != epoch:
@@ -120,32 +122,46 @@ class TrainingData(Dataset[Item]):
 class EvaluationData(Dataset[Item]):
     """Held-out pairs, fixed: item i has the condition and photo of sample i.
 
-    Its exemplar is the next member of the sample's group (after the last the first), else the sample after it
-    in the list. Items are like those of TrainingData, not augmented; pseudo is the photo. Errors likewise.
+    Its exemplar is the one in ``exemplars``; without one, the next member of the sample's group (after the
+    last the first), else the sample after it in the list. Items are like those of TrainingData, not augmented;
+    pseudo is the photo. Errors likewise.
+
+    exemplars: for each of ``samples``, its exemplar or None; they may be of another split.
     """
 
-    def __init__(self, plugin: DatasetPlugin, samples: Sequence[Sample], config: DataConfig) -> None:
+    def __init__(
+        self,
+        plugin: DatasetPlugin,
+        samples: Sequence[Sample],
+        config: DataConfig,
+        exemplars: Sequence[Sample | None] | None = None,
+    ) -> None:
         _check_samples(plugin, samples)
         self.plugin, self.samples, self.config = plugin, samples, config
+        self._exemplars = exemplars
         self._groups = _groups(samples)
 
     def __len__(self) -> int:
         return len(self.samples)
 
     def __getitem__(self, index: int) -> Item:
-        chosen = self.exemplar_of(index)
-        view = self._view(index)
-        return _item(self.plugin, view, self._view(chosen), view[0], _is_right(self.samples, index, chosen))
+        sample, chosen = self.samples[index], self.exemplar_of(index)
+        view = self._view(sample)
+        return _item(self.plugin, view, self._view(chosen), view[0], _is_right(sample, chosen))
 
-    def exemplar_of(self, index: int) -> int:
-        """Index of the sample that is the exemplar of sample ``index``."""
+    def exemplar_of(self, index: int) -> Sample:
+        """The exemplar of sample ``index``."""
+        named = self._exemplars[index] if self._exemplars is not None else None
+        if named is not None:
+            return named
         group = self._groups.get(self.samples[index].group, [index])
         if len(group) > 1:
-            return group[(group.index(index) + 1) % len(group)]
-        return (index + 1) % len(self.samples)
+            return self.samples[group[(group.index(index) + 1) % len(group)]]
+        return self.samples[(index + 1) % len(self.samples)]
 
-    def _view(self, index: int) -> View:
-        return evaluation_geometry(*_read(self.plugin, self.samples[index], self.config), self.config.size)
+    def _view(self, sample: Sample) -> View:
+        read = read_view(self.plugin, sample, read_short_side(self.config))
+        return evaluation_geometry(*read, self.config.size)
 
 
 @dataclass(frozen=True)
@@ -232,14 +248,16 @@ def _groups(samples: Sequence[Sample]) -> dict[str, list[int]]:
     return groups
 
 
-def _is_right(samples: Sequence[Sample], target: int, exemplar: int) -> bool:
+def _is_right(target: Sample, exemplar: Sample) -> bool:
     """Whether the target's photo is the right answer for its condition and this exemplar."""
-    group = samples[target].group
-    return target == exemplar or (group != "" and group == samples[exemplar].group)
+    return target == exemplar or (target.group != "" and target.group == exemplar.group)
 
 
-def _read(plugin: DatasetPlugin, sample: Sample, config: DataConfig) -> View:
-    short_side = read_short_side(config)
+def read_view(plugin: DatasetPlugin, sample: Sample, short_side: int) -> View:
+    """A sample's photo and condition as its plugin reads them (see DatasetPlugin.photo).
+
+    Raises DataError for what cannot be read, and where the two are not of one picture.
+    """
     photo, condition = plugin.photo(sample, short_side), plugin.condition(sample, short_side)
     if photo.ndim != 3 or photo.shape[2] != 3 or photo.dtype != np.uint8:
         raise DataError(f"{plugin.name}: photo() gave {photo.shape} {photo.dtype}, expected (H, W, 3) uint8")

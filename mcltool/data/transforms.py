@@ -14,7 +14,6 @@ from __future__ import annotations
 import os
 from dataclasses import replace
 from functools import cache
-from math import ceil
 from typing import Any
 
 import cv2
@@ -23,7 +22,7 @@ from numpy.typing import NDArray
 
 from mcltool.config import DataConfig
 from mcltool.data.contract import Condition
-from mcltool.data.resize import resize_condition, resize_photo
+from mcltool.data.resize import Size, resize_condition, resize_photo
 
 Photo = NDArray[np.uint8]
 """(H, W, 3) RGB."""
@@ -42,15 +41,32 @@ ASPECT_TOLERANCE = 1.05
 """Photo and condition can be of one picture where their aspects differ by at most this factor (rounding)."""
 
 
+def load_size(config: DataConfig) -> Size:
+    """What pictures are made to cover before the crop; a pack holds them at this size."""
+    height, width = (round(config.load_scale * side) for side in config.size)
+    return height, width
+
+
 def read_short_side(config: DataConfig) -> int:
     """Short side in pixels below which a plugin must not shrink what it reads, whatever its aspect."""
-    return ceil(config.load_scale * max(config.size))
+    return max(load_size(config))
 
 
 def same_aspect(photo: tuple[int, int], condition: tuple[int, int]) -> bool:
     """Whether two sizes (height, width) can be of one picture at two resolutions."""
     stretch = (condition[0] * photo[1]) / (condition[1] * photo[0])
     return 1 / ASPECT_TOLERANCE <= stretch <= ASPECT_TOLERANCE
+
+
+def cover(photo: Photo, condition: Condition, size: Size) -> tuple[Photo, Condition]:
+    """Bring both to one size that covers ``size`` (height, width) and keeps the photo's aspect.
+
+    What covers it exactly already is returned itself.
+    """
+    height, width = photo.shape[:2]
+    ratio = max(size[0] / height, size[1] / width)
+    common = max(size[0], round(height * ratio)), max(size[1], round(width * ratio))
+    return resize_photo(photo, common), resize_condition(condition, common)
 
 
 def training_geometry(
@@ -62,7 +78,7 @@ def training_geometry(
     returned at config.size (height, width), moved alike; points may lie outside, absent ones stay NaN. The
     given arrays are not changed, but may be what is returned.
     """
-    photo, condition = _cover(photo, condition, config.size, config.load_scale)
+    photo, condition = cover(photo, condition, load_size(config))
     crop = config.size if condition.size != config.size else None
     if crop is None and not config.flip:
         return photo, condition
@@ -71,7 +87,7 @@ def training_geometry(
 
 def evaluation_geometry(photo: Photo, condition: Condition, size: tuple[int, int]) -> tuple[Photo, Condition]:
     """Resize to cover ``size`` (height, width) and crop the centre; otherwise as ``training_geometry``."""
-    photo, condition = _cover(photo, condition, size, 1.0)
+    photo, condition = cover(photo, condition, size)
     if condition.size == size:
         return photo, condition
     return _apply(_centre_crop(size), photo, condition, 0)
@@ -101,17 +117,6 @@ def pseudo_view(photo: Photo, condition: Condition, seed: int, flip: bool = Fals
         _, twin = _apply(_affine(flip, reflect=False), blank, alone, seed)
         moved = replace(moved, points=twin.points, mirror=twin.mirror)
     return photo, moved
-
-
-def _cover(
-    photo: Photo, condition: Condition, size: tuple[int, int], load_scale: float
-) -> tuple[Photo, Condition]:
-    """Bring both to one size that covers ``load_scale * size`` and keeps the photo's aspect."""
-    height, width = photo.shape[:2]
-    wanted = tuple(round(load_scale * side) for side in size)
-    ratio = max(wanted[0] / height, wanted[1] / width)
-    common = max(wanted[0], round(height * ratio)), max(wanted[1], round(width * ratio))
-    return resize_photo(photo, common), resize_condition(condition, common)
 
 
 def _apply(transform: Any, photo: Photo, condition: Condition, seed: int) -> tuple[Photo, Condition]:

@@ -1,0 +1,118 @@
+"""A pack in the place of the data set it was made of (see mcltool.data.pack_format)."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+from numpy.typing import NDArray
+
+from mcltool.config import DataConfig
+from mcltool.data.contract import Condition, ConditionFiles, ConditionSpec, DatasetPlugin, Sample, Truth
+from mcltool.data.pack_format import Bucket, open_file, open_pack, read_header, reading, size_text
+from mcltool.data.transforms import Photo, load_size
+from mcltool.errors import UsageError
+
+
+class PackedDataset(DatasetPlugin):
+    """A pack in the place of the data set it was made of. What is not stored in it is the plugin's.
+
+    Each process opens the file on its first read, forked ones too, and pickling leaves the open file behind.
+    Raises UsageError where the file is no pack, is damaged, or was made with another plugin or version of it.
+    """
+
+    needs_root = False
+
+    def __init__(self, plugin: DatasetPlugin, path: Path) -> None:
+        self.plugin, self.path, self.header = plugin, path, read_header(path)
+        for name in ("name", "version", "home_page", "preset", "defaults"):
+            setattr(self, name, getattr(plugin, name))  # a pack goes by its plugin's name, also in errors
+        self._opened: tuple[int, h5py.File, dict[str, Bucket]] | None = None
+        made_with = self.header.plugin, self.header.plugin_version
+        if made_with != (plugin.name, plugin.version):
+            found, needed = " version ".join(made_with), f"{plugin.name} version {plugin.version}"
+            raise UsageError(f"{path}: packed with plugin {found}, this one is {needed}; pack it anew")
+        if self.header.spec != plugin.spec:
+            raise UsageError(f"{path}: its {plugin.spec.kind} are not those of {plugin.name}; pack it anew")
+
+    @property
+    def spec(self) -> ConditionSpec:
+        return self.header.spec
+
+    def check_size(self, config: DataConfig) -> None:
+        """Raises UsageError where pictures are stored smaller than training loads them."""
+        wanted, stored = load_size(config), self.header.size
+        if stored[0] < wanted[0] or stored[1] < wanted[1]:
+            needs = f"training at {size_text(config.size)} takes {size_text(wanted)}"
+            way_out = f"pack anew with --size {size_text(wanted)}, or give a smaller --size here"
+            raise UsageError(f"{self.path}: packed at {size_text(stored)}, {needs}: {way_out}")
+
+    def index(self, root: Path | None, split: str) -> Sequence[Sample]:
+        """``root`` is not used. The samples have no files: their parts say where in the pack they are."""
+        if split not in self.header.samples:
+            held = ", ".join(self.header.samples)
+            raise UsageError(
+                f"{self.path}: no split {split!r} in this pack, which holds {held}; pack it anew"
+            )
+        with open_pack(self.path) as file:
+            group = file[split]
+            ids, groups, places = (group[name][...] for name in ("id", "group", "place"))
+        return [
+            Sample(name.decode(), group=kin.decode(), part=f"{split}/buckets/{bucket}/{row}")
+            for name, kin, (bucket, row) in zip(ids, groups, places.tolist(), strict=True)
+        ]
+
+    def retrieved(self, split: str) -> list[list[int]] | None:
+        """For each sample of ``split`` the numbers of its exemplars, the best first; None where none are held."""
+        with open_pack(self.path) as file:
+            if "retrieved" not in file[split]:
+                return None
+            return [[n for n in row if n >= 0] for row in file[split]["retrieved"][...].tolist()]
+
+    def photo(self, sample: Sample, short_side: int) -> Photo:
+        """As stored, whatever ``short_side``: see ``check_size``."""
+        with reading(self.path, sample.id):
+            bucket, row = self._place(sample)
+            return np.asarray(bucket.arrays["photo"][row])
+
+    def condition(self, sample: Sample, short_side: int) -> Condition:
+        with reading(self.path, sample.id):
+            bucket, row = self._place(sample)
+            return bucket.condition(row)
+
+    def render(self, condition: Condition) -> NDArray[Any]:
+        return self.plugin.render(condition)
+
+    def read_condition(self, files: Sequence[Path]) -> Condition:
+        return self.plugin.read_condition(files)
+
+    def read_part(self, files: Sequence[Path], part: str) -> Condition:
+        return self.plugin.read_part(files, part)
+
+    def conditions(self, folder: Path) -> Iterator[ConditionFiles]:
+        return self.plugin.conditions(folder)
+
+    def write_condition(self, condition: Condition, stem: Path) -> Path:
+        return self.plugin.write_condition(condition, stem)
+
+    def truth(self, condition: Sample, exemplar: Sample, short_side: int) -> Truth | None:
+        """The plugin's, at the size of what is stored; at another the two would not fit."""
+        fits = self.header.size == (short_side, short_side)
+        return self.plugin.truth(condition, exemplar, short_side) if fits else None
+
+    def _place(self, sample: Sample) -> tuple[Bucket, int]:
+        # HDF5 must not be used through a handle that came over a fork: a handle is its process's own.
+        if self._opened is None or self._opened[0] != os.getpid():
+            self._opened = os.getpid(), open_file(self.path), {}
+        _, file, buckets = self._opened
+        name, _, row = sample.part.rpartition("/")
+        if name not in buckets:
+            buckets[name] = Bucket(file[name])
+        return buckets[name], int(row)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"_opened": None}

@@ -1,0 +1,351 @@
+"""Making a pack: samples are read by worker processes into whole part files, which are then put together.
+
+A killed HDF5 writer can leave a broken file, so none is written in place: a part is built in memory and written
+in one step, and the pack takes its name when it is whole. A part's name holds a digest of all that it is made
+of, so that making the pack again takes the parts that are there and still right.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
+from errno import EIO, ENOSPC
+from hashlib import blake2b
+from io import BytesIO
+from multiprocessing import get_context, parent_process
+from pathlib import Path
+from threading import Thread
+from typing import Any, Literal
+
+import cv2
+import h5py
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+import mcltool
+from mcltool.data.batches import condition_tensor
+from mcltool.data.contract import Condition, DatasetPlugin, Sample
+from mcltool.data.dataset import read_view
+from mcltool.data.pack_format import (
+    ARRAYS,
+    ATTRIBUTE,
+    FORMAT,
+    PackHeader,
+    check_split,
+    checksum,
+    kind_of,
+)
+from mcltool.data.resize import Size
+from mcltool.data.transforms import Photo, cover
+from mcltool.errors import McltoolError
+from mcltool.files import replacing, write_bytes
+from mcltool.locks import locked
+
+Compression = Literal["none", "lzf", "gzip"]
+
+PART_BYTES = 32 << 20
+"""About as much a worker holds at once, and a kill loses."""
+PART_SAMPLES = 512
+_VERSION = ("v110", "v110")
+"""HDF5's file format: the first with checksums of its own structure."""
+
+
+@dataclass(frozen=True)
+class PackOptions:
+    """size: (height, width) that pictures are made to cover. workers: processes that read; 0: this one."""
+
+    size: Size
+    compression: Compression = "none"
+    workers: int = 0
+
+
+@dataclass(frozen=True)
+class PackStep:
+    """What a step of packing did to how many samples. problems: (sample id, cause) of those not read."""
+
+    stage: Literal["read", "kept", "assembled"]
+    samples: int
+    problems: tuple[tuple[str, str], ...] = ()
+
+
+def pack(
+    plugin: DatasetPlugin, splits: Mapping[str, Sequence[Sample]], out: Path, options: PackOptions
+) -> Iterator[PackStep]:
+    """Make the pack ``out``; a step a part read, then a step a part put in its place.
+
+    Where samples cannot be read, the other parts are still made, and kept for the next time, but there is no
+    pack. Raises McltoolError where the disk is full or a worker is killed (the parts stay too) and UsageError
+    where another process is packing to ``out``.
+    """
+    folder = out.with_name(f"{out.name}.parts")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with locked(folder, "the parts of a pack"):
+            parts = _plan(plugin, splits, folder, options)
+            _remove_others(folder, {part.path for part in parts})
+            whole = True
+            for step in _make_parts(parts, options.workers):
+                whole = whole and not step.problems
+                yield step
+            if not whole:
+                return
+            by_split = {split: [part.path for part in parts if part.split == split] for split in splits}
+            counts = {split: len(samples) for split, samples in splits.items()}
+            header = PackHeader(
+                plugin.name, plugin.version, mcltool.__version__, options.size, options.compression,
+                plugin.spec, counts,
+            )  # fmt: skip
+            yield from _assemble(by_split, out, header)
+            shutil.rmtree(folder)
+    except OSError as error:
+        cause = f"{error.filename or out} cannot be written ({error.strerror or error})"
+        kept = f"; what is done is kept in {folder}: give it room and run the same command again"
+        raise McltoolError(cause + (kept if folder.is_dir() else "")) from None
+
+
+@dataclass(frozen=True)
+class _Part:
+    """Some samples of a split and the file that they go to."""
+
+    plugin: DatasetPlugin
+    split: str
+    samples: Sequence[Sample]
+    path: Path
+    size: Size
+    compression: Compression
+
+
+def _plan(
+    plugin: DatasetPlugin, splits: Mapping[str, Sequence[Sample]], folder: Path, options: PackOptions
+) -> list[_Part]:
+    height, width = options.size
+    count = min(PART_SAMPLES, max(1, PART_BYTES // (4 * height * width)))
+    made_of = [FORMAT, plugin.name, plugin.version, plugin.spec.to_json(), options.size, options.compression]
+    parts = []
+    for split, samples in splits.items():
+        for first in range(0, len(samples), count):
+            some = samples[first : first + count]
+            digest = blake2b(json.dumps([made_of, *map(_identity, some)]).encode(), digest_size=10)
+            path = folder / f"{split}-{first:08d}-{digest.hexdigest()}.h5"
+            parts.append(_Part(plugin, split, some, path, options.size, options.compression))
+    return parts
+
+
+def _identity(sample: Sample) -> list[Any]:
+    """Changes where the sample or one of its files does."""
+    files: list[Any] = []
+    for path in ([sample.photo] if sample.photo else []) + list(sample.condition):
+        try:
+            stat = path.stat()
+            files.append([str(path), stat.st_size, stat.st_mtime_ns])
+        except OSError:
+            files.append([str(path)])  # reading it says what is wrong
+    return [sample.id, sample.group, sample.part, files]
+
+
+def _remove_others(folder: Path, wanted: set[Path]) -> None:
+    """Parts of other options or older files, and what a kill left half-written."""
+    for path in folder.iterdir():
+        if path.suffix in (".h5", ".tmp") and path not in wanted:
+            path.unlink()
+
+
+def _make_parts(parts: Sequence[_Part], workers: int) -> Iterator[PackStep]:
+    if workers == 0 or len(parts) == 1:
+        yield from map(_make_part, parts)
+        return
+    pool = ProcessPoolExecutor(min(workers, len(parts)), get_context("spawn"), _start_worker)
+    try:
+        for done in as_completed([pool.submit(_make_part, part) for part in parts]):
+            yield done.result()
+    except BrokenProcessPool:
+        cause = "a worker process was killed, perhaps for want of memory"
+        raise McltoolError(f"{cause}; run the same command again, perhaps with fewer --workers") from None
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _make_part(part: _Part) -> PackStep:
+    if _is_whole(part.path):
+        return PackStep("kept", len(part.samples))
+    views: list[tuple[Photo, Condition]] = []
+    problems = []
+    for sample in part.samples:
+        try:
+            views.append(_packed_view(part, sample))
+        except Exception as error:  # a plugin's own mistake as well; another sample may be fine
+            words = " ".join(str(error).split())
+            name = "" if isinstance(error, McltoolError) else f"{type(error).__name__}: "
+            problems.append((sample.id, name + words))
+    if not problems:
+        write_bytes(part.path, _image(part, views))
+    return PackStep("read", len(part.samples), tuple(problems))
+
+
+def _packed_view(part: _Part, sample: Sample) -> tuple[Photo, Condition]:
+    photo, condition = cover(*read_view(part.plugin, sample, max(part.size)), part.size)
+    condition_tensor(part.plugin, condition)  # say now what training would stumble over
+    return photo, condition
+
+
+def _is_whole(path: Path) -> bool:
+    """Whether a part of an earlier time is there, each byte of it."""
+    try:
+        with h5py.File(path, "r", locking=False) as file:
+            return not any(problem for _, problem in check_split(file))
+    except (OSError, KeyError, ValueError, RuntimeError):
+        return False
+
+
+def _image(part: _Part, views: Sequence[tuple[Photo, Condition]]) -> bytes:
+    """The bytes of a part's file, laid out as a split of a pack."""
+    shapes: dict[tuple[Any, ...], list[int]] = {}
+    places, sums = [], []
+    for row, (sample, (photo, condition)) in enumerate(zip(part.samples, views, strict=True)):
+        arrays = _arrays(photo, condition)
+        key = (kind_of(condition), *((name, array.shape) for name, array in arrays.items()))
+        members = shapes.setdefault(key, [])
+        places.append((list(shapes).index(key), len(members)))
+        sums.append(checksum(sample.id, sample.group, photo, condition))
+        members.append(row)
+    memory = BytesIO()
+    with h5py.File(memory, "w", libver=_VERSION) as file:
+        file.create_group("buckets")
+        for number, ((kind, *found), members) in enumerate(shapes.items()):
+            bucket = _create_bucket(file, number, kind, dict(found), len(members), part.compression)
+            for place, member in enumerate(members):
+                for name, array in _arrays(*views[member]).items():
+                    bucket[name][place] = array
+        ids = np.array([sample.id.encode() for sample in part.samples])
+        groups = np.array([sample.group.encode() or b"" for sample in part.samples], "S")
+        _write_tables(file, [ids], [groups], [np.array(places, np.uint32)], [np.array(sums, np.uint64)])
+    return memory.getvalue()
+
+
+def _arrays(photo: Photo, condition: Condition) -> dict[str, NDArray[Any]]:
+    found = {"photo": photo, "raster": condition.raster, "points": condition.points}
+    return {name: np.asarray(array, ARRAYS[name][0]) for name, array in found.items() if array is not None}
+
+
+def _create_bucket(
+    split: h5py.Group,
+    number: int,
+    kind: str,
+    shapes: Mapping[str, Size],
+    count: int,
+    compression: str,
+) -> h5py.Group:
+    bucket = split.create_group(f"buckets/{number}")
+    bucket.attrs["kind"] = np.bytes_(kind.encode())
+    for name, shape in shapes.items():
+        bucket.create_dataset(
+            name,
+            (count, *shape),
+            ARRAYS[name][0],
+            chunks=(1, *shape),
+            compression=None if compression == "none" else compression,
+        )
+    return bucket
+
+
+def _write_tables(split: h5py.Group, *tables: Sequence[NDArray[Any]]) -> None:
+    """ids, groups, places and checksums, each in pieces."""
+    for name, pieces in zip(("id", "group", "place", "checksum"), tables, strict=True):
+        table = np.concatenate(pieces)
+        # Of strings the type has a length of at least 1, which NumPy gives an array of empty ones too.
+        split.create_dataset(name, data=table)
+
+
+def _assemble(parts: Mapping[str, Sequence[Path]], out: Path, header: PackHeader) -> Iterator[PackStep]:
+    needed = sum(path.stat().st_size for paths in parts.values() for path in paths)
+    free = shutil.disk_usage(out.parent).free
+    if free < needed:
+        raise OSError(
+            ENOSPC, f"{needed / 1e9:.1f} GB are needed beside the parts, {free / 1e9:.1f} are free", str(out)
+        )
+    try:
+        with replacing(out) as temporary, h5py.File(temporary, "w", libver=_VERSION) as file:
+            file.attrs[ATTRIBUTE] = np.bytes_(header.to_json().encode())
+            for split, paths in parts.items():
+                yield from _assemble_split(file.create_group(split), paths, header)
+    except (OSError, RuntimeError) as error:
+        code = _error_number(error)
+        raise OSError(code, os.strerror(code), str(out)) from None
+
+
+def _error_number(error: BaseException | None) -> int:
+    """The system's, of what h5py raises: a page of words, and another error when the file is then closed."""
+    while error is not None:
+        if isinstance(error, OSError) and error.errno:
+            return error.errno
+        error = error.__context__
+    return EIO
+
+
+def _assemble_split(split: h5py.Group, paths: Sequence[Path], header: PackHeader) -> Iterator[PackStep]:
+    counts: Counter[tuple[Any, ...]] = Counter()
+    for path in paths:
+        with h5py.File(path, "r", locking=False) as part:
+            for bucket in part["buckets"].values():
+                counts[_key(bucket)] += len(bucket["photo"])
+    split.create_group("buckets")
+    numbers = {key: number for number, key in enumerate(counts)}
+    for (kind, *shapes), count in counts.items():
+        _create_bucket(split, len(split["buckets"]), kind, dict(shapes), count, header.compression)
+    filled: Counter[int] = Counter()
+    tables: tuple[list[NDArray[Any]], ...] = ([], [], [], [])
+    for path in paths:
+        with h5py.File(path, "r", rdcc_nbytes=0, locking=False) as part:
+            places = part["place"][...]
+            moved = places.copy()
+            for name, bucket in part["buckets"].items():
+                number = numbers[_key(bucket)]
+                _copy_chunks(bucket, split["buckets"][str(number)], filled[number])
+                members = places[:, 0] == int(name)
+                moved[members] = np.stack(
+                    [np.full(members.sum(), number), places[members, 1] + filled[number]], 1
+                )
+                filled[number] += len(bucket["photo"])
+            for table, piece in zip(
+                tables, (part["id"], part["group"], moved, part["checksum"]), strict=True
+            ):
+                table.append(piece[...])
+        yield PackStep("assembled", len(places))
+    _write_tables(split, *tables)
+
+
+def _key(bucket: h5py.Group) -> tuple[Any, ...]:
+    shapes = ((name, bucket[name].shape[1:]) for name in ARRAYS if name in bucket)
+    return bytes(bucket.attrs["kind"]).decode(), *shapes
+
+
+def _copy_chunks(source: h5py.Group, target: h5py.Group, first: int) -> None:
+    """Copy a bucket's samples to rows ``first`` on, as they are stored: compressed ones stay so."""
+    for name, array in source.items():
+        zeros = (0,) * (array.ndim - 1)
+        for row in range(len(array)):
+            mask, chunk = array.id.read_direct_chunk((row, *zeros))
+            target[name].id.write_direct_chunk((first + row, *zeros), chunk, mask)
+
+
+def _start_worker() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the process that waits for the pool ends it
+    cv2.setNumThreads(0)
+    torch.set_num_threads(1)
+    Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    """A pool's workers wait for ever where their parent was killed."""
+    parent = parent_process()
+    if parent is not None:
+        parent.join()
+        signal.raise_signal(signal.SIGKILL)
