@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from mcltool.data.contract import Condition, ConditionSpec, DatasetPlugin
-from mcltool.errors import DataError
+from mcltool.data.views import rendered
 
 Item = dict[str, Tensor]
 """One sample: the fields of a Batch without the first dimension."""
@@ -68,16 +68,8 @@ def condition_tensor(plugin: DatasetPlugin, condition: Condition) -> Tensor:
 
     Raises DataError where the plugin's planes are not what its spec and the contract say.
     """
-    spec, planes = plugin.spec, plugin.render(condition)
-    is_labels = spec.kind == "labels"
-    shape = condition.size if is_labels else (*condition.size, spec.channels)
-    dtype = np.uint8 if is_labels else np.float32
-    if planes.shape != shape or planes.dtype != dtype:
-        found, expected = f"{planes.shape} {planes.dtype}", f"{shape} {np.dtype(dtype)}"
-        raise DataError(f"{plugin.name}: render() gave {found}, expected {expected}")
-    if is_labels and planes.max() >= spec.channels:
-        raise DataError(f"{plugin.name}: label {planes.max()} is outside the classes 0..{spec.channels - 1}")
-    return torch.from_numpy(np.array(planes if is_labels else planes.transpose(2, 0, 1), order="C"))
+    planes = rendered(plugin, condition)
+    return torch.from_numpy(np.array(planes if planes.ndim == 2 else planes.transpose(2, 0, 1), order="C"))
 
 
 def condition_planes(condition: Tensor, spec: ConditionSpec) -> Tensor:

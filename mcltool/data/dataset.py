@@ -21,21 +21,19 @@ from torch.utils.data import DataLoader, Dataset
 
 from mcltool.config import DataConfig
 from mcltool.data.batches import Batch, Item, collate, condition_tensor, photo_tensor
-from mcltool.data.contract import Condition, DatasetPlugin, Sample
+from mcltool.data.contract import DatasetPlugin, Sample
 from mcltool.data.transforms import (
     Photo,
     evaluation_geometry,
     pseudo_exemplar,
     pseudo_view,
     read_short_side,
-    same_aspect,
     training_geometry,
 )
-from mcltool.errors import DataError, McltoolError, UsageError
+from mcltool.data.views import View, read_view
+from mcltool.errors import McltoolError, UsageError
 
 T = TypeVar("T")
-View = tuple[Photo, Condition]
-"""A photo and its condition, moved alike."""
 
 
 class Purpose(IntEnum):
@@ -251,23 +249,6 @@ def _groups(samples: Sequence[Sample]) -> dict[str, list[int]]:
 def _is_right(target: Sample, exemplar: Sample) -> bool:
     """Whether the target's photo is the right answer for its condition and this exemplar."""
     return target == exemplar or (target.group != "" and target.group == exemplar.group)
-
-
-def read_view(plugin: DatasetPlugin, sample: Sample, short_side: int) -> View:
-    """A sample's photo and condition as its plugin reads them (see DatasetPlugin.photo).
-
-    Raises DataError for what cannot be read, and where the two are not of one picture.
-    """
-    photo, condition = plugin.photo(sample, short_side), plugin.condition(sample, short_side)
-    if photo.ndim != 3 or photo.shape[2] != 3 or photo.dtype != np.uint8:
-        raise DataError(f"{plugin.name}: photo() gave {photo.shape} {photo.dtype}, expected (H, W, 3) uint8")
-    if not same_aspect(photo.shape[:2], condition.size):
-        (high, wide), (height, width) = photo.shape[:2], condition.size
-        raise DataError(
-            f"{sample.photo or sample.id}: the photo is {wide} x {high} pixels and its condition "
-            f"{width} x {height}: expected the same picture, but their aspects differ"
-        )
-    return photo, condition
 
 
 def _item(plugin: DatasetPlugin, target: View, exemplar: View, pseudo: Photo, paired: bool) -> Item:

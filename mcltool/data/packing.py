@@ -27,13 +27,10 @@ from typing import Any, Literal
 import cv2
 import h5py
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 import mcltool
-from mcltool.data.batches import condition_tensor
 from mcltool.data.contract import Condition, DatasetPlugin, Sample
-from mcltool.data.dataset import read_view
 from mcltool.data.pack_format import (
     ARRAYS,
     ATTRIBUTE,
@@ -45,6 +42,7 @@ from mcltool.data.pack_format import (
 )
 from mcltool.data.resize import Size
 from mcltool.data.transforms import Photo, cover
+from mcltool.data.views import View, read_view, rendered
 from mcltool.errors import McltoolError
 from mcltool.files import replacing, write_bytes
 from mcltool.locks import locked
@@ -88,7 +86,7 @@ def pack(
     folder = out.with_name(f"{out.name}.parts")
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with locked(folder, "the parts of a pack"):
+        with locked(folder / ".lock", f"{out}: another process is packing to it"):
             parts = _plan(plugin, splits, folder, options)
             _remove_others(folder, {part.path for part in parts})
             whole = True
@@ -176,7 +174,7 @@ def _make_parts(parts: Sequence[_Part], workers: int) -> Iterator[PackStep]:
 def _make_part(part: _Part) -> PackStep:
     if _is_whole(part.path):
         return PackStep("kept", len(part.samples))
-    views: list[tuple[Photo, Condition]] = []
+    views: list[View] = []
     problems = []
     for sample in part.samples:
         try:
@@ -190,9 +188,9 @@ def _make_part(part: _Part) -> PackStep:
     return PackStep("read", len(part.samples), tuple(problems))
 
 
-def _packed_view(part: _Part, sample: Sample) -> tuple[Photo, Condition]:
+def _packed_view(part: _Part, sample: Sample) -> View:
     photo, condition = cover(*read_view(part.plugin, sample, max(part.size)), part.size)
-    condition_tensor(part.plugin, condition)  # say now what training would stumble over
+    rendered(part.plugin, condition)  # say now what training would stumble over
     return photo, condition
 
 
@@ -205,7 +203,7 @@ def _is_whole(path: Path) -> bool:
         return False
 
 
-def _image(part: _Part, views: Sequence[tuple[Photo, Condition]]) -> bytes:
+def _image(part: _Part, views: Sequence[View]) -> bytes:
     """The bytes of a part's file, laid out as a split of a pack."""
     shapes: dict[tuple[Any, ...], list[int]] = {}
     places, sums = [], []
@@ -339,7 +337,6 @@ def _copy_chunks(source: h5py.Group, target: h5py.Group, first: int) -> None:
 def _start_worker() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the process that waits for the pool ends it
     cv2.setNumThreads(0)
-    torch.set_num_threads(1)
     Thread(target=_end_with_parent, daemon=True).start()
 
 

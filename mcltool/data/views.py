@@ -1,0 +1,49 @@
+"""Views: a photo with its condition, read and checked. No torch here: what only reads starts faster without."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mcltool.data.contract import Condition, DatasetPlugin, Sample
+from mcltool.data.transforms import Photo, same_aspect
+from mcltool.errors import DataError
+
+View = tuple[Photo, Condition]
+"""A photo and its condition, moved alike."""
+
+
+def read_view(plugin: DatasetPlugin, sample: Sample, short_side: int) -> View:
+    """A sample's photo and condition as its plugin reads them (see DatasetPlugin.photo).
+
+    Raises DataError for what cannot be read, and where the two are not of one picture.
+    """
+    photo, condition = plugin.photo(sample, short_side), plugin.condition(sample, short_side)
+    if photo.ndim != 3 or photo.shape[2] != 3 or photo.dtype != np.uint8:
+        raise DataError(f"{plugin.name}: photo() gave {photo.shape} {photo.dtype}, expected (H, W, 3) uint8")
+    if not same_aspect(photo.shape[:2], condition.size):
+        (high, wide), (height, width) = photo.shape[:2], condition.size
+        raise DataError(
+            f"{sample.photo or sample.id}: the photo is {wide} x {high} pixels and its condition "
+            f"{width} x {height}: expected the same picture, but their aspects differ"
+        )
+    return photo, condition
+
+
+def rendered(plugin: DatasetPlugin, condition: Condition) -> NDArray[Any]:
+    """A condition's planes, checked: (H, W) uint8 labels, or (H, W, C) float32 in [0, 1].
+
+    Raises DataError where the plugin's planes are not what its spec and the contract say.
+    """
+    spec, planes = plugin.spec, plugin.render(condition)
+    is_labels = spec.kind == "labels"
+    shape = condition.size if is_labels else (*condition.size, spec.channels)
+    dtype = np.uint8 if is_labels else np.float32
+    if planes.shape != shape or planes.dtype != dtype:
+        found, expected = f"{planes.shape} {planes.dtype}", f"{shape} {np.dtype(dtype)}"
+        raise DataError(f"{plugin.name}: render() gave {found}, expected {expected}")
+    if is_labels and planes.max() >= spec.channels:
+        raise DataError(f"{plugin.name}: label {planes.max()} is outside the classes 0..{spec.channels - 1}")
+    return planes
