@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     )
     from mcltool.data.images import read_labels, read_photo
     from mcltool.errors import DataError, McltoolError, UsageError
+    from mcltool.translate.single import TranslatedImage, translate_images
 
 __version__ = "0.1.0"
 
@@ -33,6 +34,7 @@ _HOMES = {
     ),
     "mcltool.data.images": ("read_labels", "read_photo"),
     "mcltool.errors": ("DataError", "McltoolError", "UsageError"),
+    "mcltool.translate.single": ("TranslatedImage", "translate_images"),
 }  # fmt: skip
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
@@ -46,10 +48,12 @@ __all__ = [
     "DatasetPlugin",
     "McltoolError",
     "Sample",
+    "TranslatedImage",
     "Truth",
     "UsageError",
     "read_labels",
     "read_photo",
+    "translate_images",
     "walk_files",
 ]
 

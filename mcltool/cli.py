@@ -12,9 +12,10 @@ from mcltool.commands.data import data_group
 from mcltool.commands.demo import demo
 from mcltool.commands.explain import explain
 from mcltool.commands.fit import fit
+from mcltool.commands.manifest import manifest_group
 from mcltool.commands.pack import pack_group
 from mcltool.commands.plugins import plugins_group
-from mcltool.commands.translate import translate_dir
+from mcltool.commands.translate import translate, translate_dir
 from mcltool.commands.weights import weights_group
 from mcltool.program import Program
 
@@ -41,6 +42,8 @@ def cli() -> None:
 cli.add_command(demo)
 cli.add_command(fit)
 cli.add_command(translate_dir)
+cli.add_command(translate)
+cli.add_command(manifest_group)
 cli.add_command(explain)
 cli.add_command(plugins_group)
 cli.add_command(data_group)

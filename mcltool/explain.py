@@ -12,16 +12,17 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from mcltool.data.contract import Condition, ConditionFiles, ConditionSpec, DatasetPlugin
+from mcltool.data.batches import condition_planes, to_unit
+from mcltool.data.contract import Condition, ConditionSpec, DatasetPlugin
 from mcltool.data.images import read_photo
 from mcltool.device import pick_device
-from mcltool.errors import DataError, McltoolError, UsageError
+from mcltool.errors import DataError, UsageError
 from mcltool.explain_view import Spot, View, describe, draw, look
 from mcltool.model.encoder import STRIDE
 from mcltool.model.network import MCLNet
 from mcltool.pictures import Picture, save_png
-from mcltool.translate.prepare import network_size, prepare_condition, prepare_photo
-from mcltool.translate.translator import plugin_of
+from mcltool.translate.opening import files_of, plugin_of
+from mcltool.translate.prepare import network_size, prepare_condition, prepare_photo, read_condition
 from mcltool.weights import load_model
 
 SPOTS = 5
@@ -110,24 +111,8 @@ def _check_out(out: Path, condition: Path, exemplar: Path) -> None:
 
 def _read_condition(plugin: DatasetPlugin, path: Path, part: str) -> Condition:
     """The condition that ``path`` is one of the files of."""
-    found = _files_of(plugin, path, part)
-    try:
-        return plugin.read_part(found.files, found.part)
-    except McltoolError:
-        raise
-    except Exception as error:  # a plugin is anyone's code
-        raise DataError(f"{path}: {type(error).__name__}: {error}") from error
-
-
-def _files_of(plugin: DatasetPlugin, path: Path, part: str) -> ConditionFiles:
-    alone = ConditionFiles(path.stem, (path,), part)
-    if type(plugin).conditions is DatasetPlugin.conditions:  # a condition is a file
-        return alone
-    try:
-        of_path = (found for found in plugin.conditions(path.parent) if path in found.files)
-        return next((found for found in of_path if part in ("", found.part)), alone)
-    except McltoolError:  # of another file in the folder
-        return alone
+    found = files_of(plugin, path, part)
+    return read_condition(plugin, found.files, found.part)
 
 
 def _position(x: int, y: int, size: Size, grid: Size) -> int:
@@ -149,9 +134,11 @@ def _run(
     path = condition[0]
     try:
         size = network_size(condition[1].size, short_side)
-        X = prepare_condition(plugin, condition[1], size).to(device)
+        planes = torch.from_numpy(prepare_condition(plugin, condition[1], size))[None]
+        X = condition_planes(planes.to(device), plugin.spec)
         path = exemplar[0]
-        Z = prepare_photo(exemplar[1], short_side).to(device)
+        photo = torch.tensor(prepare_photo(exemplar[1], short_side)).permute(2, 0, 1)[None]
+        Z = to_unit(photo.to(device))
     except DataError as error:
         raise DataError(f"{path}: {error}") from None
     return look(net, X, Z)

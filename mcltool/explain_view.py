@@ -13,7 +13,7 @@ from torch import Tensor
 
 from mcltool.data.batches import condition_picture, to_bytes
 from mcltool.data.contract import ConditionSpec
-from mcltool.model.correspondence import best_match, centred_unit
+from mcltool.model.correspondence import centred_unit, confidence
 from mcltool.model.encoder import STRIDE
 from mcltool.model.network import MCLNet
 from mcltool.pictures import (
@@ -80,10 +80,7 @@ class View:
 
     def confidence(self) -> Map:
         """(h, w) over the condition: the largest of the attention of each position."""
-        _, cosine = best_match(self.u[None], self.v[None])
-        parts = torch.split(self.u, 1024)
-        total = torch.cat([(part @ self.v.T / self.temperature).logsumexp(1) for part in parts])
-        return (cosine[0] / self.temperature - total).exp().reshape(self.grid).cpu().numpy()
+        return confidence(self.u, self.v, self.temperature).reshape(self.grid).cpu().numpy()
 
     def self_correlation(self, position: int) -> Map:
         """(h, w) over the condition: its row of the self-correlation map, in [-1, 1]."""
@@ -143,14 +140,14 @@ def draw(view: View, spec: ConditionSpec, positions: Sequence[int], spots: Seque
     matches = [int(attention.argmax()) for attention in attentions]
     places = [(*_centre(p, view.grid), c) for p, c in zip(positions, colours, strict=True)]
     match_places = [(*_centre(m, view.match_grid), c) for m, c in zip(matches, colours, strict=True)]
-    confidence = view.confidence()
-    most = float(confidence.max())
+    sure = view.confidence()
+    most = float(sure.max())
     first = [
         Panel(crossed(_condition(view.planes, spec), places, CELL), "condition"),
         Panel(crossed(view.exemplar, match_places, CELL), "exemplar, best matches"),
         Panel(view.warped, "warped exemplar"),
         Panel(view.image, "result"),
-        Panel(heat(confidence, 0, most), "match confidence"),
+        Panel(heat(sure, 0, most), "match confidence"),
     ]
     rows: list[list[Panel]] = [[], [], []]
     for number, (spot, colour) in enumerate(zip(spots, colours, strict=True)):

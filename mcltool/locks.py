@@ -24,7 +24,6 @@ def locked(path: Path, message: str, wait: bool = False) -> Iterator[None]:
     The system frees the lock of a process that ends, however it ends. wait: until another holder is done.
     Raises UsageError, ``message`` and the holder's process number, where it is held (by this process too).
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
     handle = _acquire(path, message, wait)
     _held.add(handle)
     try:
@@ -50,7 +49,11 @@ def is_locked(path: Path) -> bool:
 
 def _acquire(path: Path, message: str, wait: bool) -> int:
     while True:
-        handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+        except FileNotFoundError:  # another process has just removed the folder
+            continue
         if not _try_lock(handle, wait):
             holder = os.read(handle, 32).decode(errors="replace").strip()
             os.close(handle)

@@ -16,7 +16,7 @@ from PIL import Image
 from safetensors.torch import load_file
 from torch import Tensor
 
-from mcltool import Condition, ConditionFiles, ConditionSpec, UsageError
+from mcltool import Condition, ConditionFiles, ConditionSpec, UsageError, translate_images
 from mcltool.cli import cli
 from mcltool.config import resolve
 from mcltool.explain import _read_condition, explain, spread_positions
@@ -24,7 +24,6 @@ from mcltool.explain_view import CELL, View, look
 from mcltool.model.correspondence import from_patches, patches
 from mcltool.model.network import MCLNet
 from mcltool.pictures import GAP
-from mcltool.translate.translator import Translator, plugin_of
 from mcltool.weights import WeightsHeader, load_model, read_header, save_weights
 
 SPEC = ShapesPlugin().spec
@@ -105,8 +104,11 @@ def test_self_correlation_is_a_row_of_the_map_of_all_pairs(pair: tuple[MCLNet, T
 
 
 def test_the_result_is_what_translate_dir_makes(weights: Path, work: Path) -> None:
-    translator = Translator(weights, plugin_of(weights), "fp32", "cpu")
-    made = translator.translate([work / "mask.png"], "", work / "photo.png")
+    results = translate_images(
+        [work / "mask.png"], work / "photo.png", weights, precision="fp32", device="cpu"
+    )
+    made = next(results).image
+    assert made is not None
     assert explain(work / "mask.png", work / "photo.png", work / "seen.png", weights, device="cpu")
     sheet = np.asarray(Image.open(work / "seen.png"))
     enlarged = np.repeat(np.repeat(made, CELL // 32, 0), CELL // 32, 1)  # 32 x 64 pixels
@@ -231,9 +233,11 @@ class Poses(ShapesPlugin):
         return Condition((1, 1 + ["one", "two"].index(part)))
 
 
-def test_a_file_of_several_conditions_gives_the_first_or_the_part_that_is_named() -> None:
-    assert _read_condition(Poses(), Path("b.txt"), "").size == (1, 1)
-    assert _read_condition(Poses(), Path("b.txt"), "two").size == (1, 2)
+def test_a_file_of_several_conditions_gives_the_first_or_the_part_that_is_named(tmp_path: Path) -> None:
+    for name in ("a.txt", "b.txt"):
+        (tmp_path / name).touch()
+    assert _read_condition(Poses(), tmp_path / "b.txt", "").size == (1, 1)
+    assert _read_condition(Poses(), tmp_path / "b.txt", "two").size == (1, 2)
 
 
 # --- What is refused ---

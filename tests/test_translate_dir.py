@@ -6,7 +6,6 @@ import errno
 import json
 import os
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -20,10 +19,9 @@ from PIL import Image
 from mcltool import Condition, ConditionSpec, DataError, UsageError
 from mcltool.cli import cli
 from mcltool.config import resolve
-from mcltool.model.network import MCLNet
+from mcltool.model.network import EncodedExemplar, MCLNet, Translation
 from mcltool.translate.job import translate_dir
 from mcltool.translate.prepare import network_size, output_size, prepare_condition
-from mcltool.translate.translator import Translator
 from mcltool.weights import WeightsHeader, save_weights
 
 SPEC = ShapesPlugin().spec
@@ -83,8 +81,9 @@ def statuses(out: Path) -> list[str]:
 
 
 def files(out: Path) -> dict[str, bytes]:
-    """Everything below a folder but the manifest, hidden files too."""
-    found = (path for path in out.rglob("*") if path.is_file() and path.name != "manifest.jsonl")
+    """Everything below a folder but what the job says of itself, hidden files too."""
+    own = {"manifest.jsonl", "job.json"}
+    found = (path for path in out.rglob("*") if path.is_file() and path.name not in own)
     return {path.relative_to(out).as_posix(): path.read_bytes() for path in found}
 
 
@@ -227,13 +226,17 @@ def fewer_classes(work: Path) -> None:
         (lambda work: make_photo(work / "photos" / "x.jpg"), ["--pair", "one"], "a single exemplar, found 4"),
         (
             lambda work: (work / "photos" / "a.jpg").rename("photos/x.jpg"),
-            [],
-            "lack an exemplar of their name",
+            ["--pair", "stem"],
+            "1 of 3 conditions lack an exemplar of their name, such as a",
         ),
         (lambda work: (work / "out").write_text("in the way"), [], "out: expected a folder to write to"),
         (None, ["--device", "abacus"], "--device abacus: no such device"),
         (None, ["--precision", "fp16", "--device", "cpu"], "fp16 needs a GPU"),
-        (None, ["--pair", "two"], "Invalid value for '--pair'"),
+        (
+            None,
+            ["--pair", "two"],
+            "--pair two: must be one of auto, stem, one, cycle, random, all, nearest, or a CSV",
+        ),
     ],
 )
 def test_what_cannot_be_done_is_one_line_and_exit_2_with_nothing_written(
@@ -257,15 +260,21 @@ def test_an_out_inside_the_conditions_is_refused(work: Path) -> None:
 
 
 def test_a_full_disk_ends_the_job_with_one_line(work: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def full(path: Path, _: object) -> None:
+    def full(path: Path, *_: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device", str(path))
 
-    monkeypatch.setattr("mcltool.translate.job.save_png", full)
+    monkeypatch.setattr("mcltool.translate.writer.save_picture", full)
     result = run()
     assert result.exit_code == 1
     last = result.output.splitlines()[-1]
     assert last.startswith("mcltool: ")
-    assert last.endswith("a.png: cannot be written (No space left on device); nothing more is done")
+    assert last.endswith(
+        "cannot be written (No space left on device); nothing more is done, run again to go on"
+    )
+    assert not files(work / "out")
+    monkeypatch.undo()
+    monkeypatch.chdir(work)
+    assert "3 ok" in run().output
 
 
 def test_a_link_in_out_does_not_lead_writing_elsewhere(work: Path) -> None:
@@ -288,23 +297,26 @@ def test_each_condition_meets_its_exemplar_and_comes_back_upright(
 ) -> None:
     """With a network that paints class 1 white and the rest in the exemplar's mean colour."""
 
-    def paint(condition: torch.Tensor, exemplar: torch.Tensor) -> SimpleNamespace:
-        mean = exemplar.mean(dim=(2, 3), keepdim=True)
-        return SimpleNamespace(image=torch.where(condition[:, 1:2] > 0, torch.ones_like(mean), mean))
+    def encode(_: MCLNet, photos: torch.Tensor) -> list[EncodedExemplar]:
+        return [EncodedExemplar(photo, photo.mean(dim=(1, 2))) for photo in photos]
 
+    def paint(_: MCLNet, condition: torch.Tensor, exemplars: list[EncodedExemplar]) -> Translation:
+        mean = torch.stack([exemplar.values for exemplar in exemplars])[:, :, None, None]
+        image = torch.where(condition[:, 1:2] > 0, torch.ones_like(mean), mean)
+        return Translation(image, image)
+
+    monkeypatch.setattr(MCLNet, "encode_exemplars", encode)
+    monkeypatch.setattr(MCLNet, "translate", paint)
     colours = [(200, 40, 60), (10, 250, 30), (90, 80, 70)]
     for name, colour in zip(("a", "deep/b", "deep/er/c"), colours, strict=True):
         make_condition(work / "masks" / f"{name}.png", (64, 96), label=1)
         Image.new("RGB", (50, 40), colour).save(work / "photos" / f"{name}.png")
         (work / "photos" / f"{name}.jpg").unlink()
-    plugin, weights = ShapesPlugin(), work / "runs" / "shapes-1" / "weights.safetensors"
-    translator = Translator(weights, plugin, "fp32", "cpu")
-    monkeypatch.setattr(translator, "model", paint)
+    assert run().exit_code == 0
     for name, colour in zip(("a", "deep/b", "deep/er/c"), colours, strict=True):
-        picture = translator.translate([work / "masks" / f"{name}.png"], "", work / "photos" / f"{name}.png")
         expected = np.broadcast_to(np.array(colour, np.uint8), (32, 48, 3)).copy()
         expected[16:] = 255
-        np.testing.assert_array_equal(picture, expected)
+        np.testing.assert_array_equal(np.asarray(Image.open(work / "out" / f"{name}.png")), expected)
 
 
 @pytest.mark.parametrize(
@@ -343,7 +355,7 @@ def test_points_and_raster_of_a_condition_stay_on_each_other() -> None:
     raster = np.zeros((4, 4), np.uint8)
     raster[1, 2] = 255
     points = np.array([[2, 1], [np.nan, np.nan]], np.float32)
-    planes = prepare_condition(Channels(), Condition((4, 4), raster, points), (32, 32))[0]
+    planes = torch.from_numpy(prepare_condition(Channels(), Condition((4, 4), raster, points), (32, 32)))
     bright = (planes[0] >= planes[0].max()).nonzero().float().mean(dim=0)
     dot = planes[1].nonzero().float()
     assert len(dot) == 1
@@ -353,10 +365,8 @@ def test_points_and_raster_of_a_condition_stay_on_each_other() -> None:
 
 def test_labels_are_resized_without_new_classes() -> None:
     labels = np.array([[0, 5], [5, 2]], np.uint8)
-    planes = prepare_condition(ShapesPlugin(), Condition((2, 2), labels), (64, 64))[0]
-    assert planes.shape == (6, 64, 64)
-    np.testing.assert_array_equal(planes.argmax(0), labels.repeat(32, 0).repeat(32, 1))
-    assert torch.equal(planes.sum(0), torch.ones(64, 64))
+    resized = prepare_condition(ShapesPlugin(), Condition((2, 2), labels), (64, 64))
+    np.testing.assert_array_equal(resized, labels.repeat(32, 0).repeat(32, 1))
 
 
 def test_a_plugin_that_renders_something_else_than_its_spec_says_so() -> None:
@@ -364,5 +374,5 @@ def test_a_plugin_that_renders_something_else_than_its_spec_says_so() -> None:
         def render(self, condition: Condition) -> NDArray[Any]:
             return np.full(condition.size, 6, np.uint8)
 
-    with pytest.raises(DataError, match=r"shapes: expected .* labels below 6"):
+    with pytest.raises(DataError, match=r"shapes: label 6 is outside the classes 0\.\.5"):
         prepare_condition(Wrong(), Condition((2, 2), np.zeros((2, 2), np.uint8)), (32, 32))

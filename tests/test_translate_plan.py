@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import csv
+import os
 from pathlib import Path
 
+import numpy as np
 import pytest
 from mcltool_shapes import ShapesPlugin
 
 from mcltool import ConditionFiles, UsageError
-from mcltool.translate.plan import output_names, pair_exemplars, plan
+from mcltool.translate.names import OutputNames, check_names, stem
+from mcltool.translate.pairing import pair_by_names, write_pairs
+from mcltool.translate.plan import Conditions, Exemplars, Plan, check_outputs, check_places
+from mcltool.translate.workspace import Shard, parse_shard
 
 PLUGIN = ShapesPlugin()
 
@@ -22,20 +28,129 @@ def touch(folder: Path, *names: str) -> Path:
     return folder
 
 
-def planned(tmp_path: Path, pair: str = "auto") -> dict[str, tuple[str, str]]:
-    tasks = plan(PLUGIN, tmp_path / "conditions", tmp_path / "exemplars", tmp_path / "out", pair)
-    return {task.input: (task.exemplar_name, task.output) for task in tasks}
+def make_plan(tmp_path: Path, pair: str = "auto", plugin: ShapesPlugin = PLUGIN) -> Plan:
+    conditions, exemplars = Conditions(plugin, tmp_path / "conditions"), Exemplars(tmp_path / "exemplars")
+    pairs = pair_by_names(conditions.ids, conditions.inputs, exemplars.names, pair)
+    assert pairs is not None
+    return Plan(conditions, exemplars, pairs)
+
+
+def pairs_of(ids: list[str], exemplars: list[str], pair: str, seed: int = 0) -> list[tuple[int, int]] | None:
+    pairs = pair_by_names(ids, [f"{name}.png" for name in ids], exemplars, pair, seed)
+    return pairs and list(zip(*(indices.tolist() for indices in pairs), strict=True))
+
+
+def names(inputs: list[str], exemplars: tuple[str, ...] = ("e.jpg",), **options: object) -> list[str]:
+    """Outputs of conditions, each with every exemplar."""
+    conditions = np.repeat(np.arange(len(inputs), dtype=np.int32), len(exemplars))
+    chosen = np.tile(np.arange(len(exemplars), dtype=np.int32), len(inputs))
+    outputs = OutputNames(
+        [stem(name) for name in inputs], inputs, exemplars, (conditions, chosen), ".png", **options
+    )  # type: ignore[arg-type]
+    return [outputs[task] for task in range(len(conditions))]
+
+
+# --- from folders to tasks ---
 
 
 def test_outputs_mirror_the_tree_and_exemplars_go_by_name(tmp_path: Path) -> None:
     touch(tmp_path / "conditions", "b.png", "a/1.png", "a/2.bmp", "a/deep/3.PNG", ".hidden.png", "notes.txt")
     touch(tmp_path / "exemplars", "a/1.jpg", "a/2.jpg", "elsewhere/3.jpg", "b.webp", "unused.jpg")
-    assert planned(tmp_path) == {
+    plan = make_plan(tmp_path)
+    assert {task.input: (task.exemplar, task.output) for task in plan} == {
         "a/1.png": ("a/1.jpg", "a/1.png"),
         "a/2.bmp": ("a/2.jpg", "a/2.png"),
         "a/deep/3.PNG": ("elsewhere/3.jpg", "a/deep/3.png"),
         "b.png": ("b.webp", "b.png"),
     }
+    task = next(task for task in plan if task.input == "a/1.png")
+    assert task.files == (str(tmp_path / "conditions" / "a" / "1.png"),)
+    assert task.photo == str(tmp_path / "exemplars" / "a" / "1.jpg")
+
+
+def test_tasks_of_one_exemplar_are_together_and_else_in_order(tmp_path: Path) -> None:
+    touch(tmp_path / "conditions", "a.png", "b.png", "c.png", "d.png")
+    touch(tmp_path / "exemplars", "p.jpg", "q.jpg")
+    plan = make_plan(tmp_path, "cycle")
+    assert [(task.number, task.input, task.exemplar) for task in plan] == [
+        (0, "a.png", "p.jpg"),
+        (1, "c.png", "p.jpg"),
+        (2, "b.png", "q.jpg"),
+        (3, "d.png", "q.jpg"),
+    ]
+    assert list(plan.rows()) == [
+        ("a.png", "p.jpg"),
+        ("b.png", "q.jpg"),
+        ("c.png", "p.jpg"),
+        ("d.png", "q.jpg"),
+    ]
+
+
+def test_conditions_of_several_files_or_with_ids_of_their_own_are_named_by_id(tmp_path: Path) -> None:
+    folder = touch(tmp_path / "conditions", "poses.json", "p_candidate.txt", "p_subset.txt", "q.png", "q.txt")
+    touch(tmp_path / "exemplars", "style.jpg")
+
+    class Poses(ShapesPlugin):
+        def conditions(self, _: Path):  # type: ignore[no-untyped-def]
+            yield ConditionFiles("p", (folder / "p_candidate.txt", folder / "p_subset.txt"))
+            yield ConditionFiles("q", (folder / "q.png", folder / "q.txt"))
+            yield ConditionFiles("poses/1", (folder / "poses.json",), "1")
+            yield ConditionFiles("poses/2", (folder / "poses.json",), "2")
+
+    plan = make_plan(tmp_path, plugin=Poses())
+    assert [(task.input, task.output, task.part) for task in plan] == [
+        ("p", "p.png", ""),
+        ("q", "q.png", ""),
+        ("poses/1", "poses/1.png", "1"),
+        ("poses/2", "poses/2.png", "2"),
+    ]
+    assert [os.path.basename(path) for path in plan[1].files] == ["q.png", "q.txt"]
+
+
+def test_the_working_folder_itself_can_be_the_conditions(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    touch(tmp_path / "conditions", "a/b.png")
+    touch(tmp_path / "exemplars", "style.jpg")
+    monkeypatch.chdir(tmp_path / "conditions")
+    conditions = Conditions(PLUGIN, Path())
+    assert (conditions.inputs, list(conditions.ids), conditions.files(0)) == (
+        ["a/b.png"],
+        ["a/b"],
+        (("a/b.png",), ""),
+    )
+
+
+def test_a_single_photo_can_be_given_for_a_folder(tmp_path: Path) -> None:
+    touch(tmp_path, "photos/a.jpg", "photos/b.jpg")
+    exemplars = Exemplars(tmp_path / "photos" / "b.jpg")
+    assert (exemplars.names, exemplars.path(0)) == (["b.jpg"], str(tmp_path / "photos" / "b.jpg"))
+
+
+def test_what_has_an_images_name_and_is_no_file_is_not_passed_over(tmp_path: Path) -> None:
+    folder = touch(tmp_path / "conditions", "x.png/inner.png", "plain.png")
+    (folder / "empty.png").mkdir()
+    (folder / "dangling.png").symlink_to("nowhere")
+    (folder / "loop").symlink_to(folder)
+    (folder / "loop.png").symlink_to(folder)
+    os.mkfifo(folder / "pipe.png")
+    found = Conditions(PLUGIN, folder).inputs
+    assert found == ["dangling.png", "empty.png", "loop.png", "pipe.png", "plain.png", "x.png/inner.png"]
+
+
+@pytest.mark.parametrize("empty", ["conditions", "exemplars"])
+def test_missing_and_empty_folders_are_named(tmp_path: Path, empty: str) -> None:
+    touch(tmp_path / "conditions", "a.png")
+    touch(tmp_path / "exemplars", "a.jpg")
+    next((tmp_path / empty).iterdir()).unlink()
+    with pytest.raises(UsageError, match=f"{empty}: no (conditions of shapes|photos) in it"):
+        make_plan(tmp_path)
+    (tmp_path / empty).rmdir()
+    with pytest.raises(UsageError, match=f"{empty}.*: no such folder"):
+        make_plan(tmp_path)
+
+
+# --- pairing ---
 
 
 @pytest.mark.parametrize(
@@ -53,25 +168,84 @@ def test_outputs_mirror_the_tree_and_exemplars_go_by_name(tmp_path: Path) -> Non
     ],
 )
 def test_pairing(ids: list[str], exemplars: list[str], pair: str, expected: list[int]) -> None:
-    assert pair_exemplars(ids, exemplars, pair) == expected
+    assert pairs_of(ids, exemplars, pair) == list(enumerate(expected))
+
+
+@pytest.mark.parametrize(
+    ("ids", "exemplars", "pair"),
+    [
+        (["a"], ["a.jpg"], "nearest"),
+        (["a", "b"], ["a.jpg", "c.jpg"], "auto"),
+        (["a"], ["a.jpg", "a.png"], "auto"),  # which of the two?
+    ],
+)
+def test_what_names_do_not_decide_is_left_to_the_features(
+    ids: list[str], exemplars: list[str], pair: str
+) -> None:
+    assert pairs_of(ids, exemplars, pair) is None
+
+
+def test_all_pairs_every_condition_with_every_exemplar() -> None:
+    assert pairs_of(["a", "b"], ["p.jpg", "q.jpg"], "all") == [(0, 0), (0, 1), (1, 0), (1, 1)]
+
+
+def test_random_depends_on_the_seed_and_the_conditions_own_name() -> None:
+    ids, exemplars = [f"c{n}" for n in range(300)], ["p.jpg", "q.jpg", "r.jpg"]
+    drawn = dict(pairs_of(ids, exemplars, "random") or [])
+    assert pairs_of(ids[7:], exemplars, "random") == [(n - 7, e) for n, e in drawn.items() if n >= 7]
+    assert dict(pairs_of(ids, exemplars, "random", seed=1) or []) != drawn
+    counts = np.bincount(list(drawn.values()), minlength=3)
+    assert counts.min() > 60, "of 300 drawn among 3 each should get about 100"
 
 
 @pytest.mark.parametrize(
     ("ids", "exemplars", "pair", "cause"),
     [
-        (["a", "b"], ["a.jpg", "c.jpg"], "auto", r"1 of 2 conditions .* such as b; choose .*--pair cycle"),
-        (["a"], ["a.jpg", "a.png"], "auto", r"1 of 1 conditions .* such as a; choose"),  # which of the two?
         (["a"], ["x/a.jpg", "y/a.jpg"], "stem", r"--pair stem: 1 of 1 conditions"),
         (["a", "b"], ["a.jpg"], "stem", r"--pair stem: 1 of 2 conditions .* such as b"),
         (["a"], ["a.jpg", "b.jpg"], "one", r"--pair one: expected a single exemplar, found 2"),
         (["a"], ["a.jpg"], "two", r"--pair two: must be one of auto, stem, one, cycle"),
     ],
 )
-def test_a_pairing_that_leaves_a_choice_is_asked_for(
+def test_a_pairing_that_cannot_be_is_one_line(
     ids: list[str], exemplars: list[str], pair: str, cause: str
 ) -> None:
     with pytest.raises(UsageError, match=cause):
-        pair_exemplars(ids, exemplars, pair)
+        pairs_of(ids, exemplars, pair)
+
+
+def test_pairs_written_to_a_csv_file_are_read_back(tmp_path: Path) -> None:
+    odd = b"caf\xe9,\n".decode(errors="surrogateescape")
+    ids, exemplars = ["a", odd, "c"], ["p.jpg", "q, r.jpg"]
+    rows = [("a.png", "q, r.jpg"), (f"{odd}.png", "p.jpg"), ("c.png", "p.jpg"), ("c.png", "q, r.jpg")]
+    write_pairs(tmp_path / "pairs.csv", rows)
+    assert pairs_of(ids, exemplars, str(tmp_path / "pairs.csv")) == [(0, 1), (1, 0), (2, 0), (2, 1)]
+
+
+def test_a_csv_file_may_leave_out_suffixes_and_the_header(tmp_path: Path) -> None:
+    (tmp_path / "p.csv").write_text("b,p\n\na.png,q.jpg\n")
+    assert pairs_of(["a", "b"], ["p.jpg", "q.jpg"], str(tmp_path / "p.csv")) == [(0, 1), (1, 0)]
+
+
+@pytest.mark.parametrize(
+    ("rows", "cause"),
+    [
+        ([["a", "p"]], r"pairs.csv: 1 of 2 conditions lack a row, such as b"),
+        ([["condition", "exemplar"], ["c", "p"]], r"pairs.csv, line 2: 'c' is not in CONDITIONS"),
+        ([["a", "x"]], r"pairs.csv, line 1: 'x' is not in EXEMPLARS"),
+        ([["a", "p", "q"]], r"pairs.csv, line 1: expected condition,exemplar, found 'a,p,q'"),
+    ],
+)
+def test_what_is_wrong_in_a_csv_file_is_named_with_its_line(
+    tmp_path: Path, rows: list[list[str]], cause: str
+) -> None:
+    with (tmp_path / "pairs.csv").open("w", newline="") as file:
+        csv.writer(file).writerows(rows)
+    with pytest.raises(UsageError, match=cause):
+        pairs_of(["a", "b"], ["p.jpg"], str(tmp_path / "pairs.csv"))
+
+
+# --- names of outputs ---
 
 
 @pytest.mark.parametrize(
@@ -85,38 +259,33 @@ def test_a_pairing_that_leaves_a_choice_is_asked_for(
 def test_the_suffix_is_replaced_and_kept_where_two_outputs_would_collide(
     inputs: list[str], expected: list[str]
 ) -> None:
-    assert output_names([name.rpartition(".")[0] for name in inputs], inputs) == expected
+    assert names(inputs) == expected
 
 
-def test_conditions_of_several_files_or_with_ids_of_their_own_are_named_by_id(tmp_path: Path) -> None:
-    folder = touch(tmp_path / "conditions", "poses.json", "p_candidate.txt", "p_subset.txt", "q.png", "q.txt")
-    touch(tmp_path / "exemplars", "style.jpg")
+def test_with_several_exemplars_the_output_names_its_own() -> None:
+    assert names(["x/a.png"], ("p.jpg", "deep/q.jpg")) == ["x/a--p.png", "x/a--deep--q.png"]
+    assert names(["a.png"], ("p.jpg", "p.png", "q.jpg")) == ["a--p.jpg.png", "a--p.png.png", "a--q.png"]
 
-    class Poses(ShapesPlugin):
-        def conditions(self, _: Path):  # type: ignore[no-untyped-def]
-            yield ConditionFiles("p", (folder / "p_candidate.txt", folder / "p_subset.txt"))
-            yield ConditionFiles("q", (folder / "q.png", folder / "q.txt"))
-            yield ConditionFiles("poses/1", (folder / "poses.json",))
-            yield ConditionFiles("poses/2", (folder / "poses.json",))
 
-    tasks = plan(Poses(), folder, tmp_path / "exemplars", tmp_path / "out")
-    assert [(task.input, task.output) for task in tasks] == [
-        ("p", "p.png"),
-        ("q", "q.png"),
-        ("poses/1", "poses/1.png"),
-        ("poses/2", "poses/2.png"),
-    ]
+def test_extras_do_not_collide_with_outputs() -> None:
+    assert names(["a.png", "a.warp.png"], extras=("warp",)) == ["a.png.png", "a.warp.png.png"]
+
+
+def test_outputs_that_collide_whatever_they_are_called_are_refused() -> None:
+    with pytest.raises(UsageError, match=r"a--b--c\.png: would be the output of two inputs"):
+        names(["a", "a--b"], ("b--c", "c"))
 
 
 @pytest.mark.parametrize("name", ["../a", "/a", "b/../../a"])
 def test_no_output_leaves_the_output_folder(name: str) -> None:
     with pytest.raises(UsageError, match="not a name below CONDITIONS"):
-        output_names([name], [name])
+        check_names([name])
+    check_names(["a..b", "..a/b"])
 
 
 def test_two_conditions_of_one_name_are_an_error_of_the_plugin() -> None:
     with pytest.raises(UsageError, match="p: the plugin gives several conditions this name"):
-        output_names(["p", "p"], ["p", "p"])
+        check_names(["q", "p", "p"])
 
 
 @pytest.mark.parametrize("out", ["conditions", "conditions/out", "exemplars/out", "link/out"])
@@ -125,25 +294,30 @@ def test_an_out_whose_files_would_become_inputs_is_refused(tmp_path: Path, out: 
     touch(tmp_path / "exemplars", "a.jpg")
     (tmp_path / "link").symlink_to(tmp_path / "conditions")
     with pytest.raises(UsageError, match=r"OUT must not lie in (CONDITIONS|EXEMPLARS)"):
-        plan(PLUGIN, tmp_path / "conditions", tmp_path / "exemplars", tmp_path / out)
+        check_places(tmp_path / "conditions", tmp_path / "exemplars", tmp_path / out)
 
 
-def test_an_output_that_would_replace_a_condition_is_refused(tmp_path: Path) -> None:
-    touch(tmp_path / "masks", "masks/a.png", "a.png")
+@pytest.mark.parametrize("inner", ["conditions", "exemplars"])
+def test_an_output_that_would_replace_an_input_is_refused(tmp_path: Path, inner: str) -> None:
+    touch(tmp_path / "conditions", f"{inner}/a.png", "a.png")
     touch(tmp_path / "exemplars", "a.jpg")
-    with pytest.raises(UsageError, match=r"masks/a\.png: an output would fall among the conditions"):
-        plan(PLUGIN, tmp_path / "masks", tmp_path / "exemplars", tmp_path)
-    (tmp_path / "masks" / "masks" / "a.png").unlink()
-    assert len(plan(PLUGIN, tmp_path / "masks", tmp_path / "exemplars", tmp_path)) == 1
+    with pytest.raises(UsageError, match=rf"{inner}/a\.png: an output would fall among the {inner}"):
+        check_outputs(make_plan(tmp_path), tmp_path)
+    (tmp_path / "conditions" / inner / "a.png").unlink()
+    check_outputs(make_plan(tmp_path), tmp_path)
 
 
-@pytest.mark.parametrize("empty", ["conditions", "exemplars"])
-def test_missing_and_empty_folders_are_named(tmp_path: Path, empty: str) -> None:
-    touch(tmp_path / "conditions", "a.png")
-    touch(tmp_path / "exemplars", "a.jpg")
-    next((tmp_path / empty).iterdir()).unlink()
-    with pytest.raises(UsageError, match=f"{empty}: no (conditions of shapes|photos) in it"):
-        planned(tmp_path)
-    (tmp_path / empty).rmdir()
-    with pytest.raises(UsageError, match=f"{empty}: no such folder"):
-        planned(tmp_path)
+# --- shards ---
+
+
+def test_shards_take_whole_windows_in_turn_and_every_task_once() -> None:
+    mine = np.array([Shard(index, 3).mine(26, 4) for index in range(3)])
+    np.testing.assert_array_equal(mine.sum(0), np.ones(26))
+    assert np.flatnonzero(mine[1]).tolist() == [4, 5, 6, 7, 16, 17, 18, 19]
+
+
+def test_a_shard_is_written_from_1_to_n() -> None:
+    assert parse_shard("2/8") == Shard(1, 8)
+    for text in ("0/8", "9/8", "2", "a/b", "-1/2"):
+        with pytest.raises(UsageError, match="expected I/N"):
+            parse_shard(text)

@@ -7,8 +7,9 @@ The same reader serves training and ``translate-dir``. Everything here is plain 
 from __future__ import annotations
 
 import json
+import os
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
@@ -182,9 +183,13 @@ class DatasetPlugin(ABC):
         return self.read_condition(files)
 
     def conditions(self, folder: Path) -> Iterator[ConditionFiles]:
-        """The conditions below ``folder``, recursively and sorted. Default: every image file is one."""
-        for path in walk_files(folder, IMAGE_SUFFIXES):
-            yield ConditionFiles(path.relative_to(folder).with_suffix("").as_posix(), (path,))
+        """The conditions below ``folder``, recursively and sorted. Default: every image file is one.
+
+        What has an image's name and is no file (a dangling link, a pipe, an empty folder) is one too, so that
+        it is not passed over in silence: reading it fails.
+        """
+        for name in walk_names(folder, IMAGE_SUFFIXES, every=True):
+            yield ConditionFiles(name.rpartition(".")[0], (Path(folder, name),))
 
     def photo(self, sample: Sample, short_side: int) -> NDArray[np.uint8]:
         """The photo as (H, W, 3) uint8 RGB, upright.
@@ -222,17 +227,56 @@ class DatasetPlugin(ABC):
         return None
 
 
-def walk_files(folder: Path, suffixes: frozenset[str]) -> Iterator[Path]:
+def walk_files(folder: Path, suffixes: frozenset[str], every: bool = False) -> Iterator[Path]:
     """Files below ``folder`` with one of ``suffixes`` (lower case, with dot), sorted, hidden ones left out.
 
-    Links to folders are not followed. Raises UsageError where ``folder`` is not a folder.
+    Links to folders are not followed. every: also what has such a name and is no file: dangling links, links
+    to folders, pipes, folders with nothing to find in them. Raises UsageError where ``folder`` is not a folder
+    or one in it cannot be listed.
     """
-    if not folder.is_dir():
-        raise UsageError(f"{folder}: no such folder")
-    for path in sorted(folder.iterdir()):
-        if path.name.startswith("."):
+    return (Path(folder, name) for name in walk_names(folder, suffixes, every))
+
+
+def walk_names(folder: Path, suffixes: frozenset[str], every: bool = False, inner: str = "") -> Iterator[str]:
+    """As ``walk_files``, names relative to ``folder``, of what is below its ``inner`` ("" or "a/b/").
+
+    Holds one folder's names at a time, and makes no Path of them: a million take a second.
+    """
+    try:
+        with os.scandir(os.path.join(folder, inner)) as entries:
+            names, folders = _wanted(entries, suffixes, every)
+    except (FileNotFoundError, NotADirectoryError):
+        raise UsageError(f"{folder / inner}: no such folder") from None
+    except OSError as error:
+        raise UsageError(f"{folder / inner}: cannot be listed ({error.strerror})") from None
+    for name in names:
+        if name not in folders:
+            yield inner + name
             continue
-        if path.is_dir() and not path.is_symlink():
-            yield from walk_files(path, suffixes)
-        elif path.suffix.lower() in suffixes and path.is_file():
-            yield path
+        empty = True
+        for found in walk_names(folder, suffixes, every, f"{inner}{name}/"):
+            empty = False
+            yield found
+        if every and empty and _has_suffix(name, suffixes):
+            yield inner + name
+
+
+def _wanted(
+    entries: Iterable[os.DirEntry[str]], suffixes: frozenset[str], every: bool
+) -> tuple[list[str], set[str]]:
+    """Sorted names of folders and of what has one of ``suffixes``; and which of them are folders."""
+    names, folders = [], set()
+    for entry in entries:
+        if entry.name.startswith("."):
+            continue
+        if entry.is_dir(follow_symlinks=False):
+            folders.add(entry.name)
+            names.append(entry.name)
+        elif _has_suffix(entry.name, suffixes) and (every or entry.is_file()):
+            names.append(entry.name)
+    names.sort()
+    return names, folders
+
+
+def _has_suffix(name: str, suffixes: frozenset[str]) -> bool:
+    return "." + name.rpartition(".")[2].lower() in suffixes

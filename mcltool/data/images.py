@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import stat
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
@@ -14,7 +17,8 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from mcltool.data.contract import RGB
 from mcltool.errors import DataError
 
-MAX_PIXELS = 200_000_000
+MAX_PIXELS = 100_000_000
+"""Larger pictures are refused by what their header says, before memory is taken for them."""
 
 
 def read_photo(path: Path, short_side: int = 0) -> NDArray[np.uint8]:
@@ -26,8 +30,7 @@ def read_photo(path: Path, short_side: int = 0) -> NDArray[np.uint8]:
     with _opened(path) as image:
         if short_side:
             image.draft("RGB", (short_side, short_side))
-        upright = ImageOps.exif_transpose(image)
-        return np.asarray(_to_rgb(upright))
+        return np.asarray(ImageOps.exif_transpose(_to_rgb(image)))
 
 
 def read_labels(path: Path, classes: int, palette: tuple[RGB, ...] = ()) -> NDArray[np.uint8]:
@@ -50,38 +53,89 @@ def read_labels(path: Path, classes: int, palette: tuple[RGB, ...] = ()) -> NDAr
     return values.astype(np.uint8)
 
 
+def check_is_file(path: Path) -> None:
+    """Raises DataError where ``path`` is anything else than a file: opening a pipe, say, would wait for ever."""
+    try:
+        mode = path.stat().st_mode
+    except FileNotFoundError:
+        what = "a link to what is not there" if path.is_symlink() else "no such file"
+        raise DataError(f"{path}: {what}") from None
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror})") from None
+    if stat.S_ISDIR(mode):
+        raise DataError(f"{path}: expected an image file, found a folder")
+    if not stat.S_ISREG(mode):
+        raise DataError(f"{path}: expected a file, found a pipe, socket or device")
+
+
 @contextmanager
 def _opened(path: Path) -> Iterator[Image.Image]:
     """Open an image file, with every failure of opening or decoding turned into a DataError."""
+    check_is_file(path)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # damaged metadata is not the user's concern; pixels are
             with Image.open(path) as image:
                 if image.width * image.height > MAX_PIXELS:
-                    raise DataError(f"{path}: {image.width} x {image.height} pixels is more than can be read")
+                    raise DataError(_too_large(path, f"{image.width} x {image.height} pixels are"))
                 yield image
-    except FileNotFoundError:
-        raise DataError(f"{path}: no such file") from None
-    except IsADirectoryError:
-        raise DataError(f"{path}: expected an image file, found a folder") from None
     except PermissionError:
         raise DataError(f"{path}: no permission to read it") from None
     except UnidentifiedImageError:
         raise DataError(f"{path}: not an image that can be read") from None
-    except (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError) as error:
+    except Image.DecompressionBombError:
+        raise DataError(_too_large(path, "its pixels are")) from None
+    except MemoryError:
+        raise DataError(f"{path}: memory does not suffice to read it") from None
+    except (OSError, SyntaxError, ValueError, EOFError) as error:
         raise DataError(f"{path}: damaged or cut-off image ({error})") from None
 
 
+def _too_large(path: Path, what: str) -> str:
+    return f"{path}: {what} more than can be read ({MAX_PIXELS // 1_000_000} million)"
+
+
 def _to_rgb(image: Image.Image) -> Image.Image:
-    if image.mode.startswith("I") or image.mode == "F":
-        values = np.asarray(image).astype(np.float32)
-        scale = 255.0 / (65535.0 if values.max() > 255 else 255.0)
-        image = Image.fromarray((values * scale).clip(0, 255).astype(np.uint8))
-    if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
-        image = image.convert("RGBA")
-        white = Image.new("RGBA", image.size, (255, 255, 255, 255))
-        image = Image.alpha_composite(white, image)
-    return image.convert("RGB")
+    """In 8-bit RGB, not turned; the orientation stays in its EXIF data."""
+    exif = image.getexif()
+    if image.mode == "F" or image.mode.startswith("I"):
+        converted = Image.fromarray(_to_bytes(np.asarray(image)))
+    elif _has_16_bit_colours(image):
+        converted = _read_16_bit_colours(image)
+    else:
+        converted = image
+    if converted.mode in ("RGBA", "LA", "PA") or "transparency" in converted.info:
+        converted = converted.convert("RGBA")
+        white = Image.new("RGBA", converted.size, (255, 255, 255, 255))
+        converted = Image.alpha_composite(white, converted)
+    converted = converted.convert("RGB")
+    converted.getexif().update(exif)
+    return converted
+
+
+def _to_bytes(values: NDArray[Any]) -> NDArray[np.uint8]:
+    """Grey levels of 16 bits (or more), or floats in [0, 1], to the nearest of 0..255."""
+    if values.dtype.kind == "f":
+        top = 1.0 if values.max() <= 1 else 255.0
+    else:
+        top = 65535.0 if values.dtype == np.uint16 or values.max() <= 65535 else float(2**31 - 1)
+    return (values.astype(np.float32) * (255.0 / top)).round().clip(0, 255).astype(np.uint8)
+
+
+def _has_16_bit_colours(image: Image.Image) -> bool:
+    """Whether Pillow, which knows 16 bits in grey only, would cut off the lower halves."""
+    modes = (tile[3] for tile in getattr(image, "tile", ()))
+    return any(";16" in str(mode[0] if isinstance(mode, tuple) else mode) for mode in modes)
+
+
+def _read_16_bit_colours(image: Image.Image) -> Image.Image:
+    image.load()  # as a check: OpenCV fills up what a damaged file lacks
+    data = np.fromfile(getattr(image, "filename"), np.uint8)  # noqa: B009 (only an opened file has one)
+    values = cv2.imdecode(data, cv2.IMREAD_UNCHANGED)
+    if values is None or values.dtype != np.uint16 or values.ndim != 3:
+        return image
+    order = [2, 1, 0, 3][: values.shape[2]]
+    return Image.fromarray(_to_bytes(values[..., order]))
 
 
 def _from_colours(path: Path, colours: NDArray[np.uint8], palette: tuple[RGB, ...]) -> NDArray[np.uint8]:

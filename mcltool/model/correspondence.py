@@ -87,6 +87,16 @@ def best_match(u_BND: Tensor, v_BMD: Tensor, rows: int = 1024) -> tuple[Tensor, 
     return torch.cat([p.indices for p in parts], 1), torch.cat([p.values for p in parts], 1)
 
 
+def confidence(u_ND: Tensor, v_MD: Tensor, temperature: float, rows: int = 1024) -> Tensor:
+    """(N,) in [0, 1]: the largest of each position's attention; ``rows`` positions of u at a time."""
+    parts = []
+    with torch.autocast(u_ND.device.type, enabled=False):
+        for part in torch.split(u_ND, rows):
+            logits = part @ v_MD.T / temperature
+            parts.append((logits.amax(1) - logits.logsumexp(1)).exp())
+    return torch.cat(parts)
+
+
 def patches(image_BCHW: Tensor) -> Tensor:
     """V: the image cut into 4 x 4 patches, (B, N, 16 C)."""
     return positions(F.pixel_unshuffle(image_BCHW, STRIDE))

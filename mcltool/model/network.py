@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from itertools import groupby
 from typing import NamedTuple
 
+import torch
 from torch import Tensor, nn
 
 from mcltool.config import ModelConfig
@@ -17,6 +20,13 @@ class Translation(NamedTuple):
 
     image: Tensor
     warped: Tensor
+
+
+class EncodedExemplar(NamedTuple):
+    """All that translating takes of a photo. v: (M, D) its features. values: (M, V) its patches."""
+
+    v: Tensor
+    values: Tensor
 
 
 class MCLNet(nn.Module):
@@ -43,6 +53,29 @@ class MCLNet(nn.Module):
         u_BND = self.condition_features(condition_BKHW)
         v_BMD = self.photo_features(exemplar_B3HW)
         warped = self.warp(u_BND, v_BMD, exemplar_B3HW, (condition_BKHW.shape[2], condition_BKHW.shape[3]))
+        return Translation(self.generator(warped, condition_BKHW), warped)
+
+    def encode_exemplars(self, photo_B3HW: Tensor) -> list[EncodedExemplar]:
+        """What ``translate`` takes of each photo (B, 3, H, W) in [-1, 1], each with memory of its own."""
+        v_BMD, values_BMV = self.photo_features(photo_B3HW), patches(photo_B3HW)
+        return [EncodedExemplar(v.clone(), p.clone()) for v, p in zip(v_BMD, values_BMV, strict=True)]
+
+    def translate(self, condition_BKHW: Tensor, exemplars: Sequence[EncodedExemplar]) -> Translation:
+        """As ``forward``, with an encoded exemplar a condition, of any sizes.
+
+        Neighbours with the same exemplar (the same object) are warped together; its features are not copied.
+        """
+        u_BND = self.condition_features(condition_BKHW)
+        parts, first = [], 0
+        for _, group in groupby(exemplars, key=id):
+            alike = list(group)
+            u_1KD = u_BND[first : first + len(alike)].flatten(0, 1)[None]
+            v, values = alike[0].v[None], alike[0].values[None]
+            parts.append(attention_warp(u_1KD, v, values, self.temperature)[0])
+            first += len(alike)
+        size = (condition_BKHW.shape[2] // STRIDE, condition_BKHW.shape[3] // STRIDE)
+        values_BNV = torch.cat(parts).view(len(exemplars), -1, parts[0].shape[1])
+        warped = from_patches(values_BNV, size)
         return Translation(self.generator(warped, condition_BKHW), warped)
 
     def condition_features(self, condition_BKHW: Tensor) -> Tensor:

@@ -2,35 +2,230 @@
 
 from __future__ import annotations
 
-import errno
-import hashlib
-import json
-import time
-from collections.abc import Generator, Sequence
-from dataclasses import dataclass, replace
+import os
+from collections.abc import Generator, Iterator
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from mcltool.errors import DataError, McltoolError, UsageError
-from mcltool.pictures import save_png
-from mcltool.translate.manifest import Entry, Manifest, Status
-from mcltool.translate.plan import Task, plan
-from mcltool.translate.translator import Translator, plugin_of
+import numpy as np
+
+from mcltool.data.contract import DatasetPlugin
+from mcltool.errors import McltoolError
+from mcltool.translate.manifest import Journal, Status
+from mcltool.translate.opening import plugin_of
+from mcltool.translate.pairing import Pairs, pair_by_names, write_pairs
+from mcltool.translate.plan import Conditions, Exemplars, Plan, Task, check_outputs, check_places
+from mcltool.translate.resume import DONE, FAILED, TODO, Ledger
+from mcltool.translate.settings import Settings, read_job, write_job
+from mcltool.translate.workspace import Shard, claimed, settling
 from mcltool.weights import digest
 
-# What is wrong with one output's name. Other trouble in writing, a full disk, would meet the next one too.
-_NAME_ERRORS = {errno.EEXIST, errno.EISDIR, errno.ENOTDIR, errno.ENAMETOOLONG, errno.EILSEQ, errno.ENOTEMPTY}
+if TYPE_CHECKING:
+    from mcltool.translate.pipeline import Timing
+    from mcltool.translate.translator import Translator
+
+WINDOW_BATCHES = 4
+"""Batches a window: enough that mixed sizes fill them, few enough that little waits in memory."""
 
 
 @dataclass(frozen=True)
 class Result:
-    """What became of one input. output: the file, there unless failed. total: inputs of the job."""
+    """What became of one input. output: the file, there unless failed. total: inputs of this job."""
 
     input: str
+    exemplar: str
     output: Path
     status: Status
     cause: str
     milliseconds: int
     total: int
+
+
+@dataclass(frozen=True)
+class Options:
+    """How a job is done, which changes nothing in its outputs but what is made.
+
+    overwrite: make all anew. retry_failed: also try again what failed before and has not changed.
+    shard: which part of the plan; device, workers: where to compute, and how many reader processes (None: as
+    many as suit). pair_out: a CSV file for the pairs. cache_mebibytes: memory for encoded exemplars.
+    """
+
+    overwrite: bool = False
+    retry_failed: bool = False
+    shard: Shard = field(default_factory=Shard)
+    device: str | None = None
+    workers: int | None = None
+    pair_out: Path | None = None
+    cache_mebibytes: int = 512
+
+
+@dataclass
+class Report:
+    """What a job says of itself besides its results; filled in while it runs."""
+
+    precision: str = ""
+    batch_size: int = 0
+    device: str = ""
+    workers: int = 0
+    timing: Timing | None = None
+
+    def started(self, settings: Settings, device: str, workers: int, timing: Timing) -> None:
+        self.precision, self.batch_size = settings.precision, settings.batch_size
+        self.device, self.workers, self.timing = device, workers, timing
+
+
+class Job:
+    """A directory job; ``results`` does it. All checks are made here, and nothing is written.
+
+    pair, seed: as in ``pair_by_names``. Raises UsageError where the request cannot be carried out.
+    """
+
+    def __init__(
+        self,
+        conditions: Path,
+        exemplars: Path,
+        out: Path,
+        weights: Path,
+        pair: str = "auto",
+        seed: int = 0,
+        settings: Settings | None = None,
+        options: Options | None = None,
+    ) -> None:
+        self.out, self.weights = out, weights
+        self.settings, self.options = settings or Settings(), options or Options()
+        self.plugin: DatasetPlugin = plugin_of(weights)
+        if self.settings.canvas:
+            self.plugin.canvas = self.settings.canvas
+        check_places(conditions, exemplars, out)
+        self.digest = digest(weights)
+        self.conditions, self.exemplars = Conditions(self.plugin, conditions), Exemplars(exemplars)
+        self.pair, self.seed = pair, seed
+        self.report = Report()
+        self._translator: Translator | None = None
+        pairs = pair_by_names(self.conditions.ids, self.conditions.inputs, self.exemplars.names, pair, seed)
+        self.plan = self._plan(pairs) if pairs else None
+        earlier = read_job(out, self.digest)
+        if earlier:
+            self.settings = self.settings.completed(earlier)
+        if not self.settings.is_complete:
+            self.translator  # noqa: B018 (a device or precision that is not there is said now)
+
+    @property
+    def translator(self) -> Translator:
+        """The model, loaded when it is first needed: a job that has nothing left to do needs none."""
+        if self._translator is None:
+            from mcltool.translate.translator import Translator
+
+            wanted = self.settings.precision
+            device = self.options.device or _gpu_of_rank()
+            self._translator = Translator(self.weights, self.plugin, wanted, device)
+        return self._translator
+
+    def results(self) -> Generator[Result, None, None]:
+        """Do the job, one result an input. Closing it finishes the files in flight.
+
+        An input that cannot be translated is one failed result, and the rest are done. What an earlier job
+        made with the same weights, settings and inputs is skipped. Raises McltoolError where nothing more can
+        be written, and UsageError where another job is writing to the same folder.
+        """
+        try:
+            with claimed(self.out, self.options.shard) as scratch:
+                self._settle(scratch)
+                yield from self._run(scratch)
+        except OSError as error:
+            raise McltoolError(
+                f"{error.filename or self.out}: cannot be written ({error.strerror}); nothing more is done, "
+                "run again to go on"
+            ) from None
+
+    def states(self) -> Ledger:
+        """What is done of the plan already; for --dry-run, nothing is written."""
+        self._choose_pairs(None)
+        return self._ledger()
+
+    def _settle(self, scratch: Path) -> None:
+        """Resolve what is open, once for all shards, and keep it in job.json."""
+        with settling(self.out):
+            earlier = read_job(self.out, self.digest)
+            if earlier:
+                self.settings = self.settings.completed(earlier)
+            if not self.settings.is_complete:
+                self.settings = self._resolved()
+            self._choose_pairs(scratch)
+            if self.settings != earlier:
+                about = {
+                    "weights_file": str(self.weights), "plugin": self.plugin.name, "pair": self.pair,
+                    "seed": self.seed,
+                }  # fmt: skip
+                write_job(self.out, self.digest, self.settings, about, scratch)
+
+    def _resolved(self) -> Settings:
+        translator = self.translator
+        size = self.settings.size
+        side = size if isinstance(size, int) else translator.short_side
+        batch = self.settings.batch_size or translator.fitting_batch_size(side)
+        return replace(self.settings, precision=translator.precision, batch_size=batch)
+
+    def _choose_pairs(self, scratch: Path | None) -> None:
+        if self.plan is None:
+            from mcltool.translate.nearest import nearest_pairs
+
+            self.plan = self._plan(nearest_pairs(self, scratch))
+        if self.options.pair_out and self.options.shard.index == 0:
+            write_pairs(self.options.pair_out, self.plan.rows())
+
+    def _plan(self, pairs: Pairs) -> Plan:
+        plan = Plan(self.conditions, self.exemplars, pairs, self.settings.suffix, self.settings.save)
+        check_outputs(plan, self.out)
+        return plan
+
+    @property
+    def window(self) -> int:
+        """Tasks a window: what is put in batches together, and what shards take in turn."""
+        return WINDOW_BATCHES * max(1, self.settings.batch_size)
+
+    def _ledger(self) -> Ledger:
+        assert self.plan is not None
+        shard = self.options.shard
+        mine = shard.mine(len(self.plan), self.window)
+        path = self.out / shard.manifest
+        ledger = Ledger(self.plan, self.out, path, mine, self.digest, self.settings.digest())
+        if self.options.overwrite:
+            ledger.forget((DONE, FAILED))
+        elif self.options.retry_failed:
+            ledger.forget((FAILED,))
+        return ledger
+
+    def _run(self, scratch: Path) -> Iterator[Result]:
+        ledger = self._ledger()
+        try:
+            with Journal(ledger.path) as journal:
+                yield from self._left_alone(ledger)
+                if (ledger.states[ledger.mine] == TODO).any():
+                    from mcltool.translate.work import LeftWork
+
+                    yield from LeftWork(self, ledger, journal, scratch).results()
+        finally:
+            ledger.write(scratch, absorb=self.options.shard.is_whole)
+
+    def _left_alone(self, ledger: Ledger) -> Iterator[Result]:
+        assert self.plan is not None
+        total = int(ledger.mine.sum())
+        for number in np.flatnonzero((ledger.states == DONE) & ledger.mine):
+            task: Task = self.plan[int(number)]
+            yield Result(task.input, task.exemplar, self.out / task.output, "skipped", "", 0, total)
+        for _, entry in ledger.failed_before():
+            path = self.out / entry.output
+            yield Result(entry.input, entry.exemplar, path, "failed", entry.cause, entry.milliseconds, total)
+
+
+def _gpu_of_rank() -> str | None:
+    """Under torchrun each rank of a machine has a GPU of its own."""
+    import torch
+
+    count = torch.cuda.device_count()
+    return f"cuda:{int(os.environ['LOCAL_RANK']) % count}" if count and "LOCAL_RANK" in os.environ else None
 
 
 def translate_dir(
@@ -41,86 +236,7 @@ def translate_dir(
     pair: str = "auto",
     precision: str = "auto",
     device: str | None = None,
-    canvas: tuple[int, int] | None = None,
 ) -> Generator[Result, None, None]:
-    """Translate every condition below ``conditions`` into ``out``, one result an input in the plan's order.
-
-    All checks are made when this is called, the work as the generator is consumed. An input that cannot be
-    translated is one failed result, and the rest are done. What an earlier job made with the same weights,
-    settings and inputs is skipped. pair: as in ``plan.pair_exemplars``.
-    canvas: (height, width) in pixels of conditions whose files do not say it (poses).
-
-    Raises UsageError where the request cannot be carried out; while working, McltoolError where nothing more
-    can be written.
-    """
-    plugin = plugin_of(weights)
-    if canvas:
-        plugin.canvas = canvas
-    tasks = plan(plugin, conditions, exemplars, out, pair)
-    if out.exists() and not out.is_dir():
-        raise UsageError(f"{out}: expected a folder to write to, found a file")
-    translator = Translator(weights, plugin, precision, device)
-    settings = hashlib.sha256(json.dumps({"precision": precision, "canvas": canvas}).encode()).hexdigest()[
-        :16
-    ]
-    return _run(translator, tasks, out, digest(weights), settings)
-
-
-def _run(
-    translator: Translator, tasks: Sequence[Task], out: Path, weights: str, settings: str
-) -> Generator[Result, None, None]:
-    try:
-        with Manifest(out) as manifest:
-            manifest.forget_missing((task.input for task in tasks), (task.output for task in tasks))
-            for task in tasks:
-                entry = Entry(
-                    task.input, task.exemplar_name, task.output, "ok", "", 0, weights, settings, _source(task)
-                )
-                entry = _done_before(manifest, entry, out) or _translate(translator, task, entry, out)
-                manifest.add(entry)
-                path = out / entry.output
-                yield Result(entry.input, path, entry.status, entry.cause, entry.milliseconds, len(tasks))
-    except OSError as error:
-        raise McltoolError(
-            f"{error.filename or out}: cannot be written ({error.strerror}); nothing more is done"
-        ) from None
-
-
-def _done_before(manifest: Manifest, entry: Entry, out: Path) -> Entry | None:
-    earlier = manifest.entries.get(entry.input)
-    if earlier and earlier.status != "failed" and earlier.made_like(entry) and (out / entry.output).is_file():
-        return replace(earlier, status="skipped")
-    return None
-
-
-def _translate(translator: Translator, task: Task, entry: Entry, out: Path) -> Entry:
-    started = time.perf_counter()
-    try:
-        picture = translator.translate(task.files, task.part, task.exemplar)
-        path = _inside(out, task.output)
-    except McltoolError as error:
-        return replace(entry, status="failed", cause=str(error))
-    try:
-        save_png(path, picture)
-    except OSError as error:
-        if error.errno not in _NAME_ERRORS:
-            raise
-        return replace(entry, status="failed", cause=f"{path}: cannot be written ({error.strerror})")
-    return replace(entry, milliseconds=round(1000 * (time.perf_counter() - started)))
-
-
-def _inside(out: Path, output: str) -> Path:
-    """The output's path, unless a link in OUT leads it elsewhere."""
-    path = out / output
-    if not path.parent.resolve().is_relative_to(out.resolve()):
-        raise DataError(f"{path}: a link leads out of {out}")
-    return path
-
-
-def _source(task: Task) -> str:
-    """Digest of the inputs' sizes and modification times: what is edited is translated anew."""
-    try:
-        stats = [path.stat() for path in (*task.files, task.exemplar)]
-    except OSError:
-        return ""
-    return hashlib.sha256(repr([(s.st_size, s.st_mtime_ns) for s in stats]).encode()).hexdigest()[:16]
+    """``Job`` with the usual settings: all is checked now, the work is done as the results are taken."""
+    options = Options(device=device)
+    return Job(conditions, exemplars, out, weights, pair, 0, Settings(precision), options).results()

@@ -1,22 +1,28 @@
-"""OUT/manifest.jsonl: one line an input, with what became of it.
+"""OUT/manifest.jsonl: one line an input, with what became of it. A shard has manifest-I-of-N.jsonl.
 
 While a job runs it is a journal that lines are appended to, so that a job that is killed loses nothing it has
-written; at the end it is rewritten in one step with one line an input, sorted.
+written. At the end it is rewritten in one step. Manifests are read as streams: they may have a million lines.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+import os
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Literal, Self
+from typing import Any, Literal, Self
 
-from mcltool.files import write_text
+from mcltool.errors import UsageError
+from mcltool.files import replacing
 
 Status = Literal["ok", "skipped", "failed"]
 NAME = "manifest.jsonl"
+PATTERN = "manifest*.jsonl"
+_OK, _SKIPPED = b'"status": "ok"', b'"status": "skipped"'
 
 
 @dataclass(frozen=True)
@@ -27,7 +33,8 @@ class Entry:
     status: ok, skipped (made by an earlier run) or failed; cause: why it failed.
     milliseconds: to read, translate and write; of a skipped one, when it was made.
     weights: SHA-256 of the weights file. settings: digest of what else decides the result.
-    source: digest of the sizes and times of condition and exemplar.
+    source: sizes and times of the files of condition and exemplar, see ``stamp``.
+    finished: when, in seconds since 1970; the newest of two lines of one input counts.
     """
 
     input: str
@@ -39,65 +46,148 @@ class Entry:
     weights: str
     settings: str
     source: str
+    finished: float
 
-    def made_like(self, other: Entry) -> bool:
-        """Whether both would give the same output file."""
-        made = ("input", "exemplar", "output", "weights", "settings", "source")
-        return all(getattr(self, name) == getattr(other, name) for name in made)
+    def line(self) -> bytes:
+        return json.dumps(asdict(self)).encode() + b"\n"
 
 
-class Manifest:
-    """The manifest of an output folder, open for a job: ``with Manifest(out) as manifest``.
+def stamp(paths: Iterable[str]) -> str:
+    """Size and time of change of files, "SIZE@NANOSECONDS" each: what is edited is translated anew."""
+    found = []
+    for path in paths:
+        try:
+            status = os.stat(path)
+            found.append(f"{status.st_size}@{status.st_mtime_ns}")
+        except OSError:
+            found.append("missing")
+    return ",".join(found)
 
-    entries: by input, from earlier runs and this one.
-    """
 
-    def __init__(self, out: Path) -> None:
-        self.path = out / NAME
-        self.entries = {entry.input: entry for entry in read_manifest(self.path)}
+class Journal:
+    """A manifest that lines are appended to: ``with Journal(path) as journal``."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
 
     def __enter__(self) -> Self:
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        self._journal: IO[str] = self.path.open("a")
-        if self._journal.tell():
-            self._journal.write("\n")  # a killed job may have left half a line
+        self._file = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
+        self._end = os.fstat(self._file).st_size
+        if self._end and not _ends_with_newline(self.path):  # a killed job has left half a line
+            self._end += os.write(self._file, b"\n")
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: object, trace: TracebackType | None) -> None:
-        """Rewrite the journal with one line an input, also after an exception: what is done is done."""
-        self._journal.close()
-        lines = (_line(self.entries[name]) for name in sorted(self.entries))
-        write_text(self.path, "".join(lines))
+        os.close(self._file)
 
-    def forget_missing(self, inputs: Iterable[str], outputs: Iterable[str]) -> None:
-        """Drop lines of other jobs in this folder, except where their outputs are still there and theirs."""
-        kept, taken = set(inputs), set(outputs)
-        for name, entry in list(self.entries.items()):
-            stale = entry.output in taken or not (self.path.parent / entry.output).is_file()
-            if name not in kept and stale:
-                del self.entries[name]
+    def add(self, entry: Entry) -> int:
+        """Append a line and return where it begins; it is with the operating system when this returns.
 
-    def add(self, entry: Entry) -> None:
-        """Record what became of an input; the line is with the operating system when this returns."""
-        self.entries[entry.input] = entry
-        if entry.status != "skipped":  # its line is there already
-            self._journal.write(_line(entry))
-            self._journal.flush()
+        Raises OSError where it does not fit on the disk; what was written of it is taken back.
+        """
+        line, start = entry.line(), self._end
+        written = os.write(self._file, line)  # one call: no signal cuts it in two
+        if written < len(line):
+            os.ftruncate(self._file, start)
+            raise OSError(28, "No space left on device", str(self.path))
+        self._end += written
+        return start
+
+
+def read_lines(path: Path) -> Iterator[tuple[int, Entry]]:
+    """Place and entry of every line of a manifest or journal; what is cut off is left out."""
+    try:
+        file = path.open("rb")
+    except FileNotFoundError:
+        return
+    with file:
+        place = 0
+        for line in file:
+            with suppress(ValueError, TypeError):
+                yield place, Entry(**json.loads(line))
+            place += len(line)
 
 
 def read_manifest(path: Path) -> list[Entry]:
-    """The entries of a manifest or journal, in its order; lines that are cut off are left out."""
-    entries: list[Entry] = []
-    if not path.exists():
-        return entries
-    with path.open(errors="replace") as lines:
-        for line in lines:
-            try:
-                entries.append(Entry(**json.loads(line)))
-            except (ValueError, TypeError):
-                continue
-    return entries
+    """All entries of a manifest, in its order."""
+    return [entry for _, entry in read_lines(path)]
 
 
-def _line(entry: Entry) -> str:
-    return json.dumps(asdict(entry)) + "\n"
+def manifests(out: Path) -> list[Path]:
+    """The manifests in an output folder, of all shards, sorted by name."""
+    return sorted(out.glob(PATTERN))
+
+
+def copy_line(source: Any, place: int, skipped: bool) -> bytes:
+    """The line at ``place`` of an open manifest; skipped: marked as made by an earlier run."""
+    source.seek(place)
+    line: bytes = source.readline()
+    return line.replace(_OK, _SKIPPED, 1) if skipped else line  # in a name, the quotes have backslashes
+
+
+def merge(out: Path, scratch: Path) -> int:
+    """Join the manifests of all shards in manifest.jsonl, the newest line an output; returns how many lines.
+
+    scratch: a folder for the temporary file. Raises UsageError where there is none.
+    """
+    paths = manifests(out)
+    if not paths:
+        raise UsageError(f"{out}: no {PATTERN} in it")
+    newest: dict[str, tuple[str, float, int, int]] = {}
+    for number, path in enumerate(paths):
+        for place, entry in read_lines(path):
+            if entry.output not in newest or newest[entry.output][1] <= entry.finished:
+                newest[entry.output] = entry.input, entry.finished, number, place
+    files = [path.open("rb") for path in paths]
+    try:
+        with replacing(out / NAME, scratch) as temporary, temporary.open("wb") as target:
+            for _, _, number, place in sorted(newest.values()):
+                target.write(copy_line(files[number], place, skipped=False))
+    finally:
+        for file in files:
+            file.close()
+    for path in paths:
+        if path.name != NAME:
+            path.unlink()
+    return len(newest)
+
+
+def summary(out: Path) -> dict[str, Any]:
+    """Counts and causes over all manifests in a folder, as plain JSON values. Raises UsageError without any."""
+    paths = manifests(out)
+    if not paths:
+        raise UsageError(f"{out}: no {PATTERN} in it")
+    statuses: Counter[str] = Counter()
+    causes: Counter[str] = Counter()
+    weights: Counter[str] = Counter()
+    milliseconds = 0
+    for path in paths:
+        for _, entry in read_lines(path):
+            statuses[entry.status] += 1
+            milliseconds += entry.milliseconds
+            weights[entry.weights] += 1
+            if entry.status == "failed":
+                causes[_kind(entry)] += 1
+    return {
+        "out": os.fspath(out),
+        "manifests": [path.name for path in paths],
+        **{status: statuses[status] for status in ("ok", "skipped", "failed")},
+        "seconds_of_work": round(milliseconds / 1000, 3),
+        "weights": dict(weights),
+        "causes": dict(causes.most_common(20)),
+    }
+
+
+def _kind(entry: Entry) -> str:
+    """A cause without the path before it, so that alike ones count together."""
+    for name in (entry.input, entry.exemplar, entry.output):
+        head, found, tail = entry.cause.partition(f"{name}: ")
+        if found and " " not in head:
+            return tail
+    return entry.cause
+
+
+def _ends_with_newline(path: Path) -> bool:
+    with path.open("rb") as file:
+        file.seek(-1, os.SEEK_END)
+        return file.read(1) == b"\n"

@@ -1,151 +1,176 @@
-"""What a directory job will do: which conditions, with which exemplar, to which output. Reads names only."""
+"""What a directory job will do: which conditions, with which exemplar, to which output. Reads names only.
+
+Of a million inputs only the names are kept, as plain strings, and two numbers a task. All else is made when
+it is asked for. Imports no torch, which alone takes half a gigabyte.
+"""
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Sequence
+import os
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
-from mcltool.data.contract import IMAGE_SUFFIXES, ConditionFiles, DatasetPlugin, walk_files
+import numpy as np
+
+from mcltool.data.contract import IMAGE_SUFFIXES, ConditionFiles, DatasetPlugin, walk_names
 from mcltool.errors import UsageError
-
-SUFFIX = ".png"
-PAIRINGS = ("auto", "stem", "one", "cycle")
+from mcltool.translate.names import OutputNames, check_names, stem
+from mcltool.translate.pairing import Pairs
 
 
 @dataclass(frozen=True)
 class Task:
     """One condition to translate.
 
-    input: its name relative to CONDITIONS, unique in the job. part: as in ConditionFiles. exemplar_name: relative
-    to EXEMPLARS. output: relative to OUT. All names with "/" between folders.
+    number: its place in the plan. input: relative to CONDITIONS. exemplar: relative to EXEMPLARS. output:
+    relative to OUT. All three with "/" between folders. files, part: as in ConditionFiles. photo: the
+    exemplar's path.
     """
 
+    number: int
     input: str
-    files: tuple[Path, ...]
-    part: str
-    exemplar: Path
-    exemplar_name: str
+    exemplar: str
     output: str
+    files: tuple[str, ...]
+    part: str
+    photo: str
 
 
-def plan(
-    plugin: DatasetPlugin, conditions: Path, exemplars: Path, out: Path, pair: str = "auto"
-) -> list[Task]:
-    """The tasks of a job, sorted by input: a function of the names alone.
+class Conditions:
+    """The conditions of a folder. inputs: their names, unique: the file's own where a condition is one file
+    named after its id, else the id. ids: names without suffix.
 
-    Raises UsageError where a folder is missing or empty, OUT lies where its files would become inputs, or a
-    condition has no exemplar.
+    Raises UsageError where the folder is missing or has none.
     """
-    _check_out(out, {"CONDITIONS": conditions, "EXEMPLARS": exemplars})
-    found = list(plugin.conditions(conditions))
-    if not found:
-        raise UsageError(f"{conditions}: no conditions of {plugin.name} in it")
-    photos = list(walk_files(exemplars, IMAGE_SUFFIXES))
-    if not photos:
-        raise UsageError(f"{exemplars}: no photos in it ({', '.join(sorted(IMAGE_SUFFIXES))})")
-    inputs = [_input_name(condition, conditions) for condition in found]
-    outputs = output_names([condition.id for condition in found], inputs)
-    _check_inside(outputs, conditions, out)
-    names = [photo.relative_to(exemplars).as_posix() for photo in photos]
-    chosen = pair_exemplars([condition.id for condition in found], names, pair)
-    return [
-        Task(name, condition.files, condition.part, photos[index], names[index], output)
-        for condition, name, output, index in zip(found, inputs, outputs, chosen, strict=True)
-    ]
+
+    def __init__(self, plugin: DatasetPlugin, folder: Path) -> None:
+        self.folder = folder
+        self.inputs: list[str] = []
+        self._special: dict[int, ConditionFiles] = {}
+        self.ids = _Ids(self.inputs, self._special)
+        self._prefix = os.path.join(folder, "") if os.fspath(folder) != "." else ""
+        for found in plugin.conditions(folder):
+            self._add(found)
+        if not self.inputs:
+            raise UsageError(f"{folder}: no conditions of {plugin.name} in it")
+        check_names(self.inputs)
+
+    def __len__(self) -> int:
+        return len(self.inputs)
+
+    def files(self, index: int) -> tuple[tuple[str, ...], str]:
+        """The paths of a condition's files, and which part of them it is."""
+        if index in self._special:
+            special = self._special[index]
+            return tuple(map(os.fspath, special.files)), special.part
+        return (self._prefix + self.inputs[index],), ""
+
+    def _add(self, found: ConditionFiles) -> None:
+        if len(found.files) == 1 and not found.part:
+            path = os.fspath(found.files[0])
+            name = path[len(self._prefix) :]
+            if path.startswith(self._prefix) and stem(name) == found.id:
+                self.inputs.append(name)
+                return
+        self._special[len(self.inputs)] = found
+        self.inputs.append(found.id)
 
 
-def pair_exemplars(ids: Sequence[str], exemplars: Sequence[str], pair: str) -> list[int]:
-    """For each condition the index of its exemplar.
+class _Ids(Sequence[str]):
+    """Ids of the conditions, made from their names."""
 
-    ids: of conditions, without suffix. exemplars: relative names. pair: "stem" takes the exemplar of the same
-    relative path without suffix, else the only one of the same base name; "one" the only exemplar; "cycle"
-    all in turn; "auto" stem where every condition has one, else one. Raises UsageError where that cannot be.
+    def __init__(self, inputs: list[str], special: dict[int, ConditionFiles]) -> None:
+        self._inputs, self._special = inputs, special
+
+    def __len__(self) -> int:
+        return len(self._inputs)
+
+    def __getitem__(self, index):  # type: ignore[no-untyped-def]
+        name = self._inputs[index]
+        return name if index in self._special else stem(name)
+
+
+class Exemplars:
+    """The photos of a folder, or one photo. names: relative to the folder, sorted.
+
+    Raises UsageError where there are none.
     """
-    if pair == "cycle":
-        return [number % len(exemplars) for number in range(len(ids))]
-    if pair in ("stem", "auto"):
-        matches = _match_stems(ids, exemplars)
-        missing = [name for name, match in zip(ids, matches, strict=True) if match is None]
-        if not missing:
-            return [match for match in matches if match is not None]
-        lacking = (
-            f"{len(missing)} of {len(ids)} conditions lack an exemplar of their name, such as {missing[0]}"
+
+    def __init__(self, place: Path) -> None:
+        if place.is_file():
+            self.folder, self.names = place.parent, [place.name]
+            return
+        self.folder, self.names = place, list(walk_names(place, IMAGE_SUFFIXES))
+        if not self.names:
+            raise UsageError(f"{place}: no photos in it ({', '.join(sorted(IMAGE_SUFFIXES))})")
+
+    def path(self, index: int) -> str:
+        return os.path.join(self.folder, self.names[index])
+
+
+class Plan(Sequence[Task]):
+    """The tasks of a job, those of one exemplar together, else in the order of the conditions.
+
+    A function of the names in both folders and of the pairs. Raises UsageError where outputs would collide.
+    """
+
+    def __init__(
+        self,
+        conditions: Conditions,
+        exemplars: Exemplars,
+        pairs: Pairs,
+        suffix: str = ".png",
+        extras: Sequence[str] = (),
+    ) -> None:
+        order = np.lexsort((pairs[0], pairs[1]))
+        self.conditions, self.exemplars = conditions, exemplars
+        self.pairs: Pairs = (pairs[0][order], pairs[1][order])
+        self.names = OutputNames(
+            conditions.ids, conditions.inputs, exemplars.names, self.pairs, suffix, extras
         )
-        if pair == "stem":
-            raise UsageError(f"--pair stem: {lacking}")
-        if len(exemplars) > 1:
-            raise UsageError(
-                f"{lacking}; choose how to pair the {len(exemplars)} exemplars: --pair cycle, or one"
-            )
-    elif pair != "one":
-        raise UsageError(f"--pair {pair}: must be one of {', '.join(PAIRINGS)}")
-    if len(exemplars) > 1:
-        raise UsageError(f"--pair one: expected a single exemplar, found {len(exemplars)}")
-    return [0] * len(ids)
+        self.extras = tuple(extras)
+
+    def __len__(self) -> int:
+        return len(self.pairs[0])
+
+    def __getitem__(self, index):  # type: ignore[no-untyped-def]
+        condition, exemplar = (int(indices[index]) for indices in self.pairs)
+        files, part = self.conditions.files(condition)
+        return Task(
+            index, self.conditions.inputs[condition], self.exemplars.names[exemplar], self.names[index],
+            files, part, self.exemplars.path(exemplar),
+        )  # fmt: skip
+
+    def in_order(self) -> Iterator[int]:
+        """The tasks' numbers in the order of the conditions."""
+        yield from np.lexsort((self.pairs[1], self.pairs[0])).tolist()
+
+    def rows(self) -> Iterator[tuple[str, str]]:
+        """Input and exemplar of every task, in the order of the conditions."""
+        for number in self.in_order():
+            condition, exemplar = self.pairs[0][number], self.pairs[1][number]
+            yield self.conditions.inputs[condition], self.exemplars.names[exemplar]
 
 
-def output_names(ids: Sequence[str], inputs: Sequence[str]) -> list[str]:
-    """Output of each condition: its id with the suffix .png, or its whole name with it where two collide.
-
-    ids: without suffix; inputs: the same names with suffix. Raises UsageError for inputs that are not all
-    different, or would leave OUT.
-    """
-    if len(set(inputs)) < len(inputs):
-        raise UsageError(
-            f"{Counter(inputs).most_common(1)[0][0]}: the plugin gives several conditions this name"
-        )
-    for name in inputs:
-        if PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts:
-            raise UsageError(f"{name}: not a name below CONDITIONS")
-    outputs = [name + SUFFIX for name in ids]
-    while True:
-        taken = Counter(outputs)
-        longer = [
-            full + SUFFIX if taken[output] > 1 else output
-            for output, full in zip(outputs, inputs, strict=True)
-        ]
-        if longer == outputs:
-            return outputs
-        outputs = longer
-
-
-def _match_stems(ids: Sequence[str], exemplars: Sequence[str]) -> list[int | None]:
-    by_path: dict[str, list[int]] = {}
-    by_name: dict[str, list[int]] = {}
-    for index, exemplar in enumerate(exemplars):
-        stem = PurePosixPath(exemplar).with_suffix("")
-        by_path.setdefault(stem.as_posix(), []).append(index)
-        by_name.setdefault(stem.name, []).append(index)
-    matches: list[int | None] = []
-    for name in ids:
-        found = by_path.get(name) or by_name.get(PurePosixPath(name).name, [])
-        matches.append(found[0] if len(found) == 1 else None)
-    return matches
-
-
-def _input_name(condition: ConditionFiles, folder: Path) -> str:
-    """The file's own name where the condition is one file named after its id, else the id."""
-    if len(condition.files) == 1 and condition.files[0].is_relative_to(folder):
-        path = condition.files[0].relative_to(folder)
-        if path.with_suffix("").as_posix() == condition.id:
-            return path.as_posix()
-    return condition.id
-
-
-def _check_out(out: Path, sources: dict[str, Path]) -> None:
-    for name, source in sources.items():
+def check_places(conditions: Path, exemplars: Path, out: Path) -> None:
+    """Raises UsageError where OUT is no folder or lies where its files would become inputs."""
+    if out.exists() and not out.is_dir():
+        raise UsageError(f"{out}: expected a folder to write to, found a file")
+    for name, source in {"CONDITIONS": conditions, "EXEMPLARS": exemplars}.items():
         if out.resolve().is_relative_to(source.resolve()):
             raise UsageError(f"{out}: OUT must not lie in {name} ({source}), its files would become inputs")
 
 
-def _check_inside(outputs: Sequence[str], conditions: Path, out: Path) -> None:
-    """No output may fall among the conditions where these lie below OUT."""
-    if conditions.resolve().is_relative_to(out.resolve()):
-        inner = conditions.resolve().relative_to(out.resolve()).as_posix()
-        for output in outputs:
-            if output.startswith(f"{inner}/"):
+def check_outputs(plan: Plan, out: Path) -> None:
+    """Raises UsageError where an output would fall among inputs that lie below OUT."""
+    for name, folder in {"conditions": plan.conditions.folder, "exemplars": plan.exemplars.folder}.items():
+        if not folder.resolve().is_relative_to(out.resolve()):
+            continue
+        inner = folder.resolve().relative_to(out.resolve()).as_posix()
+        prefix = "" if inner == "." else f"{inner}/"
+        for number in range(len(plan)):
+            if plan.names[number].startswith(prefix):
                 raise UsageError(
-                    f"{out / output}: an output would fall among the conditions; choose another OUT"
+                    f"{out / plan.names[number]}: an output would fall among the {name}; choose another OUT"
                 )

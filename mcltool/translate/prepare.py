@@ -1,21 +1,45 @@
-"""From what was read to what the network sees, and from its output back to a picture."""
+"""From files to what the network takes: sizes, conditions and exemplars. Runs in reader processes, without torch."""
 
 from __future__ import annotations
 
-import numpy as np
-import torch
-from numpy.typing import NDArray
-from torch import Tensor
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
-from mcltool.data.batches import condition_planes, to_bytes, to_unit
+import numpy as np
+from numpy.typing import NDArray
+
 from mcltool.data.contract import Condition, DatasetPlugin
+from mcltool.data.images import check_is_file, read_photo
 from mcltool.data.resize import Size, resize_condition, resize_photo
-from mcltool.errors import DataError
+from mcltool.data.views import rendered
+from mcltool.errors import DataError, McltoolError
+from mcltool.translate.manifest import stamp
 
 MULTIPLE = 32
 """Sides that the network takes are multiples of this."""
 MAX_ASPECT = 8.0
 """Longer pictures are refused: memory grows with the long side, and they are rarely meant."""
+MAX_SHORT_SIDE = 2048
+"""Larger short sides are refused: work grows with the square of the pixels."""
+
+
+@dataclass(frozen=True, eq=False)
+class Prepared:
+    """A condition or an exemplar as read, or the cause why it is not.
+
+    planes: of a condition at its network size, (H, W) uint8 labels or (C, H, W) float32 in [0, 1]; of an
+    exemplar (H, W, 3) uint8. size: (height, width) in pixels of the output. source: stamp of the files before
+    they were read.
+    """
+
+    planes: NDArray[Any] | None
+    size: Size
+    cause: str
+    source: str
+    milliseconds: float
 
 
 def output_size(size: Size, short_side: int) -> Size:
@@ -36,39 +60,86 @@ def network_size(size: Size, short_side: int) -> Size:
     return _to_multiple(height), _to_multiple(width)
 
 
-def prepare_condition(plugin: DatasetPlugin, condition: Condition, size: Size) -> Tensor:
-    """Planes (1, K, H, W) float32 of ``condition`` at ``size``, K = plugin.spec.channels.
+def prepare_condition(plugin: DatasetPlugin, condition: Condition, size: Size) -> NDArray[Any]:
+    """``condition`` at ``size``: (H, W) uint8 labels, or (C, H, W) float32 in [0, 1].
 
     Raises DataError where what the plugin renders does not fit its spec.
     """
-    rendered = plugin.render(resize_condition(condition, size))
-    spec = plugin.spec
-    if spec.kind == "labels":
-        if rendered.shape != size or int(rendered.max()) >= spec.channels:
-            raise DataError(
-                f"{plugin.name}: expected {size} labels below {spec.channels}, got {rendered.shape}"
-            )
-        planes = torch.tensor(rendered)
-    else:
-        if rendered.shape != (*size, spec.channels):
-            raise DataError(
-                f"{plugin.name}: expected {(*size, spec.channels)} channels, got {rendered.shape}"
-            )
-        planes = torch.tensor(rendered).permute(2, 0, 1)
-    return condition_planes(planes[None], spec)
+    planes = rendered(plugin, resize_condition(condition, size))
+    return np.ascontiguousarray(planes if planes.ndim == 2 else planes.transpose(2, 0, 1))
 
 
-def prepare_photo(photo: NDArray[np.uint8], short_side: int) -> Tensor:
-    """An exemplar (H, W, 3) uint8 as the network takes it: (1, 3, H', W') float32 in [-1, 1]."""
+def prepare_photo(photo: NDArray[np.uint8], short_side: int) -> NDArray[np.uint8]:
+    """An exemplar (H, W, 3) at its network size."""
     height, width = photo.shape[:2]
-    resized = resize_photo(photo, network_size((height, width), short_side))
-    return to_unit(torch.tensor(resized).permute(2, 0, 1)[None])
+    return resize_photo(photo, network_size((height, width), short_side))
 
 
-def finish(image: Tensor, size: Size) -> NDArray[np.uint8]:
-    """The network's output (1, 3, H, W) in [-1, 1] as (*size, 3) uint8."""
-    picture = to_bytes(image[0]).permute(1, 2, 0).cpu().numpy()
-    return resize_photo(np.ascontiguousarray(picture), size)
+def finish(image: NDArray[np.uint8], size: Size) -> NDArray[np.uint8]:
+    """The network's picture (H, W, 3) at ``size``."""
+    return resize_photo(np.ascontiguousarray(image), size)
+
+
+def read_condition(plugin: DatasetPlugin, files: Sequence[Path], part: str) -> Condition:
+    """The condition in ``files``. Raises DataError, whatever goes wrong in the plugin."""
+    try:
+        for path in files:
+            check_is_file(path)
+        return plugin.read_part(files, part)
+    except McltoolError:
+        raise
+    except Exception as error:  # a plugin is anyone's code: its trouble with one file is that file's
+        raise DataError(f"{files[0]}: {type(error).__name__}: {error}") from error
+
+
+class Preparer:
+    """Reads conditions and exemplars for a model; pickled to reader processes.
+
+    trained: short side in pixels that the model was trained at. size: as in Settings.
+    """
+
+    def __init__(self, plugin: DatasetPlugin, trained: int, size: int | str = "trained") -> None:
+        self.plugin, self.trained, self.size = plugin, trained, size
+
+    def condition(self, files: Sequence[str], part: str) -> Prepared:
+        """Read and resize a condition; trouble with it is its cause, not an error."""
+        started, source = time.perf_counter(), stamp(files)
+        paths = [Path(path) for path in files]
+        planes, size, cause = None, (0, 0), ""
+        try:
+            found = read_condition(self.plugin, paths, part)
+            try:
+                short = self._short_side(found.size)
+                size = output_size(found.size, short)
+                planes = prepare_condition(self.plugin, found, network_size(found.size, short))
+            except DataError as error:
+                cause = f"{files[0]}: {error}"
+        except McltoolError as error:
+            cause = str(error)
+        return Prepared(planes, size, cause, source, 1000 * (time.perf_counter() - started))
+
+    def exemplar(self, photo: str) -> Prepared:
+        """Read and resize an exemplar, likewise."""
+        started, source = time.perf_counter(), stamp([photo])
+        planes, cause = None, ""
+        short = self.trained if isinstance(self.size, str) else self.size
+        try:
+            pixels = read_photo(Path(photo), short)
+            try:
+                planes = prepare_photo(pixels, short)
+            except DataError as error:
+                cause = f"{photo}: {error}"
+        except McltoolError as error:
+            cause = str(error)
+        return Prepared(planes, (0, 0), cause, source, 1000 * (time.perf_counter() - started))
+
+    def _short_side(self, size: Size) -> int:
+        short = min(size) if self.size == "keep" else self.trained if self.size == "trained" else self.size
+        if int(short) > MAX_SHORT_SIDE:
+            raise DataError(
+                f"would be made {short} pixels on its short side; --size takes up to {MAX_SHORT_SIDE}"
+            )
+        return int(short)
 
 
 def _to_multiple(side: int) -> int:

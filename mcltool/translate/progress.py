@@ -2,46 +2,159 @@
 
 from __future__ import annotations
 
+import json
+import signal
 import sys
 import time
 from collections import Counter
-from collections.abc import Generator
-from contextlib import closing
-from pathlib import Path
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from typing import Any
 
+import numpy as np
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from mcltool.translate.job import Result
-from mcltool.translate.manifest import NAME
+from mcltool.translate.job import Job
+from mcltool.translate.resume import DONE, FAILED, TODO
 
 PLAIN_SECONDS = 10.0
 """At most one plain line in this many seconds, failures aside."""
+FIRST_TASKS = 10
+"""Tasks that --dry-run names."""
+MOST_FAILURES = 20
+"""Failures that are shown one by one; the rest are in the manifest."""
 
 
-def show(results: Generator[Result, None, None], out: Path) -> int:
-    """Run the job to its end, show it on stderr and sum it up on stdout; returns how many inputs failed."""
-    console = Console(file=sys.stderr, highlight=False, soft_wrap=True)
+def show(job: Job, as_json: bool = False) -> Counter[str]:
+    """Run the job to its end, show it on stderr and sum it up on stdout; returns how many of each status.
+
+    Interrupted, it finishes the files in flight, says where it stands, and passes KeyboardInterrupt on.
+    """
     counts: Counter[str] = Counter()
     started = time.monotonic()
+    try:
+        with _terminable():
+            _consume(job, counts, started)
+    except KeyboardInterrupt:
+        _summarise(job, counts, time.monotonic() - started, as_json, interrupted=True)
+        raise
+    _summarise(job, counts, time.monotonic() - started, as_json)
+    return counts
+
+
+def show_plan(job: Job, as_json: bool = False) -> None:
+    """Say what the job would do."""
+    ledger = job.states()
+    plan, mine = ledger.plan, ledger.mine
+    counts = {
+        name: int(((ledger.states == state) & mine).sum())
+        for name, state in (("to_do", TODO), ("done", DONE), ("failed_before", FAILED))
+    }
+    if as_json:
+        print(json.dumps({"out": str(job.out), **counts}))
+        return
+    left, done, failed = counts.values()
+    print(f"{printable(str(job.out))}: {left} to do, {done} done, {failed} failed before and unchanged")
+    for number in np.flatnonzero((ledger.states == TODO) & mine)[:FIRST_TASKS]:
+        task = plan[int(number)]
+        print(f"  {printable(task.input)} with {printable(task.exemplar)} to {printable(task.output)}")
+    if left > FIRST_TASKS:
+        print(f"  and {left - FIRST_TASKS} more; --pair-out FILE.csv writes all pairs")
+
+
+def printable(text: str) -> str:
+    """A name as it can be shown: what is no text, and control characters, as escapes."""
+    shown = text.encode("utf-8", "backslashreplace").decode()
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in shown)
+
+
+def _consume(job: Job, counts: Counter[str], started: float) -> None:
+    console = Console(file=sys.stderr, highlight=False, soft_wrap=True)
     last = started
-    with closing(results), _bar(console) as bar:
+    with closing(job.results()) as results, _bar(console) as bar:
         task = bar.add_task("translating", total=None, note="")
         for result in results:
             counts[result.status] += 1
             now = time.monotonic()
+            if result.status == "failed" and counts["failed"] <= MOST_FAILURES:
+                console.print(f"failed: {printable(result.input)}: {printable(result.cause)}", markup=False)
+            if result.status == "skipped" and counts["skipped"] % 1000:
+                continue
             rate = counts["ok"] / max(1e-9, now - started)
             note = f"{rate:.1f} images/s" + (f", {counts['failed']} failed" if counts["failed"] else "")
             bar.update(task, total=result.total, completed=counts.total(), note=note)
-            if result.status == "failed":
-                console.print(f"failed: {result.input}: {result.cause}", markup=False)
             if not console.is_terminal and now - last > PLAIN_SECONDS:
                 last = now
                 console.print(f"{counts.total()}/{result.total}  {note}", markup=False)
-    seconds = time.monotonic() - started
+    timing = job.report.timing
+    if timing and timing.halved:
+        console.print(
+            f"out of memory {timing.halved} times: batches were halved, so that the last bits of these images "
+            f"depend on where; a smaller --batch-size than {job.report.batch_size} avoids it",
+            markup=False,
+        )
+
+
+def _summarise(
+    job: Job, counts: Counter[str], seconds: float, as_json: bool, interrupted: bool = False
+) -> None:
+    manifest = job.out / job.options.shard.manifest
+    if as_json:
+        print(json.dumps(_document(job, counts, seconds, interrupted)))
+        return
     parts = ", ".join(f"{counts[status]} {status}" for status in ("ok", "skipped", "failed"))
-    print(f"{out}: {parts}, in {seconds:.1f} s; each input has its line in {out / NAME}")
-    return counts["failed"]
+    where = f"each has its line in {printable(str(manifest))}"
+    if interrupted:
+        where = f"interrupted; {where}, and the same command goes on"
+    elif counts["failed"] and not job.report.timing:
+        where += "; what failed has not changed, --retry-failed tries it again"
+    print(f"{printable(str(job.out))}: {parts}, in {seconds:.1f} s; {where}")
+
+
+def _document(job: Job, counts: Counter[str], seconds: float, interrupted: bool) -> dict[str, Any]:
+    """The summary as plain JSON values."""
+    report, timing = job.report, job.report.timing
+    document: dict[str, Any] = {
+        "out": str(job.out),
+        "manifest": str(job.out / job.options.shard.manifest),
+        **{status: counts[status] for status in ("ok", "skipped", "failed")},
+        "interrupted": interrupted,
+        "seconds": round(seconds, 3),
+        "weights": job.digest,
+        "settings": job.settings.digest(),
+    }
+    if timing:
+        document |= {
+            "images_per_second": round(counts["ok"] / max(1e-9, seconds), 3),
+            "precision": report.precision,
+            "batch_size": report.batch_size,
+            "device": report.device,
+            "workers": report.workers,
+            "batches": timing.batches,
+            "halved": timing.halved,
+            "waited_reading_seconds": round(timing.waited_reading, 3),
+            "waited_writing_seconds": round(timing.waited_writing, 3),
+        }
+    return document
+
+
+@contextmanager
+def _terminable() -> Iterator[None]:
+    """SIGTERM, as job schedulers send it, ends the job as Ctrl-C does."""
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    try:
+        before = signal.signal(signal.SIGTERM, interrupt)
+    except ValueError:  # not the main thread: the program that called has its own ways
+        yield
+        return
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _bar(console: Console) -> Progress:

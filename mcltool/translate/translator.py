@@ -1,45 +1,58 @@
-"""One condition and one exemplar in, one picture out: the model with all that its weights file says of it."""
+"""The model with all that its weights file says of it: batches of prepared conditions in, pictures out.
+
+What makes the model itself faster belongs behind ``Translator``; what feeds it is in ``pipeline.py``.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import lru_cache
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from mcltool import plugins
-from mcltool.data.contract import Condition, DatasetPlugin
-from mcltool.data.images import read_photo
+from mcltool.data.batches import condition_planes, to_bytes, to_unit
+from mcltool.data.contract import DatasetPlugin
 from mcltool.device import autocast, pick_device, pick_precision
-from mcltool.errors import DataError, McltoolError, UsageError
-from mcltool.translate.prepare import finish, network_size, output_size, prepare_condition, prepare_photo
-from mcltool.weights import WeightsHeader, load_model, read_header
+from mcltool.model.correspondence import confidence
+from mcltool.model.encoder import STRIDE
+from mcltool.model.network import EncodedExemplar
+from mcltool.translate.opening import plugin_of as plugin_of
+from mcltool.weights import load_model
+
+CPU_PIXELS = 2**17
+"""Pixels a batch on a CPU: larger ones are not faster there."""
+GPU_SHARE = 0.6
+"""Share of a GPU's free memory that the largest batch may take."""
+LARGEST_BATCH = 64
 
 
-def plugin_of(weights: Path) -> DatasetPlugin:
-    """The installed plugin that a weights file was trained with.
+@dataclass(eq=False)
+class Pictures:
+    """What came of a batch, on its way to this computer's memory: ``wait`` before it is read.
 
-    Raises UsageError where it is not installed, or its conditions are not those of the weights.
+    image: (B, H, W, 3) uint8. warped: likewise, or None. confidence: (B, H / 4, W / 4) float32 in [0, 1], or None.
     """
-    header = read_header(weights)
-    try:
-        plugin = plugins.load(header.plugin)
-    except UsageError as error:
-        raise UsageError(f"{weights}: needs the plugin it was trained with: {error}") from None
-    if plugin.spec != header.condition:
-        raise UsageError(f"{weights}: {_difference(header, plugin)}")
-    return plugin
+
+    image: NDArray[np.uint8]
+    warped: NDArray[np.uint8] | None = None
+    confidence: NDArray[np.float32] | None = None
+    arrival: Any = None
+
+    def wait(self) -> None:
+        if self.arrival is not None:
+            self.arrival.synchronize()
 
 
 class Translator:
-    """Translates conditions with the model of ``weights``.
+    """Translates batches with the model of ``weights``.
 
-    plugin: ``plugin_of(weights)``. precision, device: as --precision and --device. Raises UsageError where
-    the weights or the device cannot be used.
+    plugin: ``plugin_of(weights)``. precision, device: as --precision and --device. short_side: in pixels, that
+    the model was trained at. Raises UsageError where the weights or the device cannot be used.
     """
 
     def __init__(
@@ -50,57 +63,110 @@ class Translator:
         self.precision = pick_precision(precision, self.device)
         self.model, header = load_model(weights, self.device)
         self.short_side = min(header.size)
-        self._exemplar = lru_cache(maxsize=1)(self._read_exemplar)  # one photo often serves all in a row
 
-    def translate(self, files: Sequence[Path], part: str, exemplar: Path) -> NDArray[np.uint8]:
-        """The picture (H, W, 3) uint8: of the condition's aspect, its short side as long as in training.
+    def encode(self, photos: Sequence[NDArray[np.uint8]]) -> list[EncodedExemplar]:
+        """Photos (H, W, 3) of one size, as ``prepare_photo`` gives them, on the device."""
+        pixels = self._to_device(np.stack(photos)).permute(0, 3, 1, 2)
+        with torch.inference_mode(), autocast(self.device, self.precision):
+            return self.model.encode_exemplars(to_unit(pixels))
 
-        files, part: as in ConditionFiles. Raises DataError naming the file that cannot be read, or saying what does
-        not fit.
+    def translate(
+        self,
+        conditions: Sequence[NDArray[Any]],
+        exemplars: Sequence[EncodedExemplar],
+        warped: bool = False,
+        confident: bool = False,
+    ) -> Pictures:
+        """Conditions of one size, as ``prepare_condition`` gives them, each with its exemplar.
+
+        warped, confident: whether these pictures are wanted too. Raises torch.OutOfMemoryError or, on a CPU,
+        RuntimeError where memory does not suffice; see ``is_out_of_memory``.
         """
-        condition = self._read_condition(files, part)
-        try:
-            X_BKHW = prepare_condition(self.plugin, condition, network_size(condition.size, self.short_side))
-            size = output_size(condition.size, self.short_side)
-        except DataError as error:
-            raise DataError(f"{files[0]}: {error}") from None
-        return finish(self._forward(X_BKHW, self._exemplar(exemplar)), size)
+        with torch.inference_mode(), autocast(self.device, self.precision):
+            X_BKHW = condition_planes(self._to_device(np.stack(conditions)), self.plugin.spec)
+            made = self.model.translate(X_BKHW, exemplars)
+            image = to_bytes(made.image).permute(0, 2, 3, 1).contiguous()
+            warp = to_bytes(made.warped).permute(0, 2, 3, 1).contiguous() if warped else None
+            sure = self._confidence(X_BKHW, exemplars) if confident else None
+        return self._to_host(image, warp, sure)
 
-    def _forward(self, X_BKHW: Tensor, Z_B3HW: Tensor) -> Tensor:
-        try:
-            with torch.inference_mode(), autocast(self.device, self.precision):
-                image: Tensor = self.model(X_BKHW.to(self.device), Z_B3HW).image
-                return image
-        except torch.OutOfMemoryError:
-            height, width = X_BKHW.shape[2:]
-            raise DataError(f"the device's memory does not suffice for {height} x {width} pixels") from None
+    def pooled_conditions(self, conditions: Sequence[NDArray[Any]]) -> NDArray[np.float32]:
+        """(B, D) unit vectors: what conditions of one size are like, to compare with ``pooled_exemplars``."""
+        with torch.inference_mode(), autocast(self.device, self.precision):
+            planes = condition_planes(self._to_device(np.stack(conditions)), self.plugin.spec)
+            return _pooled(self.model.condition_features(planes))
 
-    def _read_condition(self, files: Sequence[Path], part: str) -> Condition:
-        try:
-            return self.plugin.read_part(files, part)
-        except McltoolError:
-            raise
-        except Exception as error:  # a plugin is anyone's code: its trouble with one file is that file's
-            raise DataError(f"{files[0]}: {type(error).__name__}: {error}") from error
+    def pooled_exemplars(self, photos: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
+        """(B, D) unit vectors of photos of one size."""
+        pixels = self._to_device(np.stack(photos)).permute(0, 3, 1, 2)
+        with torch.inference_mode(), autocast(self.device, self.precision):
+            return _pooled(self.model.photo_features(to_unit(pixels)))
 
-    def _read_exemplar(self, path: Path) -> Tensor:
-        photo = read_photo(path, self.short_side)
-        try:
-            return prepare_photo(photo, self.short_side).to(self.device)
-        except DataError as error:
-            raise DataError(f"{path}: {error}") from None
+    def fitting_batch_size(self, short_side: int) -> int:
+        """How many square conditions of ``short_side`` pixels make a good batch on this device.
+
+        On a GPU batches are doubled until the next would take more than GPU_SHARE of the free memory.
+        """
+        if self.device.type != "cuda":
+            return max(1, min(8, CPU_PIXELS // short_side**2))
+        free = torch.cuda.mem_get_info(self.device)[0]
+        size, shape = 1, self._blank(short_side)
+        exemplar = self.encode([np.zeros((short_side, short_side, 3), np.uint8)])
+        while size < LARGEST_BATCH:
+            torch.cuda.reset_peak_memory_stats(self.device)
+            try:
+                self.translate([shape] * size, exemplar * size).wait()
+            except torch.OutOfMemoryError:
+                size = max(1, size // 2)
+                break
+            if 2 * torch.cuda.max_memory_allocated(self.device) > GPU_SHARE * free:
+                break
+            size *= 2
+        torch.cuda.empty_cache()
+        return size
+
+    def _blank(self, side: int) -> NDArray[Any]:
+        if self.plugin.spec.kind == "labels":
+            return np.zeros((side, side), np.uint8)
+        return np.zeros((self.plugin.spec.channels, side, side), np.float32)
+
+    def _confidence(self, X_BKHW: Tensor, exemplars: Sequence[EncodedExemplar]) -> Tensor:
+        grid = (X_BKHW.shape[2] // STRIDE, X_BKHW.shape[3] // STRIDE)
+        u_BND = self.model.condition_features(X_BKHW)
+        maps = [
+            confidence(u, exemplar.v, self.model.temperature).view(grid)
+            for u, exemplar in zip(u_BND, exemplars, strict=True)
+        ]
+        return torch.stack(maps)
+
+    def _to_device(self, array: NDArray[Any]) -> Tensor:
+        tensor = torch.from_numpy(array)
+        if self.device.type == "cuda":
+            return tensor.pin_memory().to(self.device, non_blocking=True)
+        return tensor.to(self.device)
+
+    def _to_host(self, *tensors: Tensor | None) -> Pictures:
+        """Copies that a GPU makes on its way: the next batch need not wait for them."""
+        if self.device.type != "cuda":
+            return Pictures(*(None if t is None else t.cpu().numpy() for t in tensors))  # type: ignore[arg-type]
+        copies = [
+            None
+            if t is None
+            else torch.empty(t.shape, dtype=t.dtype, pin_memory=True).copy_(t, non_blocking=True)
+            for t in tensors
+        ]
+        arrival = torch.cuda.Event()  # type: ignore[no-untyped-call]
+        arrival.record()
+        image, warped, sure = (None if copy is None else copy.numpy() for copy in copies)
+        assert image is not None
+        return Pictures(image, warped, sure, arrival)
 
 
-def _difference(header: WeightsHeader, plugin: DatasetPlugin) -> str:
-    """In words, how the conditions of weights and of the installed plugin differ."""
-    theirs, ours = header.condition, plugin.spec
-    if (theirs.kind, theirs.channels) != (ours.kind, ours.channels):
-        what = f"{theirs.channels} {theirs.kind}, the installed one has {ours.channels} {ours.kind}"
-    elif theirs.names != ours.names:
-        pairs = zip(theirs.names, ours.names, strict=True)
-        index, (a, b) = next((i, pair) for i, pair in enumerate(pairs) if pair[0] != pair[1])
-        what = f"{a!r} as number {index}, the installed one has {b!r}"
-    else:
-        what = "another palette or unknown class than the installed one"
-    made_with = f"{header.plugin} version {header.plugin_version}"
-    return f"made with {made_with}, which has {what} (version {plugin.version})"
+def is_out_of_memory(error: Exception) -> bool:
+    """Whether torch says so; on a CPU it has no error class for it."""
+    return isinstance(error, torch.OutOfMemoryError) or "allocate memory" in str(error)
+
+
+def _pooled(features_BND: Tensor) -> NDArray[np.float32]:
+    mean_BD = torch.nn.functional.normalize(features_BND.float().mean(1), dim=1)
+    return mean_BD.cpu().numpy()

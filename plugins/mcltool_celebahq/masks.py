@@ -56,6 +56,6 @@ def face_conditions(folder: Path) -> Iterator[ConditionFiles]:
         return (path.with_name(named[0]), True) if named else (path, False)
 
     # Sorted, the names of one number are neighbours: nothing has to be kept of a folder however large.
-    for (path, grouped), files in groupby(walk_files(folder, IMAGE_SUFFIXES), face):
+    for (path, grouped), files in groupby(walk_files(folder, IMAGE_SUFFIXES, every=True), face):
         name = path.relative_to(folder)
         yield ConditionFiles((name if grouped else name.with_suffix("")).as_posix(), tuple(files))

@@ -1,0 +1,137 @@
+"""Reading ahead: windows of a plan, prepared by reader processes or a thread while the device is at work.
+
+Every queue is bounded: at most AHEAD windows are being read or wait to be taken.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import threading
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
+
+from mcltool.errors import McltoolError
+from mcltool.translate.plan import Task
+from mcltool.translate.prepare import Prepared, Preparer
+
+AHEAD = 2
+UNIT = 4
+"""Files that are read in one go by one process."""
+
+
+@dataclass(frozen=True, eq=False)
+class Window:
+    """Consecutive tasks of a plan: what is put in batches together.
+
+    photos: the exemplars to read with them: those that the tasks need and that nobody has yet.
+    """
+
+    tasks: Sequence[Task]
+    photos: Sequence[str]
+
+
+@dataclass(frozen=True, eq=False)
+class ReadWindow:
+    """A window with what was read, in the order of its tasks and photos."""
+
+    tasks: Sequence[Task]
+    conditions: Sequence[Prepared]
+    photos: dict[str, Prepared]
+
+
+class Reader:
+    """Prepares windows ahead of who takes them: ``with Reader(preparer, workers) as reader``.
+
+    workers: processes; 0 reads in a thread of this one, which costs nothing to start and suits a model that
+    keeps the processor busy anyway.
+    """
+
+    def __init__(self, preparer: Preparer, workers: int = 0) -> None:
+        self._preparer, self._workers = preparer, workers
+
+    def __enter__(self) -> Reader:
+        self._pool: Executor
+        if self._workers:
+            # Not forked: this process has threads of torch, which a fork would leave broken.
+            context = multiprocessing.get_context("spawn")
+            self._pool = ProcessPoolExecutor(self._workers, context, _start, (self._preparer,))
+            self._call: Callable[..., Future[list[Prepared]]] = lambda unit: self._pool.submit(
+                _in_worker, unit
+            )
+        else:
+            self._pool = ThreadPoolExecutor(1, "reader")
+            self._call = lambda unit: self._pool.submit(_read, self._preparer, unit)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._pool.shutdown(wait=True, cancel_futures=True)
+
+    def exemplar(self, photo: str) -> Prepared:
+        """Read one exemplar here and now."""
+        return self._preparer.exemplar(photo)
+
+    def read(self, windows: Iterable[Window]) -> Iterator[ReadWindow]:
+        """The windows in order. Raises McltoolError where a reader process is killed."""
+        pending: deque[tuple[Window, list[Future[list[Prepared]]]]] = deque()
+        try:
+            for window in windows:
+                pending.append((window, [self._call(unit) for unit in _units(window)]))
+                if len(pending) > AHEAD:
+                    yield _gathered(*pending.popleft())
+            while pending:
+                yield _gathered(*pending.popleft())
+        except BrokenProcessPool:
+            raise McltoolError(
+                "a reader process was killed, perhaps for want of memory; run again, with fewer --workers"
+            ) from None
+
+
+_Unit = list[tuple[Sequence[str], str] | str]
+
+
+def _units(window: Window) -> Iterator[_Unit]:
+    items: _Unit = [*window.photos, *((task.files, task.part) for task in window.tasks)]
+    for start in range(0, len(items), UNIT):
+        yield items[start : start + UNIT]
+
+
+def _gathered(window: Window, futures: list[Future[list[Prepared]]]) -> ReadWindow:
+    found = [prepared for future in futures for prepared in future.result()]
+    photos = dict(zip(window.photos, found, strict=False))
+    return ReadWindow(window.tasks, found[len(window.photos) :], photos)
+
+
+def _read(preparer: Preparer, unit: _Unit) -> list[Prepared]:
+    return [preparer.exemplar(item) if isinstance(item, str) else preparer.condition(*item) for item in unit]
+
+
+_preparer: Preparer
+
+
+def _start(preparer: Preparer) -> None:
+    """In a new reader process."""
+    global _preparer
+    _preparer = preparer
+    for number in (signal.SIGINT, signal.SIGTERM):  # the job handles them, and ends its readers
+        signal.signal(number, signal.SIG_IGN)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    import cv2
+
+    cv2.setNumThreads(0)
+
+
+def _in_worker(unit: _Unit) -> list[Prepared]:
+    return _read(_preparer, unit)
+
+
+def _end_with_parent() -> None:
+    """A job that is killed takes its readers with it: they would wait for work for ever."""
+    parent = multiprocessing.parent_process()
+    if parent:
+        parent.join()
+        os._exit(1)

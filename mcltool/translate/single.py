@@ -1,0 +1,159 @@
+"""The engine of translate-dir as a library call, for conditions one by one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice, repeat
+from os import PathLike, fspath
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mcltool.errors import DataError, UsageError
+from mcltool.files import replacing
+from mcltool.translate.job import WINDOW_BATCHES
+from mcltool.translate.opening import files_of, plugin_of
+from mcltool.translate.pipeline import Outcome, Pipeline, Work
+from mcltool.translate.plan import Task
+from mcltool.translate.prepare import Preparer
+from mcltool.translate.reader import Reader
+from mcltool.translate.settings import Settings
+from mcltool.translate.translator import Translator
+from mcltool.translate.writer import check_format, pictures_of, save_picture
+from mcltool.weights import newest_weights
+
+Name = str | PathLike[str]
+
+
+@dataclass(frozen=True, eq=False)
+class TranslatedImage:
+    """What became of one condition.
+
+    image: (H, W, 3) uint8 RGB, or None where cause says why there is none. extras: the pictures of
+    ``save``, by kind. milliseconds: to read and translate.
+    """
+
+    condition: Path
+    exemplar: Path
+    image: NDArray[np.uint8] | None
+    cause: str
+    extras: dict[str, NDArray[np.uint8]]
+    milliseconds: int
+
+
+def translate_images(
+    conditions: Iterable[Name],
+    exemplars: Name | Iterable[Name],
+    weights: Name | None = None,
+    *,
+    size: int | str = "trained",
+    save: Sequence[str] = (),
+    batch_size: int = 0,
+    precision: str = "auto",
+    device: str | None = None,
+    workers: int = 0,
+) -> Iterator[TranslatedImage]:
+    """Translate condition files; yields one image each, in their order, as they are done.
+
+    conditions: files, as many as you like: they are read as they are needed. exemplars: one photo for all, or
+    one a condition. weights: a weights file; None takes the newest runs/*/weights.safetensors. size: short
+    side of the images in pixels, "trained" or "keep". save: of "warp", "grid" and "confidence".
+    batch_size: 0 takes what suits the device. workers: processes that read files; 0 reads in a thread. (A
+    program that asks for processes needs ``if __name__ == "__main__":`` around its work.)
+
+    A condition or photo that cannot be read is an image of None with its cause. Raises UsageError, when
+    called, where the weights or settings cannot be used; while iterating, where exemplars are too few.
+    """
+    settings = Settings(precision, size, save=tuple(save), batch_size=batch_size)
+    path = Path(weights) if weights is not None else newest_weights(Path.cwd())
+    translator = Translator(path, plugin_of(path), precision, device)
+    return _images(translator, _paired(conditions, exemplars), settings, workers)
+
+
+def translate_file(
+    condition: Path, exemplar: Path, out: Path, weights: Path, settings: Settings, device: str | None = None
+) -> list[Path]:
+    """Translate one condition into the picture ``out``; returns all files that were written.
+
+    Raises DataError where a file cannot be read, UsageError where the request cannot be carried out.
+    """
+    check_format(settings)
+    _check_out(out, condition, exemplar)
+    plugin = plugin_of(weights)
+    if settings.canvas:
+        plugin.canvas = settings.canvas
+    translator = Translator(weights, plugin, settings.precision, device)
+    (made,) = _images(translator, [(condition, exemplar)], settings, 0)
+    if made.image is None:
+        raise DataError(made.cause)
+    pictures = {
+        out.with_name(f"{out.stem}.{kind}{out.suffix}"): picture for kind, picture in made.extras.items()
+    }
+    for path, picture in (pictures | {out: made.image}).items():
+        with replacing(path) as temporary:
+            save_picture(temporary, picture, settings)
+    return [*pictures, out]
+
+
+def _images(
+    translator: Translator, pairs: Iterable[tuple[Name, Name]], settings: Settings, workers: int
+) -> Iterator[TranslatedImage]:
+    side = settings.size if isinstance(settings.size, int) else translator.short_side
+    batch = settings.batch_size or translator.fitting_batch_size(side)
+    with Reader(Preparer(translator.plugin, translator.short_side, settings.size), workers) as reader:
+        pipeline = Pipeline(translator, reader, batch, settings.save)
+        waiting: dict[int, Outcome] = {}
+        due = 0
+        for outcome in pipeline.run(_works(translator, pairs, WINDOW_BATCHES * batch)):
+            waiting[outcome.task.number] = outcome
+            while due in waiting:
+                yield _image(waiting.pop(due), translator, settings)
+                due += 1
+
+
+def _works(translator: Translator, pairs: Iterable[tuple[Name, Name]], window: int) -> Iterator[Work]:
+    rest = iter(enumerate(pairs))
+    while chunk := list(islice(rest, window)):
+        tasks = []
+        for number, (condition, exemplar) in chunk:
+            found = files_of(translator.plugin, Path(condition))
+            files = tuple(map(fspath, found.files))
+            tasks.append(
+                Task(number, fspath(condition), fspath(exemplar), "", files, found.part, fspath(exemplar))
+            )
+        numbers = frozenset(task.number for task in tasks)
+        yield Work(tasks, numbers, frozenset(task.photo for task in tasks))
+
+
+def _image(outcome: Outcome, translator: Translator, settings: Settings) -> TranslatedImage:
+    condition, exemplar = Path(outcome.task.input), Path(outcome.task.photo)
+    milliseconds = round(outcome.milliseconds)
+    if outcome.cause:
+        return TranslatedImage(condition, exemplar, None, outcome.cause, {}, milliseconds)
+    pictures = pictures_of(outcome, settings.save, translator.plugin.spec)
+    image = pictures.pop("")
+    return TranslatedImage(condition, exemplar, image, "", pictures, milliseconds)
+
+
+def _paired(conditions: Iterable[Name], exemplars: Name | Iterable[Name]) -> Iterator[tuple[Name, Name]]:
+    if isinstance(exemplars, str | PathLike):
+        yield from zip(conditions, repeat(exemplars), strict=False)
+        return
+    photos = iter(exemplars)
+    for number, condition in enumerate(conditions):
+        photo = next(photos, None)
+        if photo is None:
+            raise UsageError(
+                f"{number} exemplars for more conditions: expected one a condition, or a single photo"
+            )
+        yield condition, photo
+
+
+def _check_out(out: Path, *inputs: Path) -> None:
+    if out.is_dir():
+        raise UsageError(f"{out}: expected the name of a picture to write, found a folder")
+    for path in inputs:
+        if out.exists() and path.exists() and out.samefile(path):
+            raise UsageError(f"{out}: is an input; give another name to write to")

@@ -1,0 +1,113 @@
+"""Who works in an output folder: shards, their locks, and the folder for temporary files.
+
+Everything is below OUT/.mcltool while jobs run, and gone after them. What a killed job has left there is
+removed by the next.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mcltool.errors import UsageError
+from mcltool.locks import is_locked, locked
+from mcltool.translate.manifest import NAME
+
+FOLDER = ".mcltool"
+
+
+@dataclass(frozen=True)
+class Shard:
+    """Part ``index`` (from 0) of ``count`` of a plan."""
+
+    index: int = 0
+    count: int = 1
+
+    @property
+    def is_whole(self) -> bool:
+        return self.count == 1
+
+    @property
+    def name(self) -> str:
+        return "all" if self.is_whole else f"{self.index + 1}-of-{self.count}"
+
+    @property
+    def manifest(self) -> str:
+        return NAME if self.is_whole else f"manifest-{self.name}.jsonl"
+
+    def mine(self, tasks: int, window: int) -> NDArray[np.bool_]:
+        """Which tasks are this shard's: every ``count``-th window of ``window`` tasks, so that no batch is cut."""
+        return np.asarray((np.arange(tasks) // window) % self.count == self.index)
+
+
+def parse_shard(text: str) -> Shard:
+    """ "2/8" is the second of eight. Raises UsageError."""
+    found = re.fullmatch(r"(\d+)/(\d+)", text.strip())
+    if found:
+        index, count = int(found[1]), int(found[2])
+        if 1 <= index <= count:
+            return Shard(index - 1, count)
+    raise UsageError(f"--shard {text}: expected I/N with I from 1 to N, e.g. 1/8")
+
+
+def shard_of_environment() -> Shard:
+    """The shard of this process under torchrun (RANK of WORLD_SIZE); the whole plan elsewhere."""
+    try:
+        rank, world = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
+    except (KeyError, ValueError):
+        return Shard()
+    return Shard(rank, world) if 0 <= rank < world else Shard()
+
+
+@contextmanager
+def claimed(out: Path, shard: Shard) -> Iterator[Path]:
+    """Claim a shard of an output folder; yields a folder for temporary files, which is gone afterwards.
+
+    Raises UsageError where another process works on the same shard, or on shards of another count.
+    """
+    home = out / FOLDER
+    if home.is_symlink():
+        raise UsageError(f"{home}: expected a folder, found a link")
+    message = f"{out}: another job is writing to it"
+    with locked(home / f"{shard.name}.lock", message):
+        for other in sorted(home.glob("*.lock")):
+            if _count(other.stem) != shard.count and is_locked(other):
+                raise UsageError(f"{message} (shard {other.stem})")
+        _sweep(home)
+        scratch = home / shard.name
+        shutil.rmtree(scratch, ignore_errors=True)
+        scratch.mkdir()
+        try:
+            yield scratch
+        finally:
+            shutil.rmtree(scratch, ignore_errors=True)
+    with suppress(OSError):  # other shards are at work
+        home.rmdir()
+
+
+@contextmanager
+def settling(out: Path) -> Iterator[None]:
+    """Held by the one shard that decides what all have in common; others wait for it."""
+    with locked(out / FOLDER / "settings.lock", "", wait=True):
+        yield
+
+
+def _sweep(home: Path) -> None:
+    """Remove what killed shards have left."""
+    for path in list(home.iterdir()):
+        name = path.stem if path.suffix == ".lock" else path.name
+        if not is_locked(home / f"{name}.lock"):
+            with suppress(UsageError), locked(home / f"{name}.lock", ""):  # which removes the lock file too
+                shutil.rmtree(home / name, ignore_errors=True)
+
+
+def _count(name: str) -> int:
+    return int(name.rpartition("-")[2]) if "-of-" in name else 1

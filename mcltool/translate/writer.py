@@ -1,0 +1,135 @@
+"""Encoding and writing pictures in threads, so that the device need not wait for it."""
+
+from __future__ import annotations
+
+import errno
+import os
+import time
+from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, features
+
+from mcltool.data.batches import condition_picture
+from mcltool.data.contract import ConditionSpec
+from mcltool.errors import DataError, UsageError
+from mcltool.files import replacing
+from mcltool.pictures import contact_sheet, heat
+from mcltool.translate.pipeline import Outcome
+from mcltool.translate.plan import Plan
+from mcltool.translate.prepare import finish
+from mcltool.translate.settings import Settings
+
+Picture = NDArray[np.uint8]
+
+THREADS = 2
+QUALITY = {"jpg": 95, "webp": 90, "avif": 80}
+# What is wrong with one output's name. Other trouble in writing, a full disk, would meet the next one too.
+_NAME_ERRORS = {
+    errno.EEXIST, errno.EISDIR, errno.ENOTDIR, errno.ENAMETOOLONG, errno.EILSEQ, errno.ENOTEMPTY, errno.EXDEV,
+}  # fmt: skip
+
+
+def check_format(settings: Settings) -> None:
+    """Raises UsageError for a format that the installed Pillow does not write."""
+    if settings.format in ("webp", "avif") and not features.check(settings.format):
+        raise UsageError(f"--format {settings.format}: the installed Pillow cannot write it")
+
+
+class Writer:
+    """Writes the pictures of outcomes to an output folder: ``with Writer(...) as writer``.
+
+    scratch: the folder for temporary files. Leaving it waits for the files in flight.
+    """
+
+    def __init__(self, out: Path, scratch: Path, plan: Plan, settings: Settings, spec: ConditionSpec) -> None:
+        self._out, self._scratch, self._plan = out, scratch, plan
+        self._settings, self._spec = settings, spec
+        self._is_inside = lru_cache(1024)(self._leads_inside)
+
+    def __enter__(self) -> Writer:
+        self._root = self._out.resolve()
+        self._pool = ThreadPoolExecutor(THREADS, "writer")
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._pool.shutdown(wait=True)
+
+    def submit(self, outcome: Outcome) -> Future[tuple[str, float]]:
+        """Write what came of a task. The result is the cause why not, or nothing; and milliseconds.
+
+        The future raises OSError where nothing more can be written.
+        """
+        return self._pool.submit(self._write, outcome)
+
+    def _write(self, outcome: Outcome) -> tuple[str, float]:
+        started = time.perf_counter()
+        try:
+            task = outcome.task
+            for kind, picture in pictures_of(outcome, self._settings.save, self._spec).items():
+                name = self._plan.names.extra(task.number, kind) if kind else task.output
+                self._save(self._out / name, picture)
+        except DataError as error:
+            return str(error), 0.0
+        return "", 1000 * (time.perf_counter() - started)
+
+    def _save(self, path: Path, picture: Picture) -> None:
+        """Raises DataError for what is wrong with this name alone, OSError for what is with the disk."""
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            if not self._is_inside(path.parent):
+                raise DataError(f"{path}: a link leads out of {self._out}")
+            with replacing(path, self._scratch) as temporary:
+                save_picture(temporary, picture, self._settings)
+        except OSError as error:
+            if error.errno not in _NAME_ERRORS:
+                raise
+            raise DataError(f"{path}: cannot be written ({error.strerror})") from None
+
+    def _leads_inside(self, folder: Path) -> bool:
+        return folder.resolve().is_relative_to(self._root)
+
+
+def pictures_of(outcome: Outcome, save: Sequence[str], spec: ConditionSpec) -> dict[str, Picture]:
+    """The pictures of a task that was translated, by kind as in Settings; "", the result, is the last."""
+    pictures, row, size = outcome.pictures, outcome.row, outcome.condition.size
+    assert pictures is not None
+    pictures.wait()
+    image = finish(pictures.image[row], size)
+    warp = image if pictures.warped is None else finish(pictures.warped[row], size)
+    found: dict[str, Picture] = {}
+    for kind in save:
+        if kind == "warp":
+            found[kind] = warp
+        elif kind == "grid":
+            found[kind] = _grid(outcome, warp, image, spec)
+        else:
+            assert pictures.confidence is not None
+            found[kind] = finish(heat(pictures.confidence[row], 0, 1), size)
+    return found | {"": image}
+
+
+def _grid(outcome: Outcome, warp: Picture, image: Picture, spec: ConditionSpec) -> Picture:
+    planes, exemplar = outcome.condition.planes, outcome.exemplar
+    assert planes is not None
+    assert exemplar is not None
+    rendered: NDArray[Any] = planes if planes.ndim == 2 else planes.transpose(1, 2, 0)
+    row = [condition_picture(rendered, spec), exemplar.pixels, warp, image]
+    return contact_sheet([row], ("condition", "exemplar", "warped", "result"), max(96, image.shape[0]))
+
+
+def save_picture(path: Path, picture: Picture, settings: Settings) -> None:
+    """Encode to an existing file."""
+    options: dict[str, Any] = {}
+    if settings.format != "png":
+        options["quality"] = settings.quality or QUALITY[settings.format]
+    with path.open("r+b") as file:
+        Image.fromarray(picture).save(
+            file, "jpeg" if settings.format == "jpg" else settings.format, **options
+        )
+        os.ftruncate(file.fileno(), file.tell())
