@@ -10,19 +10,18 @@ from pathlib import Path
 from statistics import fmean
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from mcltool import plugins
 from mcltool.config import Config, resolve
-from mcltool.data.batches import condition_picture, condition_planes, to_bytes, to_unit
+from mcltool.data.batches import condition_picture
 from mcltool.data.contract import DatasetPlugin, Sample, Truth
 from mcltool.data.images import read_photo
 from mcltool.device import pick_device
 from mcltool.errors import McltoolError
+from mcltool.evaluate.correspondence import match_and_warp
 from mcltool.evaluate.truth import psnr, score_matches, true_matches, warp_by_cells
 from mcltool.files import write_text
-from mcltool.model.correspondence import best_match
 from mcltool.model.encoder import STRIDE
 from mcltool.model.network import MCLNet
 from mcltool.pictures import contact_sheet, save_png
@@ -130,20 +129,6 @@ def score(
             rows.setdefault(name, []).append(value)
         warped.append(warp)
     return {name: round(fmean(values), 4) for name, values in rows.items()} | {"pairs": len(pairs)}, warped
-
-
-def match_and_warp(
-    net: MCLNet, plugin: DatasetPlugin, truth: Truth, exemplar: NDArray[np.uint8]
-) -> tuple[NDArray[np.int64], NDArray[np.uint8]]:
-    """Best exemplar cell of each cell of the condition, (N,), and the warped exemplar (H, W, 3)."""
-    device = next(net.parameters()).device
-    X = condition_planes(torch.from_numpy(truth.labels)[None], plugin.spec).to(device)
-    Z = to_unit(torch.from_numpy(exemplar.copy()).permute(2, 0, 1)[None]).to(device)
-    with torch.inference_mode():
-        u, v = net.condition_features(X), net.photo_features(Z)
-        match, _ = best_match(u, v)
-        warped = to_bytes(net.warp(u, v, Z, truth.labels.shape))
-    return match[0].cpu().numpy(), warped[0].permute(1, 2, 0).cpu().numpy()
 
 
 def _sheet(
