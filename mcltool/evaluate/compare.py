@@ -13,9 +13,18 @@ from mcltool.evaluate.scores import Scores, bootstrap_interval, kind_of
 Verdict = Literal["A", "B", "none", "unknown"]
 
 
+_SETTINGS = {
+    "size": "the size they were compared at",
+    "perceptual": "the network of style and semantic",
+    "outputs": "the number of outputs",
+    "real_images": "the number of real photos",
+}
+
+
 @dataclass(frozen=True)
 class Difference:
-    """One number of two evaluations. difference: b - a. low, high: its 95% interval, from the images both scored.
+    """One number of two evaluations, a and b. difference: b - a, of the images that both scored where it is of
+    images one by one; low, high: then its 95% interval.
 
     better: which one; "none" where the interval holds 0, "unknown" where there is no interval to tell.
     images: how many the interval is of.
@@ -53,20 +62,15 @@ def compare(a: Scores, b: Scores, seed: int = 0) -> Comparison:
 
 def _difference(key: str, a: Scores, b: Scores, seed: int) -> Difference:
     ours, theirs = a.scores[key].value, b.scores[key].value
-    difference = None if ours is None or theirs is None else theirs - ours
-    paired = [
-        b.images[name].get(key, math.nan) - row.get(key, math.nan)
-        for name, row in a.images.items()
-        if name in b.images
-    ]
-    known = np.array([value for value in paired if math.isfinite(value)])
-    low, high, better = None, None, "unknown"
+    common = [name for name in a.images if name in b.images]
+    changes = [b.images[name].get(key, math.nan) - a.images[name].get(key, math.nan) for name in common]
+    known = np.array([value for value in changes if math.isfinite(value)])
     if len(known) > 1:
         low, high = bootstrap_interval(known, seed)
-        better = _better(key, low, high)
-    elif difference == 0:
-        better = "none"
-    return Difference(key, ours, theirs, difference, low, high, better, len(known))  # type: ignore[arg-type]
+        verdict = _better(key, low, high)
+        return Difference(key, ours, theirs, float(known.mean()), low, high, verdict, len(known))
+    difference = None if ours is None or theirs is None else theirs - ours
+    return Difference(key, ours, theirs, difference, None, None, "none" if difference == 0 else "unknown", 0)
 
 
 def _better(key: str, low: float, high: float) -> Verdict:
@@ -82,12 +86,7 @@ def _warnings(a: Scores, b: Scores) -> list[str]:
     if len(common) < max(len(a.images), len(b.images)):
         counts = f"{len(a.images)} and {len(b.images)}"
         found.append(f"scored were {counts} images, {len(common)} of them the same: intervals are of those")
-    for name, what in (
-        ("size", "at another size"),
-        ("perceptual", "through another network"),
-        ("outputs", "of another number of outputs"),
-        ("real_images", "against another number of photos"),
-    ):
+    for name, what in _SETTINGS.items():
         if a.about.get(name) != b.about.get(name):
-            found.append(f"B was scored {what} ({b.about.get(name)}, not {a.about.get(name)})")
+            found.append(f"A and B differ in {what}: {a.about.get(name)} and {b.about.get(name)}")
     return found

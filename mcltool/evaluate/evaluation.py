@@ -206,9 +206,10 @@ def swd_scores(
 def _reason(error: Exception) -> str:
     """In words, why a metric cannot be run."""
     if isinstance(error, ModuleNotFoundError):
-        if error.name not in ("torchmetrics", "torch_fidelity"):
+        package = (error.name or "").partition(".")[0]
+        if package not in ("torchmetrics", "torch_fidelity"):
             raise error
-        return f"needs the package {error.name}: {EXTRA}"
+        return f"needs the package {package}: {EXTRA}"
     return str(error)
 
 

@@ -71,10 +71,13 @@ def common_names(outputs: Files, others: Files, what: str, partial: bool) -> lis
             f"{next(iter(others))} here; names are compared without suffix"
         )
     if (alone or left) and not partial:
-        parts = [
-            f"{len(alone)} of OUT's {len(outputs)} images have no counterpart in {what}, such as {alone[0]}"
-        ] * bool(alone)
-        parts += [f"{len(left)} of {what}'s {len(others)} have none in OUT, such as {left[0]}"] * bool(left)
+        parts = []
+        if alone:
+            parts.append(
+                f"{len(alone)} of {len(outputs)} images of OUT are not in {what}, such as {alone[0]}"
+            )
+        if left:
+            parts.append(f"{len(left)} of {len(others)} images of {what} are not in OUT, such as {left[0]}")
         raise UsageError(f"{'; '.join(parts)}; --partial scores the {len(common)} that both have")
     return common
 

@@ -39,7 +39,10 @@ def psnr_metric(pairs: Sequence[Pair]) -> Columns:
 
 
 def ssim_metric() -> Metric:
-    """SSIM as Wang et al. 2004 define it (11 x 11 Gaussian window of deviation 1.5, range 255), mean of the colours."""
+    """SSIM (Wang et al. 2004): 11 x 11 Gaussian window of deviation 1.5, range 255, mean of the colours.
+
+    torchmetrics' way: the image is mirrored beyond its border, so that all pixels count.
+    """
     from torchmetrics.functional.image import structural_similarity_index_measure
 
     def run(pairs: Sequence[Pair]) -> Columns:
