@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,110 +14,119 @@ from numpy.typing import NDArray
 from mcltool import plugins
 from mcltool.config import DataConfig
 from mcltool.data.contract import DatasetPlugin, Sample, Truth
-from mcltool.data.dataset import EvaluationData
 from mcltool.data.export import export_conditions
 from mcltool.data.resize import resize_photo
+from mcltool.data.source import open_data
 from mcltool.device import pick_device
 from mcltool.errors import DataError, McltoolError, UsageError
 from mcltool.evaluate.correspondence import correspondence_scores
+from mcltool.evaluate.evaluation import Tell
+from mcltool.evaluate.inputs import Request
+from mcltool.evaluate.job import score_folder
+from mcltool.evaluate.scores import Scores
 from mcltool.files import write_text
 from mcltool.pictures import save_png
 from mcltool.translate.job import translate_dir
 from mcltool.translate.prepare import output_size
 from mcltool.translate.translator import plugin_of
-from mcltool.weights import load_model, read_header
+from mcltool.weights import digest, load_model, read_header
 
 MARK = "held-out.json"
 """Says what a folder of ours was made of."""
 
-Tell = Callable[[str, int, int], None]
-
-
-@dataclass(frozen=True)
-class HeldOut:
-    """A split as folders below ``folder``: conditions, exemplars, real (the right answers), out (translated).
-
-    other: a second OUT, of exemplars in other styles; None where none was asked for. scores: of the
-    correspondence, by the sample's name, where the data set knows the truth. warnings: about the pairing.
-    """
-
-    folder: Path
-    plugin: DatasetPlugin
-    other: Path | None
-    scores: dict[str, dict[str, float]]
-    warnings: list[str]
-
-    @property
-    def out(self) -> Path:
-        return self.folder / "out"
-
 
 @dataclass(frozen=True)
 class Split:
-    """What is scored: the first ``count`` samples (None: all) of a data set's split, at a short side in pixels."""
+    """What is scored: the first ``count`` (None: all) held-out samples of a data set, at a short side in pixels.
+
+    pairs: a list of exemplars (mcltool.data.pairs) to take.
+    """
 
     plugin: DatasetPlugin
     root: Path | None
-    name: str
-    count: int | None
-    data: DataConfig
+    config: DataConfig
+    count: int | None = None
+    pairs: Path | None = None
 
     @property
     def short_side(self) -> int:
-        return min(self.data.size)
+        return min(self.config.size)
 
     def as_dict(self) -> dict[str, Any]:
+        """What decides the files, as plain JSON values."""
         root = str(self.root.resolve()) if self.root else None
         return {
             "plugin": self.plugin.name,
             "plugin_version": self.plugin.version,
             "root": root,
-            "split": self.name,
+            "pairs": digest(self.pairs) if self.pairs else None,
             "count": self.count,
             "short_side": self.short_side,
         }
 
 
 def split_of(
-    weights: Path, plugin_name: str | None, root: Path | None, name: str, count: int | None
+    weights: Path,
+    plugin_name: str | None,
+    root: Path | None,
+    pack: Path | None,
+    count: int | None,
+    pairs: Path | None,
 ) -> Split:
-    """The split to score a weights file on. Raises UsageError where it was trained on another data set."""
+    """The split to score a weights file on. pack: takes the place of root. Raises UsageError for another data set."""
     plugin = plugin_of(weights)
     if plugin_name and plugin_name != plugin.name:
         raise UsageError(f"--plugin {plugin_name}: {weights} was trained on {plugin.name}")
-    return Split(plugin, plugins.data_root(plugin, root), name, count, read_header(weights).config.data)
+    if pairs and not pairs.is_file():
+        raise UsageError(f"--pairs {pairs}: no such file")
+    config = read_header(weights).config.data
+    if pack:
+        return Split(plugins.load_packed(pack, plugin.name), pack, config, count, pairs)
+    return Split(plugin, plugins.data_root(plugin, root), config, count, pairs)
 
 
-def translate_held_out(
-    weights: Path,
-    split: Split,
-    folder: Path,
-    other: bool = False,
-    partial: bool = False,
-    device: str | None = None,
-    tell: Tell = lambda *_: None,
-) -> HeldOut:
-    """Write ``split`` below ``folder`` and translate it; what is there already of the same split is kept.
+def score_weights(
+    request: Request, weights: Path, split: Split, to: Path, tell: Tell = lambda *_: None
+) -> Scores:
+    """Translate ``split`` with the model of ``weights`` and score it; all is below the folder ``to``.
 
-    other: translate a second time, with exemplars from half the split away. partial: go on where some inputs
-    could not be translated. Raises UsageError where ``folder`` holds something else, DataError for a sample that
-    cannot be read, McltoolError for inputs that could not be translated.
+    There are conditions/, exemplars/, real/ (the right answers), out/, scores.json and report.html; what an
+    earlier evaluation of the same split left is kept. Where diversity is asked for by name, other-out/ has the
+    same conditions with exemplars from half the split away. Where the data set knows the truth, the
+    correspondence is scored too.
+
+    request: its folders are not looked at. Raises UsageError where ``to`` holds something else, DataError for a
+    sample that cannot be read, McltoolError for inputs that could not be translated (unless partial), and as
+    ``score_folder``.
     """
     pairs = _pairs(split)
-    _claim(folder, split)
-    _write(split, pairs, folder, other, tell)
-    _translate(weights, folder, "exemplars", "out", partial, device, tell)
+    other = "diversity" in (request.metrics or ())
+    _claim(to, split)
+    _write(split, pairs, to, other, tell)
+    _translate(weights, to, "exemplars", "out", request, tell)
     if other:
-        _translate(weights, folder, "other-exemplars", "other-out", partial, device, tell)
-    scores = _correspondence(weights, split, pairs, device, tell)
-    warnings = []
-    strange = sum(pair.sample.group != pair.exemplar.group or not pair.sample.group for pair in pairs)
-    if strange and not scores:
-        warnings.append(
-            f"{strange} of {len(pairs)} exemplars show another scene: psnr, ssim and lpips compare with a photo "
-            "of another style"
-        )
-    return HeldOut(folder, split.plugin, folder / "other-out" if other else None, scores, warnings)
+        _translate(weights, to, "other-exemplars", "other-out", request, tell)
+    extra = _correspondence(weights, split, pairs, request.device, tell)
+    request = replace(
+        request,
+        out=to / "out",
+        real=to / "real",
+        exemplars=to / "exemplars",
+        others=(to / "other-out",) if other else (),
+    )
+    about = {"weights": str(weights), "weights_sha256": digest(weights), "split": split.as_dict()}
+    warnings = [] if extra else _warnings(pairs)
+    return score_folder(request, to, to / "conditions", split.plugin.name, extra, about, warnings, tell)
+
+
+def _warnings(pairs: Sequence[_Pair]) -> list[str]:
+    strange = sum(not pair.sample.group or pair.sample.group != pair.exemplar.group for pair in pairs)
+    if not strange:
+        return []
+    return [
+        f"{strange} of {len(pairs)} exemplars show another scene than the truth: psnr, ssim and lpips compare with "
+        "a photo of another style"
+    ]
 
 
 @dataclass(frozen=True)
@@ -129,12 +138,11 @@ class _Pair:
 
 def _pairs(split: Split) -> list[_Pair]:
     """Exemplars as in EvaluationData; the other one is that of the sample half the split away."""
-    samples = split.plugin.index(split.root, split.name)
-    exemplar_of = EvaluationData(split.plugin, samples, split.data).exemplar_of
-    half = len(samples) // 2
+    _, data = open_data(split.plugin, split.root, split.config, 0, split.pairs)
+    half = len(data) // 2
     return [
-        _Pair(sample, samples[exemplar_of(i)], samples[exemplar_of((i + half) % len(samples))])
-        for i, sample in enumerate(samples[: split.count])
+        _Pair(sample, data.exemplar_of(i), data.exemplar_of((i + half) % len(data)))
+        for i, sample in enumerate(data.samples[: split.count])
     ]
 
 
@@ -143,7 +151,9 @@ def _claim(folder: Path, split: Split) -> None:
     mark = folder / MARK
     if mark.is_file():
         if json.loads(mark.read_text("utf-8")) != split.as_dict():
-            raise UsageError(f"{folder}: holds another split, data set or size; choose another with --to")
+            raise UsageError(
+                f"{folder}: holds another data set, size, count or pairs; choose another with --to"
+            )
     elif folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise UsageError(
             f"{folder}: is not empty, and not of an earlier evaluation; choose another with --to"
@@ -169,18 +179,16 @@ def _write(split: Split, pairs: Sequence[_Pair], folder: Path, other: bool, tell
             save_png(path, _photo(split, pair.other))
 
 
-def _translate(
-    weights: Path, folder: Path, exemplars: str, out: str, partial: bool, device: str | None, tell: Tell
-) -> None:
-    job = translate_dir(
-        folder / "conditions", folder / exemplars, folder / out, weights, "stem", device=device
-    )
+def _translate(weights: Path, folder: Path, exemplars: str, out: str, request: Request, tell: Tell) -> None:
+    """The one place that knows the directory job."""
+    conditions, device = folder / "conditions", request.device
     failed = []
+    job = translate_dir(conditions, folder / exemplars, folder / out, weights, "stem", device=device)
     for done, result in enumerate(job):
         tell("translating", done + 1, result.total)
         if result.status == "failed":
             failed.append(f"{result.input}: {result.cause}")
-    if failed and not partial:
+    if failed and not request.partial:
         raise McltoolError(
             f"{len(failed)} inputs could not be translated, such as {failed[0]}; --partial leaves them out"
         )

@@ -318,7 +318,14 @@ def test_weights_are_scored_on_the_held_out_split(work: Path) -> None:
     assert {path: path.stat().st_mtime_ns for path in folder.rglob("*.png")} == before
     assert scores(folder) == found
 
-    refused(evaluate("--weights", weights, "--count", 4), 2, "holds another split", "--to")
+    refused(evaluate("--weights", weights, "--count", 4), 2, "holds another data set, size, count", "--to")
+    (work / "pairs.csv").write_text("".join(f"val/{n:06d},val/000500\n" for n in range(6)))
+    pairs = ("--count", 6, "--pairs", "pairs.csv", "--to", "paired", "--metrics", "psnr")
+    assert evaluate("--weights", weights, *pairs).exit_code == 0
+    exemplar = np.asarray(Image.open(work / "paired" / "exemplars" / "val" / "000003.png"))
+    np.testing.assert_array_equal(exemplar, plugin.photo(samples[500], 32))
+    truth = plugin.truth(samples[3], samples[500], 32).image
+    np.testing.assert_array_equal(Image.open(work / "paired" / "real" / "val" / "000003.png"), truth)
     refused(evaluate("--weights", weights, "--to", "real"), 2, "real: is not empty", "--to")
     refused(evaluate("--weights", weights, "--plugin", "ade20k"), 2, "was trained on shapes")
 

@@ -16,9 +16,6 @@ if TYPE_CHECKING:
     from rich.progress import TaskID
 
     from mcltool.evaluate.evaluation import Tell
-    from mcltool.evaluate.inputs import Inputs, Request
-    from mcltool.evaluate.report import ConditionPicture
-    from mcltool.evaluate.scores import Scores
 
 
 @click.command(short_help="Score a folder of outputs, or a model on its held-out split.")
@@ -38,7 +35,15 @@ if TYPE_CHECKING:
 @click.option(
     "--root", type=FOLDER, metavar="DIR", help="Folder of the data set.  [default: $MCLTOOL_DATA/PLUGIN]"
 )
-@click.option("--split", default="val", metavar="NAME", help="Which samples.  [default: val]")
+@click.option(
+    "--data", "pack", type=FILE, metavar="FILE", help="A pack (mcltool pack) in the place of --root."
+)
+@click.option(
+    "--pairs",
+    type=FILE,
+    metavar="FILE",
+    help="List of the exemplars.  [default: the data set's own, else in turn]",
+)
 @click.option("--count", type=click.IntRange(1), help="Only the first so many.  [default: all]")
 @click.option(
     "--metrics",
@@ -71,7 +76,8 @@ def evaluate(
     weights: Path | None,
     plugin: str | None,
     root: Path | None,
-    split: str,
+    pack: Path | None,
+    pairs: Path | None,
     count: int | None,
     metrics: str | None,
     size: str | None,
@@ -118,74 +124,21 @@ def evaluate(
     )
     with _progress() as tell:
         if weights is not None:
+            from mcltool.heldout import score_weights, split_of
+
             to = to or weights.parent / "evaluation"
-            scores = _score_weights(request, weights, plugin, root, split, count, to, tell)
+            split = split_of(weights, plugin, root, pack, count, pairs)
+            scores = score_weights(request, weights, split, to, tell)
         else:
+            from mcltool.evaluate.job import score_folder
+
             to = to or _beside(request.out)
-            scores = _score_folder(request, conditions, plugin, to, tell)
+            scores = score_folder(request, to, conditions, plugin, tell=tell)
     if as_json:
         click.echo(scores.to_json(), nl=False)
     else:
         show_scores(scores)
         console().print(f"look at {to / 'report.html'}", soft_wrap=True, markup=False)
-
-
-def _score_folder(
-    request: Request, conditions: Path | None, plugin: str | None, to: Path, tell: Tell
-) -> Scores:
-    from mcltool.evaluate.conditions import folder_pictures
-    from mcltool.evaluate.evaluation import evaluate
-    from mcltool.evaluate.inputs import find_inputs
-
-    inputs = find_inputs(request)
-    pictures = folder_pictures(conditions, plugin)
-    scores = evaluate(request, inputs, tell=tell)
-    _write(to, scores, inputs, pictures)
-    return scores
-
-
-def _score_weights(
-    request: Request,
-    weights: Path,
-    plugin: str | None,
-    root: Path | None,
-    split: str,
-    count: int | None,
-    to: Path,
-    tell: Tell,
-) -> Scores:
-    from dataclasses import replace
-
-    from mcltool.evaluate.conditions import folder_pictures
-    from mcltool.evaluate.evaluation import evaluate
-    from mcltool.evaluate.inputs import find_inputs
-    from mcltool.heldout import split_of, translate_held_out
-    from mcltool.weights import digest
-
-    chosen = split_of(weights, plugin, root, split, count)
-    diverse = "diversity" in (request.metrics or ())
-    made = translate_held_out(weights, chosen, to, diverse, request.partial, request.device, tell)
-    request = replace(
-        request,
-        out=made.out,
-        real=to / "real",
-        exemplars=to / "exemplars",
-        others=(made.other,) if made.other else (),
-    )
-    inputs = find_inputs(request)
-    scores = evaluate(request, inputs, made.scores, tell)
-    scores.about |= {"weights": str(weights), "weights_sha256": digest(weights), "split": chosen.as_dict()}
-    scores.warnings += made.warnings
-    _write(to, scores, inputs, folder_pictures(to / "conditions", chosen.plugin.name))
-    return scores
-
-
-def _write(to: Path, scores: Scores, inputs: Inputs, pictures: ConditionPicture) -> None:
-    from mcltool.evaluate.report import write_report
-    from mcltool.files import write_text
-
-    write_text(to / "scores.json", scores.to_json())
-    write_report(to / "report.html", scores, inputs, pictures)
 
 
 def _beside(out: Path) -> Path:
