@@ -10,12 +10,12 @@ import click
 import mcltool
 from mcltool.commands.data import data_group
 from mcltool.commands.demo import demo
-from mcltool.commands.evaluate import compare, evaluate
 from mcltool.commands.explain import explain
 from mcltool.commands.fit import fit
 from mcltool.commands.manifest import manifest_group
 from mcltool.commands.pack import pack_group
 from mcltool.commands.plugins import plugins_group
+from mcltool.commands.runs import runs_group
 from mcltool.commands.translate import translate, translate_dir
 from mcltool.commands.weights import weights_group
 from mcltool.program import Program
@@ -46,9 +46,8 @@ cli.add_command(translate_dir)
 cli.add_command(translate)
 cli.add_command(manifest_group)
 cli.add_command(explain)
-cli.add_command(evaluate)
-cli.add_command(compare)
 cli.add_command(plugins_group)
+cli.add_command(runs_group)
 cli.add_command(data_group)
 cli.add_command(pack_group)
 cli.add_command(weights_group)

@@ -140,6 +140,14 @@ class TrainConfig:
     epochs: int = 100
     """Passes over the data when max_steps is not given; the second half decays the learning rate to 0."""
     batch_size: int = 8
+    """Samples a step, over all processes."""
+    accumulate: int = 1
+    """Parts a step's batch is computed in, one after the other: less memory, the same gradients."""
+    recompute: bool = False
+    """Activation checkpointing: blocks are computed again in the backward pass instead of kept. Less memory,
+    about a third more time."""
+    compile: bool = False
+    """torch.compile: minutes at the start, faster steps."""
     lr: float = 1e-4
     """Learning rate of encoders, correspondence and generator."""
     lr_discriminator: float = 4e-4
@@ -156,11 +164,28 @@ class TrainConfig:
     """Network of the perceptual and contextual losses; auto: none for preset tiny, else vgg."""
     log_every: int = 10
     sample_every: int = 200
+    checkpoint_every: int = 500
+    """Steps between checkpoints; each one is validated."""
+    keep_checkpoints: int = 3
+    """The newest checkpoints that are kept, beside the best."""
+    validation_samples: int = 64
+    """Held-out samples that checkpoints are scored on; 0 leaves that out."""
+    tensorboard: bool = False
+    """Also write RUN/tensorboard (needs mcltool[tensorboard])."""
     seed: int = 0
 
     def __post_init__(self) -> None:
-        for name in ("batch_size", "epochs", "log_every", "sample_every"):
+        for name in (
+            "batch_size", "accumulate", "epochs", "log_every", "sample_every", "checkpoint_every", "keep_checkpoints"
+        ):  # fmt: skip
             _check(getattr(self, name) >= 1, f"train.{name}", "must be at least 1")
+        fits = self.batch_size % self.accumulate == 0
+        _check(
+            fits,
+            "train.batch_size",
+            f"{self.batch_size} does not divide into {self.accumulate} parts (train.accumulate)",
+        )
+        _check(self.validation_samples >= 0, "train.validation_samples", "must not be negative")
         _check(self.seed >= 0, "train.seed", "must not be negative")
         _check(self.max_steps is None or self.max_steps >= 1, "train.max_steps", "must be at least 1")
         for name in ("ema", "beta1", "beta2"):
@@ -184,6 +209,14 @@ class Config:
 
     def to_json(self) -> str:
         return json.dumps(dataclasses.asdict(self), indent=2)
+
+    def settings(self) -> dict[str, Any]:
+        """Every setting by its address."""
+        return _addressed({name: dataclasses.asdict(getattr(self, name)) for name in SECTIONS})
+
+    def changed(self, settings: Settings) -> Config:
+        """A copy with other ``settings``. Raises UsageError like ``resolve``."""
+        return _build(self.plugin, self.preset, self.settings() | dict(settings))
 
     @classmethod
     def from_json(cls, text: str) -> Config:

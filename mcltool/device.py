@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import resource
+import sys
 import timeit
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Literal
 
 import torch
 
-from mcltool.errors import UsageError
+from mcltool.errors import McltoolError, UsageError
 
 Precision = Literal["bf16", "fp16", "fp32"]
 PRECISIONS: tuple[Precision, ...] = ("bf16", "fp16", "fp32")
@@ -53,6 +56,29 @@ def autocast(device: torch.device, precision: Precision) -> AbstractContextManag
     if precision == "fp32":
         return nullcontext()
     return torch.autocast(device.type, dtype=_DTYPES[precision])
+
+
+def memory_used(device: torch.device) -> int:
+    """Most bytes taken so far: by tensors on a GPU, by this process where it computes on the CPU."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    if device.type == "mps":
+        return torch.mps.driver_allocated_memory()
+    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return most if sys.platform == "darwin" else 1024 * most
+
+
+@contextmanager
+def explaining_memory(what: str, way_out: str) -> Iterator[None]:
+    """Turn the device's "out of memory" into one line: ``what`` was computed, and the ``way_out``."""
+    try:
+        yield
+    except (torch.OutOfMemoryError, MemoryError) as error:
+        raise McltoolError(f"out of memory {what}: {way_out}") from error
+    except RuntimeError as error:
+        if "can't allocate memory" not in str(error):  # how torch says it of a CPU
+            raise
+        raise McltoolError(f"out of memory {what}: {way_out}") from error
 
 
 def _available() -> list[str]:

@@ -109,21 +109,25 @@ def feature_consistency(x: Tensor, y: Tensor) -> Tensor:
 
 
 def l1(a_BCHW: Tensor, b_BCHW: Tensor, counted_B: Tensor | None = None) -> Tensor:
-    """|a - b|_1 over the samples that count (0 where none does). counted: (B,) bool or weights."""
-    each = (a_BCHW.float() - b_BCHW.float()).abs().flatten(1).mean(1)
-    return each.mean() if counted_B is None else _mean_counted(each, counted_B)
+    """|a - b|_1, a sample that does not count being 0. counted: (B,) bool or weights.
+
+    The mean is over all samples, so that the gradients of a batch are the mean of those of its parts.
+    """
+    each_B = (a_BCHW.float() - b_BCHW.float()).abs().flatten(1).mean(1)
+    return each_B.mean() if counted_B is None else (each_B * counted_B.to(each_B.dtype)).mean()
 
 
 def warped_mask(shares_BNK: Tensor, labels_BNK: Tensor) -> Tensor:
     """Cross-entropy of the exemplar's warped labels against the condition's (section 4, after CoCosNet).
 
     shares: (B, N, K) warped class shares. labels: (B, N, K) class shares of the condition. Positions count as
-    far as their classes are anywhere in the exemplar; the caller masks ``labels`` accordingly.
+    far as their classes are anywhere in the exemplar; the caller masks ``labels`` accordingly. Each sample
+    is averaged over its positions that count, then the samples.
     """
     with torch.autocast(shares_BNK.device.type, enabled=False):
         labels = labels_BNK.float()
         likelihood = shares_BNK.float().clamp(1e-4, 1).log() * labels
-        return -likelihood.sum() / labels.sum().clamp(min=1)
+        return -(likelihood.sum((1, 2)) / labels.sum((1, 2)).clamp(min=1)).mean()
 
 
 def hinge_discriminator(real: Sequence[Tensor], fake: Sequence[Tensor]) -> Tensor:
@@ -184,11 +188,6 @@ def _contextual_rows(f_BnC: Tensor, g_BMC: Tensor, bandwidth: float) -> Tensor:
     distance = 1 - f_BnC @ g_BMC.transpose(1, 2)
     relative = distance / (distance.amin(2, keepdim=True) + 1e-5)
     return ((1 - relative) / bandwidth).softmax(2).amax(1)
-
-
-def _mean_counted(each_B: Tensor, counted_B: Tensor) -> Tensor:
-    weight = counted_B.to(each_B.dtype)
-    return (each_B * weight).sum() / weight.sum().clamp(min=1)
 
 
 def _at_least_float32(x: Tensor) -> Tensor:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import click
@@ -39,11 +41,28 @@ class Program(Commands):
         given = [word for word in given if word != "--debug"]
         extra |= {"prog_name": "mcltool", "standalone_mode": False}
         try:
-            sys.exit(super().main(given, **extra))
+            with _notes_on_stderr():
+                sys.exit(super().main(given, **extra))
         except Exception as error:
             if debug:
                 raise
             sys.exit(_report(error))
+
+
+@contextmanager
+def _notes_on_stderr() -> Iterator[None]:
+    """What the package logs, from INFO on, as plain lines: a library's user decides that otherwise."""
+    log, handler = logging.getLogger("mcltool"), logging.StreamHandler(sys.stderr)
+    level, propagate = log.level, log.propagate
+    log.addHandler(handler)
+    log.setLevel(logging.INFO)
+    log.propagate = False
+    try:
+        yield
+    finally:
+        log.removeHandler(handler)
+        log.setLevel(level)
+        log.propagate = propagate
 
 
 def _report(error: Exception) -> int:

@@ -14,7 +14,7 @@ from click.testing import CliRunner, Result
 
 import mcltool
 from mcltool.cli import cli
-from mcltool.config import Config
+from mcltool.train.fit import Job
 
 
 def run(*args: str) -> Result:
@@ -62,7 +62,7 @@ def test_the_main_commands_have_examples_and_explain_each_option(command: str) -
         (["translat-dir"], "no command 'translat-dir' (did you mean translate-dir?)"),
         (["plugins", "lst"], "no command 'lst' (did you mean list?)"),
         (["fit", "--plugn", "shapes"], "'--plugin'"),
-        (["fit"], "Missing option '--plugin'"),
+        (["fit"], "--plugin: name the data set ('mcltool plugins list' shows them), or a pack of one"),
         (["fit", "--plugin", "shaped"], "no plugin 'shaped' (did you mean shapes?)"),
         (["fit", "--plugin", "shapes", "--preset", "tiy"], "no preset 'tiy' (did you mean tiny?)"),
         (["fit", "--plugin", "shapes", "--size", "100"], "data.size: 100 is not a multiple of 32"),
@@ -126,11 +126,9 @@ def fitted(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> dict[str, Any]:
     """What fit was asked for, by the command that ran; nothing is trained."""
     asked: dict[str, Any] = {}
 
-    def fit(
-        plugin: object, config: Config, root: object, run: Path, out: object, device: object, _: object
-    ) -> Path:
-        asked.update(plugin=plugin, config=config, root=root, run=run, out=out, device=device)
-        return run / "weights.safetensors"
+    def fit(job: Job, _: object) -> Path:
+        asked.update(vars(job))
+        return job.weights
 
     monkeypatch.setattr("mcltool.train.fit.fit", fit)
     monkeypatch.chdir(tmp_path)

@@ -122,11 +122,26 @@ def test_workers_change_nothing():
 
 def test_two_ranks_share_the_doubled_batch_of_one():
     one = list(SampleStream(2, 6, 0, 1, 8))
-    first, second = (list(SampleStream(2, 6, rank, 2, 4)) for rank in (0, 1))
+    first, second = (list(SampleStream(2, 6, rank, 2, 8)) for rank in (0, 1))
     assert [a + b for a, b in zip(first, second, strict=True)] == one
     assert one[0] == list(range(16, 24))
-    assert len(SampleStream(2, 6, 0, 2, 4)) == 4
+    assert len(SampleStream(2, 6, 0, 2, 8)) == 4
     assert list(SampleStream(6, 6, 0, 1, 4)) == []
+
+
+def test_a_batch_in_parts_is_the_same_samples() -> None:
+    whole = list(SampleStream(2, 4, 0, 1, 8))
+    parts = [list(SampleStream(2, 4, rank, 2, 8, parts=2)) for rank in (0, 1)]
+    assert len(SampleStream(2, 4, 0, 2, 8, parts=2)) == len(parts[0]) == 4
+    for step in (0, 1):
+        assert [n for rank in parts for p in rank[2 * step : 2 * step + 2] for n in p] == whole[step]
+
+
+def test_a_batch_that_cannot_be_shared_out_is_refused() -> None:
+    with pytest.raises(UsageError, match="a batch of 8 does not divide among 3 processes"):
+        SampleStream(0, 1, 0, 3, 8)
+    with pytest.raises(UsageError, match=r"among 2 processes in 8 parts \(train.accumulate\)"):
+        SampleStream(0, 1, 0, 2, 8, parts=8)
 
 
 def test_loading_leaves_the_trainers_random_state_alone():

@@ -13,7 +13,8 @@ from PIL import Image
 
 from mcltool import plugins
 from mcltool.cli import cli
-from mcltool.demo import PAIRS, held_out_pairs
+from mcltool.demo import PAIRS
+from mcltool.evaluate.pairs import held_out_pairs
 from mcltool.evaluate.truth import psnr
 from mcltool.weights import digest, read_header
 
@@ -68,7 +69,7 @@ def test_conditions_are_label_maps_and_pairs_are_of_different_styles(out: Path) 
 
 def test_held_out_pairs_are_none_of_the_training_samples() -> None:
     plugin = plugins.load("shapes")
-    pairs = held_out_pairs(plugin, 5, 32)
+    pairs = held_out_pairs(plugin, plugin.index(None, "val"), 5, 32)
     training = {sample.id for sample in plugin.index(None, "train")}
     assert all(pair.condition.id not in training and pair.exemplar.id not in training for pair in pairs)
     assert all(pair.condition.group == pair.exemplar.group != "" for pair in pairs)
@@ -91,7 +92,7 @@ def test_psnr_is_that_of_the_written_files(out: Path) -> None:
     """Recomputed from what is in the folders, over the pixels whose source shows in the exemplar."""
     plugin = plugins.load("shapes")
     metrics = json.loads((out / "metrics.json").read_text())
-    pairs = held_out_pairs(plugin, PAIRS, 64)
+    pairs = held_out_pairs(plugin, plugin.index(None, "val"), PAIRS, 64)
 
     def mean(folder: str) -> float:
         scores = []

@@ -18,11 +18,14 @@ from mcltool.cli import cli
 from mcltool.config import Config, resolve
 from mcltool.data.batches import condition_planes, to_unit
 from mcltool.data.dataset import SampleStream, TrainingData, training_loader
-from mcltool.train.fit import fit, iterate
+from mcltool.train.fit import Job, fit, iterate
 from mcltool.train.trainer import Trainer
 from mcltool.weights import load_model, read_header, summary
 
-QUICK = "--max-steps 4 --batch-size 2 --workers 0 --device cpu --precision fp32 --set train.log_every=1"
+QUICK = (
+    "--max-steps 4 --batch-size 2 --workers 0 --device cpu --precision fp32 --set train.log_every=1 "
+    "--set train.validation_samples=4"
+)
 CORRESPONDENCE = {"loss_total", "loss_mcl", "loss_cons", "loss_warp", "loss_mask"}
 """Terms of the preset tiny before the generator joins."""
 
@@ -36,9 +39,8 @@ def rows(folder: Path) -> list[dict[str, float]]:
 
 
 def without_speed(folder: Path) -> list[dict[str, float]]:
-    return [
-        {name: value for name, value in row.items() if name != "images_per_second"} for row in rows(folder)
-    ]
+    speed = ("images_per_second", "memory_mib")
+    return [{name: value for name, value in row.items() if name not in speed} for row in rows(folder)]
 
 
 @pytest.fixture(scope="module")
@@ -57,7 +59,16 @@ def done(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_a_run_folder_has_the_configuration_metrics_samples_and_weights(done: Path) -> None:
     files = sorted(path.relative_to(done).as_posix() for path in done.rglob("*") if path.is_file())
-    assert files == ["config.json", "metrics.jsonl", "samples/step-000004.png", "weights.safetensors"]
+    assert files == [
+        "checkpoints/step-000004/state.json",
+        "checkpoints/step-000004/training.safetensors",
+        "checkpoints/step-000004/weights.safetensors",
+        "config.json",
+        "metrics.jsonl",
+        "report.html",
+        "samples/step-000004.png",
+        "weights.safetensors",
+    ]
 
 
 def test_the_saved_configuration_is_the_resolved_one(done: Path) -> None:
@@ -70,10 +81,11 @@ def test_the_saved_configuration_is_the_resolved_one(done: Path) -> None:
 def test_metrics_have_a_row_a_logged_step_with_a_key_a_term(done: Path) -> None:
     first, second, third, fourth = rows(done)
     assert [row["step"] for row in rows(done)] == [1, 2, 3, 4]
-    common = {"step", "lr", "images_per_second"}
+    common = {"step", "lr", "gradient_norm", "skipped", "images_per_second", "memory_mib"}
     assert set(first) == set(second) == common | CORRESPONDENCE
     assert set(third) == set(first) | {"loss_rec"}
-    assert set(fourth) == set(third) | {"loss_gan", "loss_fm", "loss_discriminator"}
+    scores = {"val_l1_warp", "val_class_match", "val_match_error"}
+    assert set(fourth) == set(third) | {"loss_gan", "loss_fm", "loss_discriminator"} | scores
     assert all(np.isfinite(value) for row in rows(done) for value in row.values())
 
 
@@ -115,7 +127,8 @@ def test_weights_saved_and_loaded_give_bit_identical_output_on_the_cpu(tmp_path:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("mcltool.train.fit.Trainer", Kept)
-        weights = fit(plugin, config, None, folder, device="cpu")
+        weights = fit(Job(plugin, config, None, folder, device="cpu"))
+    assert weights is not None
     model, _ = load_model(weights)
     batch = next(
         training_loader(TrainingData(plugin, plugin.index(None, "val"), config.data, 0), STREAM, 0, "cpu")
@@ -192,7 +205,9 @@ def test_missing_vgg_weights_say_how_to_get_them(tmp_path: Path, monkeypatch: py
 
 def test_a_run_folder_in_use_is_left_alone(done: Path) -> None:
     before = {path: path.stat().st_mtime_ns for path in done.rglob("*")}
-    assert_refused(run("--run", str(done)), f"{done}: holds a run already; give another --run")
+    assert_refused(
+        run("--run", str(done)), f"{done}: holds a run already; give another --run, or go on with --resume"
+    )
     assert {path: path.stat().st_mtime_ns for path in done.rglob("*")} == before
 
 
@@ -256,8 +271,8 @@ def test_the_learning_rate_warms_up_stays_and_falls_to_zero_over_the_second_half
     for step in (0, 24, 49, 50, 499, 500, 750, 999):
         it.steps_done = step
         found[step] = it._set_learning_rate() / 1e-3
-        assert it.optimiser.param_groups[0]["lr"] == pytest.approx(found[step] * 1e-3)
-        assert it.optimiser_d.param_groups[0]["lr"] == pytest.approx(found[step] * 4e-3)
+        assert it.optimiser.adam.param_groups[0]["lr"] == pytest.approx(found[step] * 1e-3)
+        assert it.optimiser_d.adam.param_groups[0]["lr"] == pytest.approx(found[step] * 4e-3)
     expected = {0: 0.02, 24: 0.5, 49: 1, 50: 1, 499: 1, 500: 1, 750: 0.5, 999: 0.002}
     assert found == pytest.approx(expected)
 
@@ -318,7 +333,7 @@ def test_training_lowers_the_loss_it_is_asked_for(batch: Any) -> None:
 def test_a_run_that_is_not_finished_has_no_weights(tmp_path: Path) -> None:
     config = quick_config()
     out = tmp_path / "w.safetensors"
-    steps = iterate(plugins.load("shapes"), config, None, tmp_path / "run", out, "cpu")
+    steps = iterate(Job(plugins.load("shapes"), config, None, tmp_path / "run", out, "cpu"))
     first = next(steps)
     assert (first.result.step, first.total, first.batch_size, first.sample) == (1, 2, 2, None)
     assert not out.exists()

@@ -202,7 +202,7 @@ def literal_l1(a: Tensor, b: Tensor, counted: list[float]) -> Tensor:
     each = [torch.stack([(p - q).abs() for p, q in zip(x.flatten(), y.flatten(), strict=True)]).mean()
             for x, y in zip(a, b, strict=True)]  # fmt: skip
     total = sum((c * term for c, term in zip(counted, each, strict=True)), torch.zeros(()))
-    return total / max(1.0, sum(counted))
+    return total / len(counted)
 
 
 def test_feature_consistency_is_the_mean_difference() -> None:
@@ -215,7 +215,9 @@ def test_feature_consistency_is_the_mean_difference() -> None:
 
 
 @pytest.mark.parametrize("counted", [None, [True, False, True], [False, False, True]])
-def test_l1_is_the_mean_over_the_samples_that_count(counted: list[bool] | None) -> None:
+def test_l1_is_the_mean_over_all_samples_those_that_do_not_count_being_zero(
+    counted: list[bool] | None,
+) -> None:
     a, b = random(3, 2, 2, 3), random(3, 2, 2, 3)
     mask = None if counted is None else torch.tensor(counted)
     weights = [1.0] * 3 if counted is None else [float(c) for c in counted]
@@ -232,15 +234,17 @@ def test_l1_where_no_sample_counts_is_zero_with_gradient_zero() -> None:
 
 
 def literal_warped_mask(shares: Tensor, labels: Tensor) -> Tensor:
-    """-sum_k label_k log share_k over all positions, divided by the labels' sum (at least 1)."""
-    total, weight = torch.zeros(()), 0.0
+    """Of each sample -sum_k label_k log share_k over all positions, divided by the labels' sum (at least 1)."""
     B, N, K = shares.shape
+    each = []
     for b in range(B):
+        total, weight = torch.zeros(()), 0.0
         for i in range(N):
             for k in range(K):
                 total = total - labels[b, i, k] * torch.log(shares[b, i, k].clamp(1e-4, 1))
                 weight += labels[b, i, k].item()
-    return total / max(1.0, weight)
+        each.append(total / max(1.0, weight))
+    return torch.stack(each).mean()
 
 
 def test_warped_mask_is_cross_entropy_over_the_classes_that_count() -> None:
@@ -253,6 +257,24 @@ def test_warped_mask_is_cross_entropy_over_the_classes_that_count() -> None:
         partial(literal_warped_mask, labels=labels),
         shares,
     )
+
+
+def test_the_gradient_of_a_batch_is_the_mean_of_those_of_its_parts() -> None:
+    """What gradient accumulation and several processes rest on, where not all samples count alike."""
+    out, truth = torch.randn(4, 3, 2, 2, requires_grad=True), torch.randn(4, 3, 2, 2)
+    counted = torch.tensor([True, False, False, False])
+    shares = torch.rand(4, 5, 3).softmax(2).requires_grad_()
+    labels = torch.rand(4, 5, 3) * torch.tensor([1.0, 0.2, 0.0, 1.0])[:, None, None]
+
+    def loss(part: slice) -> Tensor:
+        return losses.l1(out[part], truth[part], counted[part]) + losses.warped_mask(
+            shares[part], labels[part]
+        )
+
+    whole = torch.autograd.grad(loss(slice(4)), (out, shares))
+    halves = 0.5 * (loss(slice(2)) + loss(slice(2, 4)))
+    for a, b in zip(whole, torch.autograd.grad(halves, (out, shares)), strict=True):
+        torch.testing.assert_close(a, b)
 
 
 def test_warped_mask_is_zero_for_the_right_classes_and_finite_for_wrong_ones() -> None:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import os
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from mcltool.commands.options import DEVICE_HELP, FILE, FOLDER, PRECISION
+from mcltool.errors import UsageError
 
 if TYPE_CHECKING:
     from mcltool.config import Config
@@ -39,7 +41,24 @@ if TYPE_CHECKING:
 )
 @click.option("--max-steps", type=int, metavar="N", help="Stop after N steps.  [default: as epochs make]")
 @click.option("--batch-size", type=int, metavar="B", help="Samples a step.  [default: the preset's]")
-@click.option("--run", type=FOLDER, metavar="DIR", help="Run folder.  [default: runs/PLUGIN-N, the next N]")
+@click.option(
+    "--run",
+    "--run-dir",
+    "run",
+    type=FOLDER,
+    metavar="DIR",
+    help="Run folder. Behind torchrun write --run-dir, since torchrun takes --run for its own.  "
+    "[default: runs/PLUGIN-N, the next N]",
+)
+@click.option(
+    "--resume",
+    is_flag=True,
+    help="Go on from the newest whole checkpoint: of --run, else of the run that was worked on last.",
+)
+@click.option(
+    "--max-minutes", type=float, metavar="M", help="Save and end after M minutes; --resume goes on."
+)
+@click.option("--dry-run", is_flag=True, help="Print the configuration, sizes and memory; train nothing.")
 @click.option("--out", type=FILE, metavar="FILE", help="Weights file.  [default: RUN/weights.safetensors]")
 @click.option("--seed", type=int, metavar="N", help="Seed of everything random.  [default: 0]")
 @click.option(
@@ -65,6 +84,9 @@ def fit(
     size: str | None,
     preset: str | None,
     run: Path | None,
+    resume: bool,
+    max_minutes: float | None,
+    dry_run: bool,
     out: Path | None,
     device: str | None,
     config: Path | None,
@@ -74,7 +96,8 @@ def fit(
     """Train a model on a data set and write its weights, with all that translate-dir needs, to one file.
 
     What wins: an option, then --set, then --config, then the data set's own defaults, then the preset. The
-    run folder gets the resolved config.json, metrics.jsonl, sample pictures and at last weights.safetensors.
+    run folder gets the resolved config.json, metrics.jsonl, sample pictures, checkpoints, report.html and at
+    last weights.safetensors. Ctrl-C saves and ends; the same command with --resume goes on exactly there.
 
     \b
     Examples:
@@ -82,23 +105,40 @@ def fit(
       mcltool fit --plugin ade20k --root ADEChallengeData2016 --batch-size 4
       mcltool fit --plugin ade20k --root ADEChallengeData2016 --preset tiny --size 64 --max-steps 1000
       mcltool fit --plugin ade20k --root ADEChallengeData2016 --config mine.toml --set loss.mcl=0.05
+      mcltool fit --plugin ade20k --root ADEChallengeData2016 --run runs/night --resume --max-minutes 230
+      torchrun --nproc-per-node 8 -m mcltool fit --plugin ade20k --root ADEChallengeData2016 --run-dir runs/big
       mcltool pack --plugin ade20k --root ADEChallengeData2016 ade20k.h5 && mcltool fit --data ade20k.h5
     """
     from mcltool import plugins
     from mcltool.config import parse_size
 
+    given: dict[str, Any] = {"data.size": parse_size(size)} if size else {}
+    given |= {_ADDRESSES[name]: value for name, value in flags.items() if value is not None}
     dataset = _dataset(plugin, root, pack)
-    given = {_ADDRESSES[name]: value for name, value in flags.items() if value is not None}
-    size_given = {"data.size": parse_size(size)} if size else {}
-    resolved = _fit_config(dataset, preset, config, settings, given | size_given)
+    folder = _run_folder(run, dataset, resume)
+    dataset, resolved = _resolve(dataset, preset, folder, resume, config, settings, given)
 
-    from mcltool.train.display import show
+    from mcltool.train.distributed import launched_rank
+    from mcltool.train.fit import Job
     from mcltool.train.fit import fit as train
 
-    root = plugins.data_root(dataset, root)
-    weights = train(dataset, resolved, root, run or _next_run(Path("runs"), dataset.name), out, device, show)
-    click.echo(f"weights: {weights}")
+    if dry_run:
+        from mcltool.commands.tables import show_estimate
+        from mcltool.train.fit import dry
 
+        resolved, needed = dry(dataset, resolved, device)
+        click.echo(resolved.to_json())
+        show_estimate(needed)
+        return
+    job = Job(dataset, resolved, plugins.data_root(dataset, root), folder, out, device, resume, max_minutes)
+    from mcltool.train.display import show
+
+    weights = train(job, show)
+    if weights and launched_rank() == 0:
+        click.echo(f"weights: {weights}")
+
+
+NO_DATA = "--plugin: name the data set ('mcltool plugins list' shows them), or a pack of one with --data"
 
 _ADDRESSES = {
     "max_steps": "train.max_steps",
@@ -110,35 +150,56 @@ _ADDRESSES = {
 }
 
 
-def _dataset(plugin: str | None, root: Path | None, pack: Path | None) -> DatasetPlugin:
+def _dataset(plugin: str | None, root: Path | None, pack: Path | None) -> DatasetPlugin | None:
+    """None where neither a data set nor a pack is named: the run to resume may do that."""
     from mcltool import plugins
 
     if pack is not None:
         if root is not None:
             raise click.UsageError("--root and --data: the samples come from the one or from the other")
         return plugins.load_packed(pack, plugin)
-    if plugin is None:
-        raise click.UsageError("Missing option '--plugin' (or '--data')")
-    return plugins.load(plugin)
+    return plugins.load(plugin) if plugin else None
 
 
-def _fit_config(
-    plugin: DatasetPlugin,
+def _run_folder(run: Path | None, dataset: DatasetPlugin | None, resume: bool) -> Path:
+    from mcltool.train.folder import newest_run, next_run
+
+    if run:
+        return run
+    if "TORCHELASTIC_RUN_ID" in os.environ:
+        raise UsageError(
+            "--run-dir: name the run folder where torchrun starts fit, so that all processes agree on it"
+        )
+    if resume:
+        return newest_run(Path("runs"), dataset.name if dataset else None)
+    if dataset is None:
+        raise UsageError(NO_DATA)
+    return next_run(Path("runs"), dataset.name)
+
+
+def _resolve(
+    dataset: DatasetPlugin | None,
     preset: str | None,
+    folder: Path,
+    resume: bool,
     file: Path | None,
     settings: Sequence[str],
-    flags: dict[str, Any],
-) -> Config:
+    flags: Mapping[str, Any],
+) -> tuple[DatasetPlugin, Config]:
+    """The data set and the configuration: that of the run to resume, else of presets and what was given."""
+    from mcltool import plugins
     from mcltool.config import parse_setting, read_toml, resolve
+    from mcltool.train.folder import RunFolder
+    from mcltool.train.resume import resumed
 
     from_file = read_toml(file) if file else {}
-    chosen = preset or from_file.pop("preset", plugin.preset)
+    preset = from_file.pop("preset", None) if preset is None else preset
     from_file.pop("preset", None)
-    return resolve(plugin.name, chosen, plugin.defaults, from_file, dict(map(parse_setting, settings)), flags)
-
-
-def _next_run(folder: Path, name: str) -> Path:
-    number = 1
-    while (folder / f"{name}-{number}").exists():
-        number += 1
-    return folder / f"{name}-{number}"
+    given = {**from_file, **dict(map(parse_setting, settings)), **flags}
+    if resume and RunFolder(folder).holds_a_run():
+        name = dataset.name if dataset else None
+        config = resumed(folder, RunFolder(folder).config(), name, preset, given)
+        return dataset or plugins.load(config.plugin), config
+    if dataset is None:
+        raise UsageError(f"{NO_DATA}; {folder} holds no run to resume")
+    return dataset, resolve(dataset.name, preset or dataset.preset, dataset.defaults, given)

@@ -15,10 +15,10 @@ from rich.text import Text
 
 from mcltool.conformance import Check
 from mcltool.data.contract import RGB, ConditionSpec
+from mcltool.train.overview import Overview
 
 if TYPE_CHECKING:
-    from mcltool.evaluate.compare import Comparison
-    from mcltool.evaluate.scores import Scores
+    from mcltool.train.estimate import Estimate
 
 MARKS = {"passed": ("✓", "green"), "failed": ("✗", "red"), "skipped": ("-", "yellow")}
 PIPE_WIDTH = 160
@@ -49,6 +49,29 @@ def show_facts(facts: Mapping[str, str]) -> None:
     console().print(table)
 
 
+def show_runs(runs: Sequence[Overview]) -> None:
+    table = _plain_table("run", "data set", "preset", "size", "step", "state", "held out", "changed")
+    colours = {"training": "cyan", "finished": "green", "stopped": "yellow"}
+    for run in runs:
+        step = f"{run.step}/{run.total}" if run.total else str(run.step)
+        state = Text(run.state, colours[run.state])
+        table.add_row(run.name, run.plugin, run.preset, run.size, step, state, run.scores, run.changed)
+    console().print(table)
+
+
+def show_estimate(estimate: Estimate) -> None:
+    """Parameters of each network and memory of a training step."""
+    table = _plain_table("", "")
+    for name, count in estimate.parameters.items():
+        table.add_row(name, f"{count / 1e6:.1f} M parameters")
+    for name, size in estimate.memory.items():
+        table.add_row(name, f"{size / 2**20:,.0f} MiB")
+    table.add_row(
+        Text("at least, in each process", "bold"), Text(f"{estimate.total / 2**20:,.0f} MiB", "bold")
+    )
+    console().print(table)
+
+
 def show_classes(spec: ConditionSpec) -> None:
     """Every class or channel with its number and colour."""
     table = _plain_table("", "number", "name", "colour")
@@ -75,51 +98,6 @@ def show_shares(spec: ConditionSpec, shares: Sequence[float], most: int = 40) ->
     ):
         if rest > 0:
             console().print(f"and {rest} {what}")
-
-
-def show_scores(scores: Scores) -> None:
-    """Every score with its interval, then what was not run, and warnings."""
-    from mcltool.evaluate.scores import interval_text, kind_of, number_text
-
-    table = _plain_table("metric", "value", "95% interval", "better is", "images", "")
-    for key, score in scores.scores.items():
-        kind = kind_of(key)
-        value = Text(number_text(score.value), "bold")
-        row = (
-            value,
-            interval_text(score),
-            kind.better,
-            str(score.count),
-            Text(score.note or kind.what, "dim"),
-        )
-        table.add_row(kind.title, *row)
-    console().print(table)
-    for name, reason in scores.not_run.items():
-        console().print(Text(f"not run: {name}: {reason}", "yellow"), soft_wrap=True)
-    for warning in scores.warnings:
-        console().print(Text(f"warning: {warning}", "yellow"), soft_wrap=True)
-
-
-def show_comparison(comparison: Comparison) -> None:
-    """The scores of two evaluations beside one another."""
-    from mcltool.evaluate.scores import kind_of, number_text
-
-    table = _plain_table("metric", "A", "B", "B - A", "95% interval", "images", "better")
-    for found in comparison.differences:
-        kind = kind_of(found.key)
-        numbers = [number_text(value) for value in (found.a, found.b)]
-        change = "" if found.difference is None else f"{found.difference:+.4g}"
-        known = found.low is not None and found.high is not None
-        interval = f"{found.low:+.4g} to {found.high:+.4g}" if known else ""
-        words = {"A": "A", "B": "B", "none": "no difference shown", "unknown": "no interval"}
-        better = Text(words[found.better], "bold green" if found.better in ("A", "B") else "dim")
-        table.add_row(kind.title, *numbers, change, interval, str(found.images or ""), better)
-    console().print(table)
-    for name, keys in (("A", comparison.only_a), ("B", comparison.only_b)):
-        if keys:
-            console().print(f"only {name} has: {', '.join(keys)}", soft_wrap=True)
-    for warning in comparison.warnings:
-        console().print(Text(f"warning: {warning}", "yellow"), soft_wrap=True)
 
 
 def progress(description: str, total: int) -> tuple[Progress, Iterator[None]]:

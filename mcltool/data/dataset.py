@@ -8,7 +8,7 @@ one sample to the next, so that a resumed run, and one with other workers, sees 
 from __future__ import annotations
 
 import signal
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import TypeVar
@@ -166,7 +166,8 @@ class EvaluationData(Dataset[Item]):
 class SampleStream:
     """The numbers of a rank's batches, from step ``start`` to before ``stop``: a batch sampler.
 
-    Step k of all ranks together is the batch of ``world * batch_size`` samples that one rank would take.
+    Step k is the samples from k * batch_size on, over all ``world`` ranks; each takes its share of them in
+    ``parts`` batches. Another number of ranks or parts sees the same samples in a step.
     """
 
     start: int
@@ -174,19 +175,29 @@ class SampleStream:
     rank: int
     world: int
     batch_size: int
+    parts: int = 1
+
+    def __post_init__(self) -> None:
+        if self.batch_size % (self.world * self.parts):
+            parts = f" in {self.parts} parts (train.accumulate)" if self.parts > 1 else ""
+            raise UsageError(
+                f"train.batch_size: a batch of {self.batch_size} does not divide among {self.world} processes{parts}"
+            )
 
     def __iter__(self) -> Iterator[list[int]]:
+        size = self.batch_size // (self.world * self.parts)
         for step in range(self.start, self.stop):
-            first = (step * self.world + self.rank) * self.batch_size
-            yield list(range(first, first + self.batch_size))
+            for part in range(self.parts):
+                first = step * self.batch_size + (self.rank * self.parts + part) * size
+                yield list(range(first, first + size))
 
     def __len__(self) -> int:
-        return max(0, self.stop - self.start)
+        return max(0, self.stop - self.start) * self.parts
 
 
 def training_loader(
     data: Dataset[Item], stream: SampleStream, workers: int, device_type: str
-) -> Iterator[Batch]:
+) -> Generator[Batch, None, None]:
     """The batches of ``stream`` in order, loaded ahead by ``workers`` processes (0: in this one).
 
     device_type: "cuda" has them put in pinned memory. Raises the DataError of a sample that cannot be read
@@ -226,8 +237,9 @@ def _unchanged(batch: T) -> T:
 
 
 def _start_worker(worker: int) -> None:
-    # Ctrl-C reaches every process of the group; the trainer handles it and ends its workers.
+    # Signals reach every process of the group; the trainer handles them and ends its workers.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
     cv2.setNumThreads(0)
     torch.set_num_threads(1)
 

@@ -1,30 +1,32 @@
-"""What a person sees of a run: a live line with a bar in a terminal, plain lines elsewhere."""
+"""What a person sees of a run: a live panel in a terminal, plain lines elsewhere."""
 
 from __future__ import annotations
 
+import math
 import sys
 import time
+from collections import deque
 from collections.abc import Iterator, Mapping
+from datetime import timedelta
 
-from rich.console import Console, Group
+from rich.console import Console, Group, RenderableType
 from rich.live import Live
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
+from rich.panel import Panel
+from rich.progress_bar import ProgressBar
+from rich.table import Table
 from rich.text import Text
 
-from mcltool.train.fit import Progress as RunProgress
+from mcltool.train.curves import smoothed, sparkline
+from mcltool.train.recorder import Progress
 
 PLAIN_SECONDS = 10.0
-"""At most one plain line in this many seconds."""
+"""At most one plain line in this many seconds, checkpoints and skipped steps aside."""
+HISTORY = 400
+"""Steps that the short history of a loss goes back."""
+SPARK = 32
 
 
-def show(steps: Iterator[RunProgress]) -> None:
+def show(steps: Iterator[Progress]) -> None:
     """Run ``steps`` to the end and show them on stderr."""
     console = Console(file=sys.stderr)
     if console.is_terminal:
@@ -33,44 +35,79 @@ def show(steps: Iterator[RunProgress]) -> None:
         _plain(steps, console)
 
 
-def _live(steps: Iterator[RunProgress], console: Console) -> None:
-    bar = Progress(
-        TextColumn("[bold]training"),
-        BarColumn(bar_width=None),
-        MofNCompleteColumn(),
-        TextColumn("[cyan]{task.fields[rate]}"),
-        TimeElapsedColumn(),
-        TextColumn("left"),
-        TimeRemainingColumn(elapsed_when_finished=False),
-        console=console,
-        expand=True,
-    )
-    task = bar.add_task("training", total=None, rate="")
-    losses, sample = Text(), Text()
-    smooth: dict[str, float] = {}
-    with Live(Group(bar, losses, sample), console=console, refresh_per_second=4):
+def _live(steps: Iterator[Progress], console: Console) -> None:
+    view = LiveView()
+    with Live(console=console, refresh_per_second=4) as live:
         for step in steps:
-            rate = f"{step.images_per_second:.1f} images/s"
-            bar.update(task, completed=step.result.step, total=step.total, rate=rate)
-            for name, value in step.result.losses.items():
-                smooth[name] = value if name not in smooth else 0.9 * smooth[name] + 0.1 * value
-            losses.plain = _terms(smooth)
-            if step.sample:
-                sample.plain = f"newest sample: {step.sample}"
+            view.add(step)
+            live.update(view.panel())
 
 
-def _plain(steps: Iterator[RunProgress], console: Console) -> None:
-    last = 0.0
+class LiveView:
+    """The panel, from the progress seen so far."""
+
+    def __init__(self) -> None:
+        self.history: dict[str, deque[float]] = {}
+        self.latest: Progress | None = None
+        self.sample, self.checkpoint = "", ""
+        self.scores: Mapping[str, float] = {}
+
+    def add(self, step: Progress) -> None:
+        self.latest = step
+        for name, value in step.result.losses.items():
+            if math.isfinite(value):
+                self.history.setdefault(name, deque(maxlen=HISTORY)).append(value)
+        self.sample = str(step.sample or self.sample)
+        self.checkpoint = str(step.checkpoint or self.checkpoint)
+        self.scores = step.scores or self.scores
+
+    def panel(self) -> Panel:
+        step = self.latest
+        assert step is not None
+        losses = Table.grid(padding=(0, 2))
+        for name, values in self.history.items():
+            mean = smoothed(values, 20)[-1]
+            losses.add_row(
+                name.removeprefix("loss_"), f"{mean:.4g}", Text(sparkline(list(values), SPARK), "cyan")
+            )
+        facts = Text(_facts(step), "bold")
+        if step.skipped:
+            facts.append(f"   {step.skipped} steps skipped: not finite", "bold red")
+        lines: list[RenderableType] = [
+            facts,
+            ProgressBar(total=step.total, completed=step.result.step),
+            Text(),
+            losses,
+        ]
+        notes = {"held out": _scores(self.scores), "sample": self.sample, "checkpoint": self.checkpoint}
+        lines += [Text(f"{name}: {note}", "dim") for name, note in notes.items() if note]
+        return Panel(Group(*lines), title=f"step {step.result.step} of {step.total}", title_align="left")
+
+
+def _plain(steps: Iterator[Progress], console: Console) -> None:
+    last, skipped = 0.0, None
     for step in steps:
-        now, result = time.monotonic(), step.result
-        if now - last < PLAIN_SECONDS and result.step != step.total:
+        now = time.monotonic()
+        important = bool(step.checkpoint) or step.skipped != (skipped or 0)
+        if now - last < PLAIN_SECONDS and not important:
             continue
-        last = now
-        seconds = 1 / max(1e-9, step.images_per_second) * (step.total - result.step) * step.batch_size
-        rate = f"{step.images_per_second:.1f} images/s  {seconds:.0f} s left"
-        line = f"step {result.step}/{step.total}  {rate}  {_terms(result.losses)}"
+        last, skipped = now, step.skipped
+        terms = "  ".join(
+            f"{name.removeprefix('loss_')} {value:.3f}" for name, value in step.result.losses.items()
+        )
+        notes = f"  ({step.skipped} steps skipped: not finite)" if step.skipped else ""
+        line = f"step {step.result.step}/{step.total}  {_facts(step)}  {terms}{notes}"
         console.print(line, soft_wrap=True, highlight=False)
+        if step.checkpoint:
+            scores = f"  {_scores(step.scores)}" if step.scores else ""
+            console.print(f"checkpoint: {step.checkpoint}{scores}", soft_wrap=True, highlight=False)
 
 
-def _terms(losses: Mapping[str, float]) -> str:
-    return "  ".join(f"{name.removeprefix('loss_')} {value:.3f}" for name, value in losses.items())
+def _facts(step: Progress) -> str:
+    seconds = (step.total - step.result.step) * step.batch_size / max(1e-9, step.images_per_second)
+    left = timedelta(seconds=round(seconds))
+    return f"{step.images_per_second:.1f} images/s  {step.memory / 2**30:.1f} GiB  {left} left"
+
+
+def _scores(scores: Mapping[str, float]) -> str:
+    return "  ".join(f"{name.removeprefix('val_')} {value:.3f}" for name, value in scores.items())

@@ -1,122 +1,248 @@
-"""A training run: data, trainer, what is logged and drawn on the way, and the weights at the end."""
+"""A training run: data, trainer, what is recorded on the way, and the weights at the end."""
 
 from __future__ import annotations
 
-import json
+import logging
+import math
 import os
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import torch
+
 from mcltool.config import Config
+from mcltool.data.batches import Batch
 from mcltool.data.contract import DatasetPlugin
-from mcltool.data.dataset import SampleStream, training_loader
+from mcltool.data.dataset import EvaluationData, SampleStream, TrainingData, training_loader
 from mcltool.data.source import open_data
-from mcltool.device import pick_device, pick_precision
-from mcltool.errors import UsageError
+from mcltool.device import explaining_memory, pick_device, pick_precision
+from mcltool.errors import McltoolError, UsageError
 from mcltool.files import write_text
-from mcltool.pictures import save_png
-from mcltool.train.features import perceptual_network
+from mcltool.locks import locked
+from mcltool.train.checkpoints import Checkpoint, newest_whole, sweep
+from mcltool.train.distributed import Ranks, connected, launched_rank, own_device, restarted
+from mcltool.train.estimate import Estimate, estimate
+from mcltool.train.features import perceptual_choice, perceptual_network
+from mcltool.train.folder import RunFolder
+from mcltool.train.recorder import Progress, Recorder, total_steps
 from mcltool.train.samples import FixedPairs
+from mcltool.train.stop import InterruptedRun, Stop, stoppable
 from mcltool.train.trainer import StepResult, Trainer
+from mcltool.train.validation import Validation
 from mcltool.weights import WeightsHeader, save_weights
 
 SAMPLE_ROWS = 6
-
-
-@dataclass(frozen=True)
-class Progress:
-    """Where a run is after a step. sample: the sample grid written at this step, if any."""
-
-    result: StepResult
-    total: int
-    batch_size: int
-    images_per_second: float
-    sample: Path | None
-
+MOST_SKIPPED = 20
+"""Steps in a row with something not finite after which a run gives up."""
 
 Show = Callable[[Iterator[Progress]], None]
 """Consumes a run's progress and shows it."""
 
+log = logging.getLogger(__name__)
 
-def fit(
-    plugin: DatasetPlugin,
-    config: Config,
-    root: Path | None,
-    run: Path,
-    out: Path | None = None,
-    device: str | None = None,
-    show: Show | None = None,
-) -> Path:
-    """Train and return the path of the weights (``out``, default RUN/weights.safetensors).
 
-    Raises UsageError for a run folder that holds another run, missing perceptual weights or bad data.
+@dataclass(frozen=True)
+class Job:
+    """What to train, on what, and where to put it.
+
+    root: of the data set. out: for the weights, default RUN/weights.safetensors. device: as --device.
+    resume: go on from the run's newest whole checkpoint. max_minutes: save and end after these.
     """
-    steps = iterate(plugin, config, root, run, out or run / "weights.safetensors", device)
-    if show is None:
-        for _ in steps:
-            pass
-    else:
-        show(steps)
-    return out or run / "weights.safetensors"
+
+    plugin: DatasetPlugin
+    config: Config
+    root: Path | None
+    run: Path
+    out: Path | None = None
+    device: str | None = None
+    resume: bool = False
+    max_minutes: float | None = None
+
+    @property
+    def weights(self) -> Path:
+        return self.out or RunFolder(self.run).weights
 
 
-def iterate(
-    plugin: DatasetPlugin, config: Config, root: Path | None, run: Path, out: Path, device: str | None
-) -> Iterator[Progress]:
-    """Train step by step; the weights are written when the iterator ends."""
-    _check_places(run, out)
-    target = pick_device(device)
+def fit(job: Job, show: Show | None = None) -> Path | None:
+    """Train, and return the path of the weights; None where the time given was up before the last step.
+
+    Raises UsageError for a run folder that is in use or holds another run, missing perceptual weights, or
+    bad data; McltoolError where training fails; InterruptedRun after a signal.
+    """
+    finished = False
+
+    def steps() -> Iterator[Progress]:
+        nonlocal finished
+        finished = yield from iterate(job)
+
+    (show or _exhaust)(steps())
+    return job.weights if finished else None
+
+
+def iterate(job: Job) -> Generator[Progress, None, bool]:
+    """Train step by step; returns whether the run is finished, its weights written.
+
+    Of several processes only the first one yields anything.
+    """
+    folder, resume = RunFolder(job.run), job.resume or restarted()
+    main = launched_rank() == 0
+    if main:
+        _check_places(folder, job.weights, resume)
+    device = pick_device(own_device(job.device))
+    with connected(device) as ranks, stoppable(job.max_minutes) as stop, ExitStack() as held:
+        config, trainer, data, held_out = _prepare(job, device, ranks)
+        if main:
+            folder.path.mkdir(parents=True, exist_ok=True)
+            held.enter_context(locked(folder.lock, f"{folder.path}: another process trains in it"))
+            sweep(folder.checkpoints)
+            write_text(folder.config_file, config.to_json())
+        before = _restore(folder, trainer) if resume else None
+        header = WeightsHeader(config, job.plugin.spec, job.plugin.version, trainer.total)
+        recorder = _recorder(folder, trainer, header, data, held_out, before) if main else None
+        _say_what_starts(job, config, trainer, data, ranks)
+        yield from _steps(trainer, data, recorder, stop, folder)
+        if trainer.steps_done < trainer.total:
+            return False
+        if main:
+            save_weights(job.weights, trainer.average.state_dict(), header)
+        return True
+
+
+def dry(plugin: DatasetPlugin, config: Config, device: str | None) -> tuple[Config, Estimate]:
+    """What ``fit`` would run, resolved, and what it would need."""
+    target = pick_device(own_device(device))
     precision = pick_precision(config.train.precision, target)
-    data, held_out = open_data(plugin, root, config.data, config.train.seed)
-    pairs = FixedPairs(held_out, SAMPLE_ROWS)
-    phi, perceptual = perceptual_network(config)
-    config = replace(config, train=replace(config.train, precision=precision, perceptual=perceptual))
-    total = config.train.max_steps or max(1, config.train.epochs * len(data) // config.train.batch_size)
-    trainer = Trainer(config, plugin.spec, target, precision, total, phi)
-
-    run.mkdir(parents=True, exist_ok=True)
-    write_text(run / "config.json", config.to_json())
-    stream = SampleStream(0, total, 0, 1, config.train.batch_size)
-    batches = training_loader(data, stream, config.data.workers, target.type)
-    clock = _Clock(config.train.batch_size)
-    with (run / "metrics.jsonl").open("a") as metrics:
-        for batch in batches:
-            result = trainer.step(batch)
-            rate = clock.tick()
-            if result.step % config.train.log_every == 0 or result.step in (1, total):
-                speed = {"lr": result.lr, "images_per_second": round(rate, 2)}
-                row = {"step": result.step, **result.losses, **speed}
-                metrics.write(json.dumps(row) + "\n")
-                metrics.flush()
-            sample = None
-            if result.step % config.train.sample_every == 0 or result.step == total:
-                sample = run / "samples" / f"step-{result.step:06d}.png"
-                save_png(sample, pairs.picture(trainer.average, target, precision))
-            yield Progress(result, total, config.train.batch_size, rate, sample)
-    header = WeightsHeader(config, plugin.spec, plugin.version, total)
-    save_weights(out, trainer.average.state_dict(), header)
+    perceptual = perceptual_choice(config)
+    train = replace(config.train, precision=precision, perceptual=perceptual)
+    return replace(config, train=train), estimate(config, plugin.spec, precision, perceptual)
 
 
-def _check_places(run: Path, out: Path) -> None:
+def _prepare(
+    job: Job, device: torch.device, ranks: Ranks
+) -> tuple[Config, Trainer, TrainingData, EvaluationData]:
+    """Everything that can be wrong with what was asked for is found here, before anything is written."""
+    precision = pick_precision(job.config.train.precision, device)
+    data, held_out = open_data(job.plugin, job.root, job.config.data, job.config.train.seed)
+    phi, perceptual = perceptual_network(job.config)
+    train = replace(job.config.train, precision=precision, perceptual=perceptual)
+    config = replace(job.config, train=train)
+    trainer = Trainer(config, job.plugin.spec, device, precision, total_steps(config, len(data)), phi, ranks)
+    return config, trainer, data, held_out
+
+
+def _restore(folder: RunFolder, trainer: Trainer) -> Checkpoint | None:
+    found = newest_whole(folder.checkpoints)
+    if trainer.ranks.main:
+        folder.forget_after(found.step if found else 0)
+        log.info(
+            "%s: %s",
+            folder.path,
+            f"going on from step {found.step}" if found else "nothing saved yet: starting",
+        )
+    if found:
+        found.restore(trainer)
+    return found
+
+
+def _recorder(
+    folder: RunFolder,
+    trainer: Trainer,
+    header: WeightsHeader,
+    data: TrainingData,
+    held_out: EvaluationData,
+    before: Checkpoint | None,
+) -> Recorder:
+    train = trainer.config.train
+    # As training data every held-out sample has an exemplar that makes its photo the right answer.
+    answers = TrainingData(held_out.plugin, held_out.samples, replace(data.config, flip=False), train.seed)
+    validation = Validation.of(answers, train.validation_samples, train.batch_size // train.accumulate)
+    return Recorder(folder, trainer, header, FixedPairs(held_out, SAMPLE_ROWS), validation, before)
+
+
+def _steps(
+    trainer: Trainer, data: TrainingData, recorder: Recorder | None, stop: Stop, folder: RunFolder
+) -> Iterator[Progress]:
+    """Train to the last step, or until ``stop`` asks for an end and the state is saved."""
+    train, ranks = trainer.config.train, trainer.ranks
+    stream = SampleStream(
+        trainer.steps_done, trainer.total, ranks.rank, ranks.world, train.batch_size, train.accumulate
+    )
+    batches = training_loader(data, stream, trainer.config.data.workers, trainer.device.type)
+    skipped_in_a_row = 0
+    with closing(batches):
+        while trainer.steps_done < trainer.total:
+            with ranks.in_touch():
+                result = _step(trainer, batches)
+            skipped_in_a_row = skipped_in_a_row + 1 if result.skipped else 0
+            if skipped_in_a_row == MOST_SKIPPED:
+                raise _failure(result, folder)
+            if recorder:
+                yield recorder.record(result)
+            with ranks.in_touch():
+                stopping = ranks.any(stop.requested(), trainer.device)
+            if stopping and trainer.steps_done < trainer.total:
+                if recorder:
+                    recorder.save()
+                where = (
+                    f"step {trainer.steps_done} of {trainer.total}; go on with --resume --run {folder.path}"
+                )
+                if stop.signal is not None:
+                    raise InterruptedRun(f"stopped and saved at {where}", stop.signal)
+                log.info("the time is up: saved at %s", where)
+                return
+
+
+def _step(trainer: Trainer, batches: Iterator[Batch]) -> StepResult:
+    train, size = trainer.config.train, trainer.config.data.size
+    what = (
+        f"at batch {train.batch_size}, {size[0]}x{size[1]} pixels, {trainer.precision}, on {trainer.device}"
+    )
+    way_out = (
+        f"lower --batch-size, or keep it with --set train.accumulate={2 * train.accumulate} or "
+        "--set train.recompute=true, or lower --size"
+    )
+    parts = [next(batches) for _ in range(train.accumulate)]
+    with explaining_memory(what, way_out):
+        return trainer.step(*parts)
+
+
+def _failure(result: StepResult, folder: RunFolder) -> McltoolError:
+    culprits = [
+        name.removeprefix("loss_") for name, value in result.losses.items() if not math.isfinite(value)
+    ]
+    what = ", ".join(culprits) or "the gradients"
+    kept = newest_whole(folder.checkpoints)
+    good = f"the last good checkpoint is {kept.path}" if kept else "there is no checkpoint before that"
+    return McltoolError(
+        f"step {result.step}: {what} not finite for {MOST_SKIPPED} steps in a row; {good}; try a lower train.lr, or "
+        "--precision fp32"
+    )
+
+
+def _say_what_starts(job: Job, config: Config, trainer: Trainer, data: TrainingData, ranks: Ranks) -> None:
+    if ranks.main:
+        height, width = config.data.size
+        processes = f" in {ranks.world} processes" if ranks.world > 1 else ""
+        log.info(
+            f"{job.plugin.name}: {len(data)} samples, preset {config.preset}, {height}x{width} pixels, batch "
+            f"{config.train.batch_size}{processes}, {trainer.precision} on {trainer.device}; run folder {job.run}"
+        )
+
+
+def _exhaust(steps: Iterator[Progress]) -> None:
+    for _ in steps:
+        pass
+
+
+def _check_places(folder: RunFolder, weights: Path, resume: bool) -> None:
     """Say now, not after hours of training, that something cannot be written."""
-    if (run / "metrics.jsonl").exists():
-        raise UsageError(f"{run}: holds a run already; give another --run")
-    if out.is_dir():
-        raise UsageError(f"{out}: expected a file for the weights, found a folder")
-    for folder in (run, out.parent):
-        existing = next(path for path in (folder, *folder.parents) if path.exists())
+    if folder.holds_a_run() and not resume:
+        raise UsageError(f"{folder.path}: holds a run already; give another --run, or go on with --resume")
+    if weights.is_dir():
+        raise UsageError(f"{weights}: expected a file for the weights, found a folder")
+    for place in (folder.path, weights.parent):
+        existing = next(path for path in (place, *place.parents) if path.exists())
         if not existing.is_dir() or not os.access(existing, os.W_OK):
-            raise UsageError(f"{folder}: cannot be made or written: {existing} is no folder one can write to")
-
-
-class _Clock:
-    """Images a second over the last half minute or so."""
-
-    def __init__(self, batch_size: int) -> None:
-        self.batch_size, self.times = batch_size, [time.monotonic()]
-
-    def tick(self) -> float:
-        self.times = [*self.times[-49:], time.monotonic()]
-        return self.batch_size * (len(self.times) - 1) / max(1e-9, self.times[-1] - self.times[0])
+            raise UsageError(f"{place}: cannot be made or written: {existing} is no folder one can write to")

@@ -61,14 +61,14 @@ class GeneratorObjective(nn.Module):
     def forward(
         self, x: Inputs, step: int, generate: bool = True, discriminator: Discriminator | None = None
     ) -> tuple[Terms, Tensor]:
-        """-> the terms and the generated image (B, 3, H, W).
+        """-> the terms and the generated image (B, 3, H, W), which carries no gradient.
 
         step: seeds the choice of positions where L_mcl is sampled. generate: False leaves the generator out;
         the warped exemplar comes back in the image's place. Without discriminator its two terms are left out.
         """
         terms, warped = self.correspondence_terms(x, step)
         if not generate:
-            return terms, warped
+            return terms, warped.detach()
         image = self.net.generator(warped, x.X)
         w = self.weights
         if w.rec:
@@ -77,7 +77,7 @@ class GeneratorObjective(nn.Module):
             terms.update(self._adversarial_terms(x, image, discriminator))
         if self.phi is not None and (w.perc or w.feat or w.ctx):
             terms.update(self._feature_terms(x, image, self.phi))
-        return terms, image
+        return terms, image.detach()
 
     def correspondence_terms(self, x: Inputs, step: int) -> tuple[Terms, Tensor]:
         """Terms of sections 2 and 4, and the warped exemplar (B, 3, H, W)."""
@@ -160,10 +160,17 @@ def _layers(phi: VGGFeatures, image: Tensor, names: set[str]) -> dict[str, Tenso
     return dict(zip(ordered, phi(image, ordered), strict=True)) if ordered else {}
 
 
-def discriminator_loss(discriminator: Discriminator, x: Inputs, image: Tensor) -> Tensor:
-    """Hinge loss of the discriminator on the photo and the (detached) generated image."""
-    real, fake = judge(discriminator, x.X, x.Y, image.detach())
-    return losses.hinge_discriminator([s[-1] for s in real], [s[-1] for s in fake])
+class DiscriminatorObjective(nn.Module):
+    """Hinge loss of the discriminator on the photo and a generated image (section 5)."""
+
+    def __init__(self, discriminator: Discriminator) -> None:
+        super().__init__()
+        self.discriminator = discriminator
+
+    def forward(self, x: Inputs, image: Tensor) -> Tensor:
+        """image: (B, 3, H, W), as GeneratorObjective gives it."""
+        real, fake = judge(self.discriminator, x.X, x.Y, image)
+        return losses.hinge_discriminator([s[-1] for s in real], [s[-1] for s in fake])
 
 
 def judge(

@@ -3,32 +3,47 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
-from typing import TypeVar
+from functools import partial
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+from torch.utils.checkpoint import checkpoint
 
 from mcltool.config import Config
 from mcltool.data.batches import Batch
 from mcltool.data.contract import ConditionSpec
 from mcltool.device import Precision, autocast
+from mcltool.model.blocks import ResidualBlock
 from mcltool.model.discriminator import Discriminator
+from mcltool.model.generator import SpadeBlock
 from mcltool.model.network import MCLNet
 from mcltool.model.vgg import VGGFeatures
-from mcltool.train.objective import GeneratorObjective, Inputs, discriminator_loss
+from mcltool.train.distributed import ALONE, Ranks
+from mcltool.train.objective import DiscriminatorObjective, GeneratorObjective, Inputs, Terms
+from mcltool.train.optimiser import Optimiser
 
 Network = TypeVar("Network", bound=nn.Module)
 
 
 @dataclass(frozen=True)
 class StepResult:
-    """What a step did. losses: unweighted terms as loss_NAME. lr: the generator's learning rate."""
+    """What a step did.
+
+    losses: unweighted terms as loss_NAME. lr: the generator's learning rate. gradient_norm: of all the
+    generator's gradients. skipped: a loss or gradient was not finite, so that nothing was changed.
+    """
 
     step: int
     losses: dict[str, float]
     lr: float
+    gradient_norm: float
+    skipped: bool
 
 
 class Trainer:
@@ -45,51 +60,105 @@ class Trainer:
         precision: Precision,
         total: int,
         phi: VGGFeatures | None = None,
+        ranks: Ranks = ALONE,
     ) -> None:
         torch.manual_seed(config.train.seed)
         self.config, self.spec, self.total = config, spec, total
-        self.device, self.precision = device, precision
-        model = config.model
+        self.device, self.precision, self.ranks = device, precision, ranks
+        model, train = config.model, config.train
         self.net = _placed(MCLNet(model, spec.channels, config.data.size), device)
         discriminator = Discriminator(spec.channels, model.discriminator_widths, model.discriminator_scales)
         self.discriminator = _placed(discriminator, device)
         self.average = copy.deepcopy(self.net).requires_grad_(False).eval()
-        self.objective = GeneratorObjective(self.net, config.loss, spec, phi.to(device) if phi else None)
         self.weights = {name: float(getattr(config.loss, name)) for name in TERMS}
-        train = config.train
-        self.optimiser = self._adam(self.net, train.lr)
-        self.optimiser_d = self._adam(self.discriminator, train.lr_discriminator)
-        self.scaler = torch.amp.GradScaler(device.type, enabled=precision == "fp16")
-        self.scaler_d = torch.amp.GradScaler(device.type, enabled=precision == "fp16")
+        self.optimiser = Optimiser(self.net, train, train.lr, precision)
+        self.optimiser_d = Optimiser(self.discriminator, train, train.lr_discriminator, precision)
+        if train.recompute:
+            recompute_blocks(self.net)
+        objective = GeneratorObjective(self.net, config.loss, spec, phi.to(device) if phi else None)
+        objective_d = DiscriminatorObjective(self.discriminator)
+        if train.compile:
+            objective.compile()
+            objective_d.compile()
+        self.objective, self.objective_d = ranks.wrap(objective), ranks.wrap(objective_d)
         self.steps_done = 0
 
-    def step(self, batch: Batch) -> StepResult:
-        """Train on one batch; the discriminator after the generator, on the same generated images."""
+    def step(self, *parts: Batch) -> StepResult:
+        """Train on one batch, given in ``train.accumulate`` parts of one size."""
         rate = self._set_learning_rate()
         generate = self._has_reached(self.config.train.generator_start)
         wanted = bool(self.weights["gan"] or self.weights["fm"])
         adversarial = generate and wanted and self._has_reached(self.config.train.gan_start)
-        x = Inputs.of(batch.to(self.device), self.spec)
+        used = [self.optimiser, *([self.optimiser_d] if adversarial else [])]
+        for optimiser in used:
+            optimiser.clear()
+        found = []
+        for number, part in enumerate(parts, 1):
+            with self._exchanging(number == len(parts)):
+                found.append(self._add_gradients(part, generate, adversarial, 1 / len(parts)))
+        names = list(found[0])
+        values = self.ranks.mean(torch.stack([torch.stack([t[n] for n in names]) for t in found]).mean(0))
+        norms = [optimiser.gradient_norm() for optimiser in used]
+        numbers = torch.cat([values, torch.stack(norms)]).tolist()
+        finite = all(map(math.isfinite, numbers))
+        for optimiser in used:
+            optimiser.descend(finite)
+        if finite:
+            self._update_average()
+        self.steps_done += 1
+        losses = {f"loss_{name}": value for name, value in zip(names, numbers, strict=False)}
+        return StepResult(self.steps_done, losses, rate, numbers[len(names)], not finite)
 
+    def _add_gradients(self, batch: Batch, generate: bool, adversarial: bool, share: float) -> Terms:
+        """Add ``share`` times the gradients of one part; returns its unweighted terms, the total among them.
+
+        The discriminator learns from the images that the generator was judged by.
+        """
+        x = Inputs.of(batch.to(self.device), self.spec)
         self.discriminator.requires_grad_(False)
         with autocast(self.device, self.precision):
-            terms, image = self.objective(
-                x, self.steps_done, generate, self.discriminator if adversarial else None
-            )
-        loss = torch.stack([self.weights[name] * term.float() for name, term in terms.items()]).sum()
-        _descend(loss, self.optimiser, self.scaler)
-
+            judge = self.discriminator if adversarial else None
+            terms, image = self.objective(x, self.steps_done, generate, judge)
+        total = torch.stack([self.weights[name] * term.float() for name, term in terms.items()]).sum()
+        self.optimiser.backward(share * total)
+        terms = {"total": total} | terms
         if adversarial:
             self.discriminator.requires_grad_(True)
             with autocast(self.device, self.precision):
-                terms["discriminator"] = discriminator_loss(self.discriminator, x, image)
-            _descend(terms["discriminator"], self.optimiser_d, self.scaler_d)
+                terms["discriminator"] = self.objective_d(x, image)
+            self.optimiser_d.backward(share * terms["discriminator"])
+        return {name: term.detach().float() for name, term in terms.items()}
 
-        self._update_average()
-        self.steps_done += 1
-        values = torch.stack([loss.detach(), *(t.detach().float() for t in terms.values())]).tolist()
-        named = dict(zip(["total", *terms], values, strict=True))
-        return StepResult(self.steps_done, {f"loss_{name}": value for name, value in named.items()}, rate)
+    def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        """All that a step changes: tensors by name, but for ``average``'s, and plain values."""
+        tensors = _prefixed("net", self.net.state_dict())
+        tensors |= _prefixed("discriminator", self.discriminator.state_dict())
+        tensors |= _prefixed("optimiser", self.optimiser.tensors())
+        tensors |= _prefixed("optimiser_d", self.optimiser_d.tensors())
+        scalers = {
+            "scaler": self.optimiser.scaler.state_dict(),
+            "scaler_d": self.optimiser_d.scaler.state_dict(),
+        }
+        return tensors, {"step": self.steps_done, **scalers}
+
+    def load_state(
+        self, average: Mapping[str, Tensor], tensors: Mapping[str, Tensor], values: Mapping[str, Any]
+    ) -> None:
+        """Go on from what ``average.state_dict()`` and ``state`` gave, exactly."""
+        self.average.load_state_dict(average)
+        self.net.load_state_dict(_of(tensors, "net"))
+        self.discriminator.load_state_dict(_of(tensors, "discriminator"))
+        self.optimiser.load(_of(tensors, "optimiser"), values["scaler"])
+        self.optimiser_d.load(_of(tensors, "optimiser_d"), values["scaler_d"])
+        self.steps_done = int(values["step"])
+
+    def _exchanging(self, last: bool) -> AbstractContextManager[object]:
+        """Processes exchange gradients once a step, with the last part."""
+        waiting = ExitStack()
+        for module in (self.objective, self.objective_d):
+            if isinstance(module, DistributedDataParallel) and not last:
+                waiting.enter_context(module.no_sync())
+        return waiting
 
     def _has_reached(self, share: float) -> bool:
         return self.steps_done >= share * self.total
@@ -99,11 +168,9 @@ class Trainer:
         done = self.steps_done / self.total
         warm = (self.steps_done + 1) / max(1, min(100, self.total // 20))
         factor = min(1.0, warm, 2 * (1 - done))
-        train = self.config.train
-        for optimiser, rate in ((self.optimiser, train.lr), (self.optimiser_d, train.lr_discriminator)):
-            for group in optimiser.param_groups:
-                group["lr"] = rate * factor
-        return train.lr * factor
+        for optimiser in (self.optimiser, self.optimiser_d):
+            optimiser.set_rate(factor)
+        return self.config.train.lr * factor
 
     def _update_average(self) -> None:
         """EMA of the weights; its memory grows with the run so that early steps do not linger."""
@@ -112,10 +179,6 @@ class Trainer:
             mine: list[Tensor] = list(self.average.parameters())
             live: list[Tensor] = list(self.net.parameters())
             torch._foreach_lerp_(mine, live, 1 - decay)
-
-    def _adam(self, module: nn.Module, rate: float) -> torch.optim.Adam:
-        betas = (self.config.train.beta1, self.config.train.beta2)
-        return torch.optim.Adam(module.parameters(), lr=rate, betas=betas, fused=self.device.type != "mps")
 
 
 TERMS: Sequence[str] = (
@@ -130,8 +193,16 @@ def _placed(module: Network, device: torch.device) -> Network:
     return module
 
 
-def _descend(loss: Tensor, optimiser: torch.optim.Optimizer, scaler: torch.amp.GradScaler) -> None:
-    optimiser.zero_grad(set_to_none=True)
-    torch.autograd.backward(scaler.scale(loss))
-    scaler.step(optimiser)
-    scaler.update()
+def recompute_blocks(net: MCLNet) -> None:
+    """Have the large blocks keep only their inputs, and compute the rest again in the backward pass."""
+    for block in net.modules():
+        if isinstance(block, ResidualBlock | SpadeBlock):
+            block.forward = partial(checkpoint, block.forward, use_reentrant=False)  # type: ignore[method-assign]
+
+
+def _prefixed(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {f"{prefix}/{name}": tensor for name, tensor in tensors.items()}
+
+
+def _of(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {n.removeprefix(f"{prefix}/"): t for n, t in tensors.items() if n.startswith(f"{prefix}/")}

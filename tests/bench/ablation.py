@@ -10,6 +10,8 @@ weights; psnr and L1 are of the warped exemplar against the exact answer where i
 from __future__ import annotations
 
 import argparse
+import copy
+import dataclasses
 import json
 import statistics
 import time
@@ -18,11 +20,16 @@ from typing import Any
 
 import numpy as np
 import torch
+from mcltool_shapes.plugin import VIEWS, ShapesPlugin
+from mcltool_shapes.scene import Scene, draw_scene
 
-from mcltool import demo, plugins
+from mcltool import plugins
 from mcltool.config import resolve
+from mcltool.data.contract import Sample
 from mcltool.data.dataset import SampleStream, TrainingData, training_loader
+from mcltool.evaluate.pairs import held_out_pairs, score
 from mcltool.files import write_text
+from mcltool.model.network import MCLNet
 from mcltool.train.trainer import Trainer
 
 RESULTS = Path(__file__).parent / "results" / "ablation"
@@ -43,7 +50,13 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "SCM off, no contrast": {"model.scm_channels": 0, "loss.mcl": 0.0},
     "position known": {"model.position": True},
     "temperature 0.01": {"model.temperature": 0.01},
+    "three times the steps": {"train.max_steps": 1200},
+    "three times the steps, SCM off": {"train.max_steps": 1200, "model.scm_channels": 0},
+    "alike layouts": {},
+    "alike layouts, SCM off": {"model.scm_channels": 0},
 }
+ALIKE = "alike layouts"
+"""Variants named so train and are scored on pairs whose layouts resemble each other, as faces and bodies do."""
 COLUMNS = {
     "class_match": "class match",
     "match_error": "match error (radii)",
@@ -53,11 +66,27 @@ COLUMNS = {
 }
 
 
+class AlikeShapes(ShapesPlugin):
+    """``shapes`` whose views of one style are one layout, each shape moved by up to 0.08 of the image's side."""
+
+    def _scene(self, sample: Sample) -> Scene:
+        split, _, number = sample.id.partition("/")
+        group = draw_scene((self.seed, len(split), int(number) // VIEWS, 2))
+        moves = np.random.default_rng((self.seed, len(split), int(number), 3)).uniform(
+            -0.08, 0.08, (len(group), 2)
+        )
+        return tuple(
+            dataclasses.replace(shape, x=shape.x + dx, y=shape.y + dy)
+            for shape, (dx, dy) in zip(group, moves.tolist(), strict=True)
+        )
+
+
 def run(name: str, seed: int, steps: int) -> dict[str, float]:
     """Train one variant and score it."""
-    plugin = plugins.load("shapes")
-    settings = REFERENCE | VARIANTS[name] | {"train.max_steps": steps, "train.seed": seed}
+    plugin = AlikeShapes() if name.startswith(ALIKE) else plugins.load("shapes")
+    settings = REFERENCE | {"train.max_steps": steps, "train.seed": seed} | VARIANTS[name]
     config = resolve("shapes", "tiny", settings)
+    steps = config.train.max_steps or steps
     data = TrainingData(plugin, plugin.index(None, "train"), config.data, seed)
     trainer = Trainer(config, plugin.spec, torch.device("cpu"), "fp32", steps)
     times = []
@@ -66,14 +95,38 @@ def run(name: str, seed: int, steps: int) -> dict[str, float]:
         trainer.step(batch)
         times.append(time.perf_counter() - start)
     side = config.data.size[0]
-    pairs = demo.held_out_pairs(plugin, PAIRS, side)
+    pairs = held_out_pairs(plugin, plugin.index(None, "val"), PAIRS, side)
     exemplars = [plugin.photo(pair.exemplar, side) for pair in pairs]
-    scores, warped = demo.score(trainer.average, plugin, pairs, exemplars, side)
+    scores, warped = score(trainer.average, plugin, pairs, exemplars, side)
+    for part, net in _halves(trainer.average).items():
+        alone, _ = score(net, plugin, pairs, exemplars, side)
+        scores |= {f"{key}_{part}": alone[key] for key in ("class_match", "match_error", "psnr_warp_db")}
     l1 = [
         np.abs(w.astype(float) - p.truth.image)[p.truth.visible].mean() / 255
         for w, p in zip(warped, pairs, strict=True)
     ]
     return scores | {"l1_warp": float(np.mean(l1)), "step_ms": 1000 * statistics.median(times)}
+
+
+def _halves(net: MCLNet) -> dict[str, MCLNet]:
+    """The net matching by x^ alone and by S^ alone, where it has both: which half of u carries the match."""
+    if net.correspondence.scm is None:
+        return {}
+    channels = net.encode_condition.head[-1].out_channels
+    halves = {}
+    for part, kept in (("features", slice(None, channels)), ("map", slice(channels, None))):
+        halves[part] = copy.deepcopy(net)
+        halves[part].correspondence = _Half(net.correspondence, kept)
+    return halves
+
+
+class _Half(torch.nn.Module):
+    def __init__(self, whole: torch.nn.Module, kept: slice) -> None:
+        super().__init__()
+        self.whole, self.kept = whole, kept
+
+    def forward(self, x_BChw: torch.Tensor) -> torch.Tensor:
+        return torch.nn.functional.normalize(self.whole(x_BChw)[:, :, self.kept], dim=2)
 
 
 def table() -> str:

@@ -1,0 +1,42 @@
+"""``mcltool runs``: what was trained here, and how far it came."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from mcltool.commands.options import FOLDER
+from mcltool.program import Commands
+
+
+@click.group("runs", cls=Commands)
+def runs_group() -> None:
+    """Training runs."""
+
+
+@runs_group.command("list")
+@click.argument("folder", type=FOLDER, default=Path("runs"))
+def list_runs(folder: Path) -> None:
+    """The runs in FOLDER (default: runs), with how far each came and its latest scores."""
+    from mcltool.commands.tables import show_runs
+    from mcltool.errors import UsageError
+    from mcltool.train.folder import runs_below
+    from mcltool.train.overview import overview
+
+    runs = runs_below(folder)
+    if not runs:
+        raise UsageError(f"{folder}: no runs in it; 'mcltool fit' makes one")
+    show_runs([overview(run) for run in runs])
+
+
+@runs_group.command("show")
+@click.argument("run", type=FOLDER)
+def show_run(run: Path) -> None:
+    """All about one run: state, latest losses and scores, checkpoints, files, configuration."""
+    from mcltool.commands.tables import show_facts
+    from mcltool.train.folder import RunFolder
+    from mcltool.train.overview import facts
+
+    folder = RunFolder(run)
+    show_facts(facts(folder))

@@ -1,0 +1,113 @@
+"""What a run would need, found without doing it: parameters and memory of a training step."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch._subclasses.fake_tensor import FakeTensorMode
+
+from mcltool.config import Config
+from mcltool.data.contract import ConditionSpec
+from mcltool.device import Precision, autocast
+from mcltool.model.discriminator import Discriminator
+from mcltool.model.network import MCLNet
+from mcltool.model.vgg import random_vgg
+from mcltool.train.objective import GeneratorObjective, Inputs
+from mcltool.train.trainer import TERMS, recompute_blocks
+
+FLOAT = 4
+"""Bytes of a stored number: weights, gradients and moments are float32 in every precision."""
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """parameters: by network. memory: bytes by what they are for, in one process."""
+
+    parameters: dict[str, int]
+    memory: dict[str, int]
+
+    @property
+    def total(self) -> int:
+        return sum(self.memory.values())
+
+
+def estimate(
+    config: Config, spec: ConditionSpec, precision: Precision, perceptual: str, world: int = 1
+) -> Estimate:
+    """Count what a step keeps: on tensors with a shape but no content, so that nothing is computed or taken.
+
+    What layers take for a moment beside that is not counted: on the machines seen it adds up to a third.
+    """
+    train = config.train
+    size = train.batch_size // (train.accumulate * world)
+    with FakeTensorMode(), torch.random.fork_rng(devices=[]):
+        net = MCLNet(config.model, spec.channels, config.data.size)
+        model = config.model
+        discriminator = Discriminator(spec.channels, model.discriminator_widths, model.discriminator_scales)
+        parameters = {
+            "encoders and correspondence": _count(net) - _count(net.generator),
+            "generator": _count(net.generator),
+            "discriminator": _count(discriminator),
+        }
+        phi = None if perceptual == "none" else random_vgg()
+        if train.recompute:
+            recompute_blocks(net)
+        objective = GeneratorObjective(net, config.loss, spec, phi)
+        x = _inputs(size, config, spec)
+        with _kept() as kept, autocast(torch.device("cpu"), precision):
+            terms, _ = objective(x, 0, True, discriminator.requires_grad_(False))
+            total = torch.stack(
+                [getattr(config.loss, n) * t.float() for n, t in terms.items() if n in TERMS]
+            ).sum()
+            assert total.requires_grad
+        own = {
+            _storage(p)
+            for module in (net, discriminator, *([phi] if phi else []))
+            for p in module.parameters()
+        }
+        activations = sum(size for storage, size in kept.items() if storage not in own)
+    trained = sum(parameters.values())
+    memory = {
+        "weights": FLOAT * trained,
+        "gradients": FLOAT * trained,
+        "moments of Adam": 2 * FLOAT * trained,
+        "averaged weights": FLOAT * _count(net),
+        "feature network": FLOAT * _count(phi) if phi else 0,
+        "activations": activations,
+    }
+    return Estimate(parameters, {name: size for name, size in memory.items() if size})
+
+
+def _inputs(batch: int, config: Config, spec: ConditionSpec) -> Inputs:
+    height, width = config.data.size
+    X, Z_labels = (torch.zeros(batch, spec.channels, height, width) for _ in range(2))
+    Y, Z, P = (torch.zeros(batch, 3, height, width) for _ in range(3))
+    return Inputs(X, Y, Z, P, Z_labels, torch.ones(batch, dtype=torch.bool))
+
+
+@contextmanager
+def _kept() -> Iterator[dict[int, int]]:
+    """Bytes of each storage that autograd keeps for the backward pass, by the storage's identity."""
+    found: dict[int, int] = {}
+    alive: list[Any] = []
+
+    def pack(tensor: Tensor) -> Tensor:
+        alive.append(tensor)  # an identity is only unique while its owner lives
+        found[_storage(tensor)] = tensor.untyped_storage().nbytes()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+        yield found
+
+
+def _storage(tensor: Tensor) -> int:
+    return int(tensor.untyped_storage()._cdata)
+
+
+def _count(module: nn.Module) -> int:
+    return sum(p.numel() for p in module.parameters())

@@ -1,0 +1,137 @@
+"""A run folder: where a run keeps what, and what it says of itself. Needs no torch."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mcltool.config import Config
+from mcltool.errors import UsageError
+from mcltool.files import write_text
+from mcltool.locks import is_locked
+
+Row = dict[str, Any]
+"""A line of metrics.jsonl."""
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """The files of one run below ``path``."""
+
+    path: Path
+
+    @property
+    def config_file(self) -> Path:
+        return self.path / "config.json"
+
+    @property
+    def metrics_file(self) -> Path:
+        return self.path / "metrics.jsonl"
+
+    @property
+    def samples(self) -> Path:
+        return self.path / "samples"
+
+    @property
+    def checkpoints(self) -> Path:
+        return self.path / "checkpoints"
+
+    @property
+    def weights(self) -> Path:
+        return self.path / "weights.safetensors"
+
+    @property
+    def report(self) -> Path:
+        return self.path / "report.html"
+
+    @property
+    def lock(self) -> Path:
+        return self.path / ".lock"
+
+    def holds_a_run(self) -> bool:
+        """Whether a run was started here that has something to show."""
+        return self.config_file.exists() and (self.metrics_file.exists() or self.checkpoints.exists())
+
+    def is_running(self) -> bool:
+        return is_locked(self.lock)
+
+    def config(self) -> Config:
+        """Raises UsageError where there is none, or none that this version reads."""
+        try:
+            return Config.from_json(self.config_file.read_text("utf-8"))
+        except FileNotFoundError:
+            raise UsageError(f"{self.path}: no run in it (no {self.config_file.name})") from None
+        except (OSError, ValueError, UsageError) as error:
+            raise UsageError(f"{self.config_file}: {error}") from None
+
+    def rows(self) -> list[Row]:
+        """The logged steps, in order; a line that is cut off is left out."""
+        rows: list[Row] = []
+        if not self.metrics_file.exists():
+            return rows
+        for line in self.metrics_file.read_text("utf-8", errors="replace").splitlines():
+            try:
+                row = json.loads(line)
+            except ValueError:
+                continue
+            if isinstance(row, dict) and isinstance(row.get("step"), int):
+                rows.append(row)
+        return rows
+
+    def append(self, row: Row) -> None:
+        with self.metrics_file.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(row) + "\n")
+
+    def forget_after(self, step: int) -> None:
+        """Drop the rows and samples of later steps, which a resumed run makes again."""
+        if self.metrics_file.exists():
+            kept = [json.dumps(row) + "\n" for row in self.rows() if row["step"] <= step]
+            write_text(self.metrics_file, "".join(kept))
+        for sample in self.sample_files():
+            if _step_of(sample) > step:
+                sample.unlink()
+
+    def sample_files(self) -> list[Path]:
+        """The sample grids, the oldest first."""
+        return sorted(self.samples.glob("step-*.png"), key=_step_of)
+
+    def sample_file(self, step: int) -> Path:
+        return self.samples / f"step-{step:06d}.png"
+
+
+def _step_of(path: Path) -> int:
+    number = path.stem.removeprefix("step-")
+    return int(number) if number.isdecimal() else -1
+
+
+def next_run(folder: Path, name: str) -> Path:
+    """A run folder ``folder``/NAME-N that is not there yet."""
+    number = 1
+    while (folder / f"{name}-{number}").exists():
+        number += 1
+    return folder / f"{name}-{number}"
+
+
+def newest_run(folder: Path, plugin: str | None) -> Path:
+    """The run below ``folder`` that was worked on last, of ``plugin`` where that is given.
+
+    Raises UsageError where there is none.
+    """
+    runs = [run for run in runs_below(folder) if plugin in (None, run.config().plugin)]
+    if not runs:
+        what = f" of {plugin}" if plugin else ""
+        raise UsageError(f"{folder}: no run{what} to resume; name its folder with --run")
+    return max(runs, key=last_worked_on).path
+
+
+def runs_below(folder: Path) -> list[RunFolder]:
+    """The runs in ``folder``, by name."""
+    return [RunFolder(path.parent) for path in sorted(folder.glob("*/config.json"))]
+
+
+def last_worked_on(run: RunFolder) -> float:
+    """When something was last written to the run's log (seconds since 1970)."""
+    file = run.metrics_file if run.metrics_file.exists() else run.config_file
+    return file.stat().st_mtime

@@ -1,0 +1,156 @@
+"""What a run writes on its way: logged rows, sample grids, validated checkpoints and the report."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections import deque
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from mcltool.config import Config
+from mcltool.device import memory_used
+from mcltool.pictures import save_png
+from mcltool.train.checkpoints import Checkpoint, prune, write_checkpoint
+from mcltool.train.folder import RunFolder
+from mcltool.train.report import write_report
+from mcltool.train.samples import FixedPairs
+from mcltool.train.tensorboard import Board
+from mcltool.train.trainer import StepResult, Trainer
+from mcltool.train.validation import Validation
+from mcltool.weights import WeightsHeader
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where a run is after a step.
+
+    images_per_second: lately. memory: most bytes taken. skipped: steps so far that changed nothing because
+    something was not finite. What this step brought, if anything: sample, the grid that was written; scores,
+    of the validation; checkpoint, its folder.
+    """
+
+    result: StepResult
+    total: int
+    batch_size: int
+    images_per_second: float
+    memory: int
+    skipped: int
+    sample: Path | None
+    scores: Mapping[str, float]
+    checkpoint: Path | None
+
+
+class Recorder:
+    """Writes what belongs to a run into its folder, after each step of ``trainer``.
+
+    header: of the weights; its step is set anew for each file. before: the checkpoint that the run goes on from.
+    """
+
+    def __init__(
+        self,
+        folder: RunFolder,
+        trainer: Trainer,
+        header: WeightsHeader,
+        pairs: FixedPairs,
+        validation: Validation,
+        before: Checkpoint | None,
+    ) -> None:
+        self.folder, self.trainer, self.header = folder, trainer, header
+        self.pairs, self.validation = pairs, validation
+        self.train = trainer.config.train
+        self.skipped = int(before.state["skipped"]) if before else 0
+        self.seconds_before = float(before.state["seconds"]) if before else 0.0
+        self.started = time.monotonic()
+        self.saved = before.step if before else None
+        self.clock = Clock(self.train.batch_size)
+        self.board = Board(folder.path / "tensorboard") if self.train.tensorboard else None
+
+    def record(self, result: StepResult) -> Progress:
+        """Log, draw, validate and save, as far as it is time for each."""
+        step, total = result.step, self.trainer.total
+        last = step == total
+        rate = self.clock.tick()
+        self.skipped += result.skipped
+        saving = last or step % self.train.checkpoint_every == 0
+        scores = self._validate() if saving else {}
+        if saving or step == 1 or step % self.train.log_every == 0:
+            self._log(result, rate, scores)
+        sample = None
+        if last or step % self.train.sample_every == 0:
+            sample = self._draw(step)
+        checkpoint = self.save(scores) if saving else None
+        self.clock.forget()
+        memory = memory_used(self.trainer.device)
+        size = self.train.batch_size
+        return Progress(result, total, size, rate, memory, self.skipped, sample, scores, checkpoint)
+
+    def save(self, scores: Mapping[str, float] | None = None) -> Path | None:
+        """A checkpoint of this moment and the report, unless there is one. scores: None validates now."""
+        step = self.trainer.steps_done
+        if self.saved == step:
+            return None
+        seconds = round(self.seconds_before + time.monotonic() - self.started, 1)
+        path = write_checkpoint(
+            self.folder.checkpoints,
+            self.trainer,
+            replace(self.header, step=step),
+            self._validate() if scores is None else scores,
+            {"skipped": self.skipped, "seconds": seconds, "total": self.trainer.total},
+        )
+        self.saved = step
+        prune(self.folder.checkpoints, self.train.keep_checkpoints)
+        write_report(self.folder)
+        return path
+
+    def _validate(self) -> dict[str, float]:
+        return self.validation.scores(self.trainer.average, self.trainer.device, self.trainer.precision)
+
+    def _log(self, result: StepResult, rate: float, scores: Mapping[str, float]) -> None:
+        row = {
+            **result.losses,
+            **scores,
+            "lr": result.lr,
+            "gradient_norm": result.gradient_norm,
+            "skipped": self.skipped,
+            "images_per_second": round(rate, 2),
+            "memory_mib": memory_used(self.trainer.device) >> 20,
+        }
+        finite = {
+            name: value if math.isfinite(value) else None for name, value in row.items()
+        }  # JSON has no NaN
+        self.folder.append({"step": result.step, **finite})
+        if self.board:
+            self.board.add(result.step, row)
+
+    def _draw(self, step: int) -> Path:
+        path = self.folder.sample_file(step)
+        picture = self.pairs.picture(self.trainer.average, self.trainer.device, self.trainer.precision)
+        save_png(path, picture)
+        if self.board:
+            self.board.add_picture(step, picture)
+        return path
+
+
+class Clock:
+    """Images a second over the last 50 steps, without what was done between them."""
+
+    def __init__(self, batch_size: int) -> None:
+        self.batch_size, self.since = batch_size, time.monotonic()
+        self.seconds: deque[float] = deque(maxlen=50)
+
+    def tick(self) -> float:
+        self.seconds.append(time.monotonic() - self.since)
+        self.forget()
+        return self.batch_size * len(self.seconds) / max(1e-9, sum(self.seconds))
+
+    def forget(self) -> None:
+        """Count from now on."""
+        self.since = time.monotonic()
+
+
+def total_steps(config: Config, samples: int) -> int:
+    """Steps of a run: as many as are asked for, else as the epochs make."""
+    train = config.train
+    return train.max_steps or max(1, train.epochs * samples // train.batch_size)
