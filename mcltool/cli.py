@@ -14,6 +14,7 @@ from mcltool.commands.explain import explain
 from mcltool.commands.fit import fit
 from mcltool.commands.manifest import manifest_group
 from mcltool.commands.pack import pack_group
+from mcltool.commands.pair import pair
 from mcltool.commands.plugins import plugins_group
 from mcltool.commands.runs import runs_group
 from mcltool.commands.translate import translate, translate_dir
@@ -50,6 +51,7 @@ cli.add_command(plugins_group)
 cli.add_command(runs_group)
 cli.add_command(data_group)
 cli.add_command(pack_group)
+cli.add_command(pair)
 cli.add_command(weights_group)
 
 

@@ -228,7 +228,7 @@ def test_held_out_pairs_come_from_a_pack_too(album: Path) -> None:
 
 def test_packing_goes_on_after_a_kill(tmp_path: Path) -> None:
     out, parts = tmp_path / "shapes.h5", tmp_path / "shapes.h5.parts"
-    command = ["pack", "--plugin", "shapes", "--split", "val", "--size", "64", "--workers", "1", str(out)]
+    command = ["pack", "--plugin", "shapes", "--split", "val", "--size", "32", "--workers", "1", str(out)]
     process = subprocess.Popen([sys.executable, "-m", "mcltool", *command])
     children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
     workers: list[int] = []
@@ -253,7 +253,7 @@ def test_packing_goes_on_after_a_kill(tmp_path: Path) -> None:
     assert problems(out) == []
     assert [path.name for path in tmp_path.iterdir()] == ["shapes.h5"]
     whole = tmp_path / "whole.h5"  # in one process, at one go
-    run("--plugin", "shapes", "--split", "val", "--size", "64", "--workers", "0", whole)
+    run("--plugin", "shapes", "--split", "val", "--size", "32", "--workers", "0", whole)
     assert whole.read_bytes() == out.read_bytes()
 
 

@@ -116,3 +116,8 @@ class PackedDataset(DatasetPlugin):
 
     def __getstate__(self) -> dict[str, Any]:
         return self.__dict__ | {"_opened": None}
+
+
+def splits_of(dataset: DatasetPlugin) -> Sequence[str]:
+    """The splits that there are: of a pack, those it holds."""
+    return list(dataset.header.samples) if isinstance(dataset, PackedDataset) else ("train", "val")

@@ -10,21 +10,15 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import signal
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from errno import EIO, ENOSPC
 from hashlib import blake2b
 from io import BytesIO
-from multiprocessing import get_context, parent_process
 from pathlib import Path
-from threading import Thread
 from typing import Any, Literal
 
-import cv2
 import h5py
 import numpy as np
 from numpy.typing import NDArray
@@ -38,11 +32,13 @@ from mcltool.data.pack_format import (
     PackHeader,
     check_split,
     checksum,
+    digest_of,
     kind_of,
 )
 from mcltool.data.resize import Size
 from mcltool.data.transforms import Photo, cover
 from mcltool.data.views import View, read_view, rendered
+from mcltool.data.workers import in_processes
 from mcltool.errors import McltoolError
 from mcltool.files import replacing, write_bytes
 from mcltool.locks import locked
@@ -90,7 +86,7 @@ def pack(
             parts = _plan(plugin, splits, folder, options)
             _remove_others(folder, {part.path for part in parts})
             whole = True
-            for step in _make_parts(parts, options.workers):
+            for _, step in in_processes(_make_part, parts, options.workers):
                 whole = whole and not step.problems
                 yield step
             if not whole:
@@ -119,6 +115,25 @@ class _Part:
     path: Path
     size: Size
     compression: Compression
+
+
+def store_retrieved(path: Path, tables: Mapping[str, NDArray[np.int32]]) -> None:
+    """Put exemplars' numbers into a pack, by split: (n, K), the best first, -1 for none. What it held goes.
+
+    The pack is copied and the copy takes its place: a kill leaves the old one. Raises McltoolError where there
+    is no room for that.
+    """
+    try:
+        with replacing(path) as temporary:
+            shutil.copyfile(path, temporary)
+            with h5py.File(temporary, "r+", libver=_VERSION, locking=False) as file:
+                for split, table in tables.items():
+                    file[split].pop("retrieved", None)
+                    stored = file[split].create_dataset("retrieved", data=table.astype(np.int32))
+                    stored.attrs["digest"] = np.bytes_(digest_of(stored[...]))
+    except (OSError, RuntimeError) as error:
+        cause = os.strerror(_error_number(error))
+        raise McltoolError(f"{path}: cannot be written anew ({cause}); it is as it was") from None
 
 
 def _plan(
@@ -154,21 +169,6 @@ def _remove_others(folder: Path, wanted: set[Path]) -> None:
     for path in folder.iterdir():
         if path.suffix in (".h5", ".tmp") and path not in wanted:
             path.unlink()
-
-
-def _make_parts(parts: Sequence[_Part], workers: int) -> Iterator[PackStep]:
-    if workers == 0 or len(parts) == 1:
-        yield from map(_make_part, parts)
-        return
-    pool = ProcessPoolExecutor(min(workers, len(parts)), get_context("spawn"), _start_worker)
-    try:
-        for done in as_completed([pool.submit(_make_part, part) for part in parts]):
-            yield done.result()
-    except BrokenProcessPool:
-        cause = "a worker process was killed, perhaps for want of memory"
-        raise McltoolError(f"{cause}; run the same command again, perhaps with fewer --workers") from None
-    finally:
-        pool.shutdown(cancel_futures=True)
 
 
 def _make_part(part: _Part) -> PackStep:
@@ -332,17 +332,3 @@ def _copy_chunks(source: h5py.Group, target: h5py.Group, first: int) -> None:
         for row in range(len(array)):
             mask, chunk = array.id.read_direct_chunk((row, *zeros))
             target[name].id.write_direct_chunk((first + row, *zeros), chunk, mask)
-
-
-def _start_worker() -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the process that waits for the pool ends it
-    cv2.setNumThreads(0)
-    Thread(target=_end_with_parent, daemon=True).start()
-
-
-def _end_with_parent() -> None:
-    """A pool's workers wait for ever where their parent was killed."""
-    parent = parent_process()
-    if parent is not None:
-        parent.join()
-        signal.raise_signal(signal.SIGKILL)

@@ -10,6 +10,9 @@ import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
+import numpy as np
+from numpy.typing import NDArray
+
 from mcltool.data.contract import IMAGE_SUFFIXES, Sample
 from mcltool.errors import UsageError
 from mcltool.files import write_text
@@ -41,11 +44,28 @@ def read_pairs(path: Path) -> Pairs:
 
 
 def write_pairs(path: Path, pairs: Pairs) -> None:
-    """Write lists as ``read_pairs`` reads them, atomically."""
+    """Write lists as ``read_pairs`` reads them, atomically; empty ones are left out."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerows([name, *exemplars] for name, exemplars in pairs.items())
+    writer.writerows([name, *exemplars] for name, exemplars in pairs.items() if exemplars)
     write_text(path, text.getvalue())
+
+
+def named_pairs(
+    samples: Mapping[str, Sequence[Sample]], tables: Mapping[str, NDArray[np.int32]]
+) -> dict[str, list[str]]:
+    """Lists of ids from tables of numbers (n, K), -1 for none, by split.
+
+    Raises UsageError where an id is in two splits: one list cannot tell them apart.
+    """
+    found: dict[str, list[str]] = {}
+    for split, table in tables.items():
+        ids = [sample.id for sample in samples[split]]
+        for name, row in zip(ids, table.tolist(), strict=True):
+            if name in found:
+                raise UsageError(f"{name}: a sample of several splits; give --split, and a file for each")
+            found[name] = [ids[number] for number in row if number >= 0]
+    return found
 
 
 def match_pairs(pairs: Pairs, samples: Sequence[Sample], candidates: Sequence[Sample]) -> list[list[int]]:

@@ -1,0 +1,383 @@
+"""Exemplars for photos that have no other view: found, written, read, and drawn in training."""
+
+from __future__ import annotations
+
+import json
+import resource
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from click.testing import CliRunner, Result
+from mcltool_shapes import ShapesPlugin
+from PIL import Image
+from safetensors.torch import save_file
+
+import mcltool.retrieval
+from mcltool import plugins
+from mcltool.cli import cli
+from mcltool.config import DataConfig
+from mcltool.data.contract import Condition, ConditionSpec, DatasetPlugin, Sample
+from mcltool.data.dataset import EvaluationData, TrainingData
+from mcltool.data.descriptors import PLACES, describe
+from mcltool.data.pack import PackedDataset
+from mcltool.data.packing import PackOptions, pack, store_retrieved
+from mcltool.data.pairs import match_pairs, read_pairs, write_pairs
+from mcltool.data.source import open_data
+from mcltool.errors import McltoolError, UsageError
+from mcltool.feature_weights import vgg_file
+from mcltool.model.vgg import random_vgg
+from mcltool.retrieval import nearest, retrieve
+
+CPU = torch.device("cpu")
+CONFIG = DataConfig(size=(32, 32), load_scale=1.0)
+
+
+def run(*args: str | Path) -> Result:
+    return CliRunner().invoke(cli, list(map(str, args)))
+
+
+def by_hand(vectors: np.ndarray, top: int) -> np.ndarray:
+    """Nearest others in float64, the literal way."""
+    distance = ((vectors[:, None].astype(np.float64) - vectors[None]) ** 2).sum(2)
+    np.fill_diagonal(distance, np.inf)
+    return distance.argsort(1)[:, :top]
+
+
+@pytest.mark.parametrize("block", [1, 7, 40, 64])
+def test_nearest_are_the_nearest_whatever_the_blocks(block: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(mcltool.retrieval, "BLOCK", block)
+    vectors = np.random.default_rng(0).normal(size=(40, 9)).astype(np.float32)
+    done: list[int] = []
+    found = nearest(vectors, 5, CPU, done.append)
+    np.testing.assert_array_equal(found, by_hand(vectors, 5))
+    assert sum(done) == 40
+
+
+def test_where_there_are_too_few_others_there_is_none() -> None:
+    vectors = np.array([[0.0], [1.0], [5.0]], np.float32)
+    assert nearest(vectors, 4, CPU).tolist() == [[1, 2, -1, -1], [0, 2, -1, -1], [1, 0, -1, -1]]
+    assert nearest(vectors[:1], 2, CPU).tolist() == [[-1, -1]]
+
+
+class Drawn(DatasetPlugin):
+    """One photo and one condition, as given."""
+
+    name = "drawn"
+
+    def __init__(self, photo: np.ndarray, planes: np.ndarray, classes: int = 4) -> None:
+        self.drawn, self.planes, self.classes = photo, planes, classes
+
+    @property
+    def spec(self) -> ConditionSpec:
+        names = tuple(map(str, range(self.classes)))
+        return ConditionSpec("labels", names, ((0, 0, 0),) * self.classes)
+
+    def index(self, root, split):
+        return [Sample("0")]
+
+    def read_condition(self, files):
+        raise NotImplementedError
+
+    def photo(self, sample, short_side):
+        return self.drawn
+
+    def condition(self, sample, short_side):
+        return Condition(self.planes.shape, self.planes)
+
+
+def distance(one: Drawn, other: Drawn) -> float:
+    return float(np.linalg.norm(describe(one, Sample("0")) - describe(other, Sample("0"))))
+
+
+def test_descriptors_tell_what_is_there_where_it_is_and_in_which_colours() -> None:
+    grey = np.full((64, 64, 3), 128, np.uint8)
+    left, right = np.zeros((64, 64), np.uint8), np.zeros((64, 64), np.uint8)
+    left[:, :32] = right[:, 32:] = 1
+    # How much there is of each class agrees; every cell disagrees: Hellinger, sqrt(2) a cell, by its share.
+    assert distance(Drawn(grey, left), Drawn(grey, right)) == pytest.approx(np.sqrt(2), abs=1e-5)
+    # Shares 1/2, 1/2 against 1, 0; and half of the cells.
+    shares = (np.sqrt(0.5) - 1) ** 2 + 0.5
+    assert distance(Drawn(grey, left), Drawn(grey, left * 0)) == pytest.approx(np.sqrt(shares + 1), abs=1e-5)
+    light, dark = np.full((64, 64, 3), 250, np.uint8), np.full((64, 64, 3), 5, np.uint8)
+    split, turned = light.copy(), light.copy()
+    split[:, :32], turned[:, 32:] = dark[:, :32], dark[:, 32:]
+    assert distance(Drawn(split, left), Drawn(turned, left)) > 1  # the same colours elsewhere
+    assert distance(Drawn(light, left), Drawn(dark, left)) > 1
+    assert distance(Drawn(light, left), Drawn(light, left)) == 0
+
+
+def test_many_classes_are_projected_and_their_distances_kept() -> None:
+    grey = np.full((64, 64, 3), 128, np.uint8)
+    blocks = [
+        np.random.default_rng(n).integers(0, 100, (8, 8)).astype(np.uint8).repeat(8, 0).repeat(8, 1)
+        for n in range(12)
+    ]
+    samples = [Drawn(grey, labels, classes=100) for labels in blocks]
+    places = slice(100, 100 + PLACES)
+    vectors = [describe(sample, Sample("0")) for sample in samples]
+    assert len(vectors[0]) == 100 + PLACES + 4**3 + 8 * 8 * 3
+    for n in range(1, 12):
+        apart = np.linalg.norm(vectors[0][places] - vectors[n][places])
+        differ = (blocks[0] != blocks[n]).mean()
+        assert apart == pytest.approx(np.sqrt(2 * differ), rel=0.2)
+
+
+class Planted(ShapesPlugin):
+    """Shapes, in which val is a near-duplicate of train: shifted by a pixel or two, a little lighter, noisy."""
+
+    def photo(self, sample, short_side):
+        photo = super().photo(_plain(sample), short_side)
+        if sample.id.startswith("train"):
+            return photo
+        draw = np.random.default_rng(int(sample.id[4:]))
+        noisy = np.roll(photo, (1, 2), (0, 1)) * 1.05 + draw.normal(0, 5, photo.shape)
+        return noisy.clip(0, 255).astype(np.uint8)
+
+    def condition(self, sample, short_side):
+        condition = super().condition(_plain(sample), short_side)
+        if sample.id.startswith("train"):
+            return condition
+        return Condition(condition.size, np.roll(condition.raster, (1, 2), (0, 1)))
+
+
+def _plain(sample: Sample) -> Sample:
+    return Sample("train/" + sample.id.partition("/")[2])
+
+
+def test_planted_near_duplicates_are_found_among_others_of_their_style() -> None:
+    samples = [Sample(f"train/{n:06d}") for n in range(160)] + [
+        Sample(f"val/{n:06d}") for n in range(0, 160, 4)
+    ]
+    found = retrieve(Planted(), samples, 2, "plain", CPU, 0)
+    assert found.dtype == np.int32
+    assert found.shape == (200, 2)
+    assert found[160:, 0].tolist() == list(range(0, 160, 4))
+    assert found[:160:4, 0].tolist() == list(range(160, 200))
+
+
+def test_vgg_features_are_compared_where_their_weights_are(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MCLTOOL_HOME", str(tmp_path))
+    given = ("pair", "--plugin", "shapes", "--split", "val", "--workers", "0", tmp_path / "x.csv")
+    result = run(*given, "--features", "vgg")
+    assert (result.exit_code, "get them with 'mcltool weights get vgg19'" in result.stderr) == (2, True)
+    vgg_file().parent.mkdir()
+    network = random_vgg()
+    save_file(network.state_dict(), vgg_file())
+
+    samples = ShapesPlugin().index(None, "val")[:6]
+    photos = torch.stack([torch.from_numpy(ShapesPlugin().photo(sample, 128)) for sample in samples])
+    layers = network(photos.permute(0, 3, 1, 2).float() / 127.5 - 1, ("relu4_2", "relu5_2"))
+    means = [layer.mean((2, 3)) for layer in layers]
+    vectors = torch.cat([mean / mean.norm(dim=1, keepdim=True) for mean in means], 1).numpy()
+    found = retrieve(ShapesPlugin(), samples, 5, "vgg", CPU, 0)
+    np.testing.assert_array_equal(found, by_hand(vectors, 5))
+    assert mcltool.retrieval.pick_features("auto") == "vgg"
+    assert mcltool.retrieval.pick_features("plain") == "plain"
+
+
+SAMPLES = [
+    Sample("img/WOMEN/id_1/01_1_front", Path("/d/img/WOMEN/id_1/01_1_front.jpg")),
+    Sample("img/WOMEN/id_1/02_2_side", Path("/d/img/WOMEN/id_1/02_2_side.jpg")),
+    Sample("img/MEN/id_2/01_1_front", Path("/d/img/MEN/id_2/01_1_front.jpg")),
+    Sample("7", Path("/d/photos/00007.jpg")),
+]
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ("7,img/MEN/id_2/01_1_front", [2]),
+        ("7,img/MEN/id_2/01_1_front.jpg,img/WOMEN/id_1/02_2_side.jpg", [2, 1]),  # as CoCosNet writes them
+        ("00007.jpg,./data/img/MEN/id_2/01_1_front.jpg", [2]),
+        ("photos\\00007.jpg, 02_2_side.jpg ,,", [1]),
+        ('"7","img/MEN/id_2/01_1_front"', [2]),
+        ("7,01_1_front.jpg", []),  # two are called so
+        ("7,7,nobody,02_2_side", [1]),
+        ("8,02_2_side", []),
+    ],
+)
+def test_lists_name_samples_by_id_path_or_file_name(line: str, expected: list[int], tmp_path: Path) -> None:
+    path = tmp_path / "pairs.txt"
+    path.write_text(f"\n{line}\r\n", "utf-8-sig")
+    assert match_pairs(read_pairs(path), SAMPLES, SAMPLES) == [[], [], [], expected]
+
+
+@pytest.mark.parametrize(
+    ("content", "cause"),
+    [
+        (b"a,b\nc\n", "line 2: expected key,exemplar,..., found 'c' alone"),
+        (b"\xff\xd8\xff\xe0", "expected lines of text like key,exemplar"),
+        (b"\n\n", "no lines"),
+        (None, "cannot be read (No such file or directory)"),
+    ],
+)
+def test_what_is_no_list_is_said(content: bytes | None, cause: str, tmp_path: Path) -> None:
+    path = tmp_path / "pairs.csv"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(UsageError) as raised:
+        read_pairs(path)
+    assert str(raised.value).startswith(f"{path}: ")
+    assert cause in str(raised.value)
+
+
+def test_lists_are_read_as_they_were_written(tmp_path: Path) -> None:
+    pairs = {"a,b": ["c", "d e"], "ä": ["a,b"], "alone": []}
+    write_pairs(tmp_path / "pairs.csv", pairs)
+    assert read_pairs(tmp_path / "pairs.csv") == {"a,b": ["c", "d e"], "ä": ["a,b"]}
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    """ade20k in miniature: reds and blues in pairs, numbers 0 2 4 and 1 3 5."""
+    home = tmp_path / "ade20k"
+    for split in ("training", "validation"):
+        for kind in ("images", "annotations"):
+            (home / kind / split).mkdir(parents=True)
+        for n in range(6):
+            colour = (200 - n, 10, 10) if n % 2 == 0 else (10, 10, 200 - n)
+            Image.new("RGB", (32, 32), colour).save(home / "images" / split / f"{split[0]}{n}.jpg")
+            labels = Image.fromarray(np.full((32, 32), 1 + n % 2, np.uint8))
+            labels.save(home / "annotations" / split / f"{split[0]}{n}.png")
+    return home
+
+
+def packed(root: Path, out: Path) -> PackedDataset:
+    plugin = plugins.load("ade20k")
+    splits = {split: plugin.index(root, split) for split in ("train", "val")}
+    list(pack(plugin, splits, out, PackOptions((32, 32))))
+    return PackedDataset(plugin, out)
+
+
+def test_pair_writes_the_nearest_of_each_split(root: Path, tmp_path: Path) -> None:
+    out = tmp_path / "new" / "pairs.csv"
+    given = ("--root", root, "--top", "2", "--features", "plain", "--workers", "0")
+    result = run("pair", "--plugin", "ade20k", *given, out)
+    assert result.stdout == f"{out}: 2 exemplars for each of 12 photos, by plain features\n"
+    lists = read_pairs(out)
+    assert len(lists) == 12
+    for key, exemplars in lists.items():
+        assert {name[0] for name in exemplars} == {key[0]}
+        assert {int(name[1]) % 2 for name in exemplars} == {int(key[1]) % 2}
+        assert len({key, *exemplars}) == 3
+
+
+def test_training_draws_the_same_from_the_pack_as_from_the_list(root: Path, tmp_path: Path) -> None:
+    out, pairs = tmp_path / "a.h5", tmp_path / "pairs.csv"
+    dataset = packed(root, out)
+    given = ("--top", "2", "--features", "plain", "--workers", "0")
+    assert run("pair", "--data", out, *given).exit_code == 0
+    assert run("pair", "--data", out, *given, pairs).exit_code == 0
+    assert run("pack", "check", out).exit_code == 0
+    assert json.loads(run("pack", "info", out, "--json").stdout)["splits"]["val"]["retrieved"] == 2
+
+    stored, held_out = open_data(dataset, None, CONFIG, 0)
+    listed, held_out_listed = open_data(plugins.load("ade20k"), root, CONFIG, 0, pairs)
+    drawn: Counter[str] = Counter()
+    for n in range(300):
+        item, other = stored[n], listed[n]
+        assert all(torch.equal(item[name], other[name]) for name in item)
+        drawn["self" if item["paired"] else "retrieved"] += 1
+        assert item["condition"][0, 0] == item["exemplar_condition"][0, 0]  # reds with reds
+    assert 0.2 < drawn["self"] / 300 < 0.4  # METHOD's table: 70% retrieved, else itself
+    for index in range(6):
+        name = held_out.exemplar_of(index).id
+        assert name == held_out_listed.exemplar_of(index).id
+        assert name != held_out.samples[index].id
+        assert torch.equal(held_out[index]["condition"], held_out[index]["exemplar_condition"])
+
+
+def test_a_list_may_name_training_photos_for_held_out_ones(root: Path, tmp_path: Path) -> None:
+    pairs = tmp_path / "cocosnet.txt"
+    pairs.write_text("t0.jpg,t3.jpg\nv1.jpg,t5.jpg\nv2.jpg,nobody.jpg\n")
+    training, held_out = open_data(plugins.load("ade20k"), root, CONFIG, 0, pairs)
+    assert [held_out.exemplar_of(n).id for n in range(4)] == ["v1", "t5", "v3", "v4"]
+    photo = plugins.load("ade20k").photo(training.samples[5], 32)
+    assert np.array_equal(held_out[1]["exemplar"].permute(1, 2, 0), photo)
+    assert not held_out[1]["paired"]
+
+
+def test_an_exemplar_of_ones_own_group_is_a_right_one() -> None:
+    plugin = ShapesPlugin()
+    samples = plugin.index(None, "val")[:8]
+    data = EvaluationData(plugin, samples, CONFIG, [samples[2], samples[7], None, *[None] * 5])
+    assert [bool(data[n]["paired"]) for n in range(3)] == [True, False, True]
+
+
+def test_a_list_of_other_names_is_refused(root: Path, tmp_path: Path) -> None:
+    pairs = tmp_path / "pairs.csv"
+    pairs.write_text("x,y\n")
+    with pytest.raises(UsageError, match=r"names none of the 6 training samples; .* like t0,t5"):
+        open_data(plugins.load("ade20k"), root, CONFIG, 0, pairs)
+
+
+def test_exemplars_can_be_put_into_a_pack_again_and_nothing_is_lost_on_the_way(
+    root: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "a.h5"
+    dataset = packed(root, out)
+    first = np.array([[1, -1]] * 6, np.int32)
+    store_retrieved(out, {"train": first})
+    whole = out.read_bytes()
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (len(whole) // 2, limits[1]))  # stands for a full disk
+    try:
+        with pytest.raises(McltoolError, match=r"a\.h5: cannot be written anew \(.*\); it is as it was"):
+            store_retrieved(out, {"train": first + 1})
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert out.read_bytes() == whole
+    assert dataset.retrieved("train") == [[1]] * 6
+    store_retrieved(out, {"train": first + 1})
+    assert dataset.retrieved("train") == [[2, 0]] * 6
+    assert dataset.retrieved("val") is None
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.h5", "ade20k"]
+
+
+def test_a_flipped_byte_in_the_exemplars_is_found(root: Path, tmp_path: Path) -> None:
+    import h5py
+
+    out = tmp_path / "a.h5"
+    packed(root, out)
+    store_retrieved(out, {"train": np.array([[1, 2]] * 6)})
+    with h5py.File(out, "r") as file:
+        offset = file["train/retrieved"].id.get_offset()
+    damaged = bytearray(out.read_bytes())
+    damaged[offset] ^= 2
+    out.write_bytes(damaged)
+    result = run("pack", "check", out)
+    assert result.exit_code == 1
+    assert "broken: train: retrieved: the exemplars' numbers are not those that were stored" in result.stdout
+
+
+@pytest.mark.parametrize(
+    ("args", "cause"),
+    [
+        (("x.csv",), "Missing option '--plugin' (or '--data', a pack)"),
+        (("--plugin", "shapes"), "Missing argument 'OUT.csv' (or '--data'"),
+        (("--plugin", "shapes", "x.h5"), "expected the name of a text file"),
+        (("--plugin", "shapes", "--top", "0", "x.csv"), "0 is not in the range"),
+        (("--data", "x.h5", "--root", ".", "x.csv"), "the samples come from the one or from the other"),
+        (("--data", "x.h5"), "x.h5: no such pack"),
+    ],
+)
+def test_wrong_options(
+    args: tuple[str, ...], cause: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    result = run("pair", *args)
+    assert (result.exit_code, cause in result.stderr, result.stderr.count("\n")) == (2, True, 1)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_groups_go_before_retrieved_exemplars() -> None:
+    plugin = ShapesPlugin()
+    samples = plugin.index(None, "val")[:8]
+    lists = [[(n + 4) % 8] for n in range(8)]  # of the other group
+    data = TrainingData(plugin, samples, CONFIG, 0, lists)
+    assert all(bool(data[n]["paired"]) for n in range(40))
