@@ -70,13 +70,10 @@ def load(name: str) -> DatasetPlugin:
 
 
 def load_data(name: str | None, root: Path | None, pack: Path | None) -> tuple[DatasetPlugin, Path | None]:
-    """A data set and its folder from --plugin and --root, or from --data: a pack with the plugin it was made with.
+    """A data set and its folder, from --plugin and --root or from --data, a pack.
 
-    Raises UsageError where neither or both are given, and as ``load`` and PackedDataset.
+    Raises UsageError where neither or both are given, and as ``load`` and ``load_packed``.
     """
-    from mcltool.data.pack import PackedDataset
-    from mcltool.data.pack_format import read_header
-
     if pack is None:
         if name is None:
             raise UsageError("Missing option '--plugin' (or '--data', a pack)")
@@ -84,10 +81,22 @@ def load_data(name: str | None, root: Path | None, pack: Path | None) -> tuple[D
         return plugin, data_root(plugin, root)
     if root is not None:
         raise UsageError("--root and --data: the samples come from the one or from the other")
-    made_with = read_header(pack).plugin
+    return load_packed(pack, name), None
+
+
+def load_packed(path: Path, name: str | None = None) -> DatasetPlugin:
+    """The data set in a pack (``mcltool pack``), with the plugin that it was made with.
+
+    Raises UsageError where the file is no pack, its plugin is not installed in the same version, or ``name``
+    is given and another.
+    """
+    from mcltool.data.pack import PackedDataset
+    from mcltool.data.pack_format import read_header
+
+    made_with = read_header(path).plugin
     if name not in (None, made_with):
-        raise UsageError(f"{pack}: a pack of plugin {made_with}, not of {name}")
-    return PackedDataset(load(made_with), pack), None
+        raise UsageError(f"{path}: a pack of plugin {made_with}, not of {name}")
+    return PackedDataset(load(made_with), path)
 
 
 def describe() -> list[PluginInfo]:
