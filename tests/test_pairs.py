@@ -292,6 +292,36 @@ def test_training_draws_the_same_from_the_pack_as_from_the_list(root: Path, tmp_
         assert torch.equal(held_out[index]["condition"], held_out[index]["exemplar_condition"])
 
 
+def test_fit_takes_a_list(root: Path, tmp_path: Path) -> None:
+    pairs = tmp_path / "pairs.csv"
+    given = (
+        "fit",
+        "--plugin",
+        "ade20k",
+        "--root",
+        root,
+        "--preset",
+        "tiny",
+        "--size",
+        "32",
+        "--max-steps",
+        "2",
+    )
+    settings = ("--batch-size", "2", "--workers", "0", "--precision", "fp32", "--set", "data.exemplar_self=0")
+    losses = []
+    for number, lines in enumerate(("t0,t2\n", "".join(f"t{n},t{(n + 2) % 6}\n" for n in range(6)), "x,y\n")):
+        pairs.write_text(lines)
+        run_dir = tmp_path / f"run{number}"
+        result = run(*given, *settings, "--run", run_dir, "--pairs", pairs)
+        if number == 2:
+            assert (result.exit_code, "names none of the 6 training samples" in result.stderr) == (2, True)
+            assert not run_dir.exists()
+        else:
+            assert result.exit_code == 0, result.stderr
+            losses.append(json.loads((run_dir / "metrics.jsonl").read_text().splitlines()[0])["loss_total"])
+    assert losses[0] != losses[1]
+
+
 def test_a_list_may_name_training_photos_for_held_out_ones(root: Path, tmp_path: Path) -> None:
     pairs = tmp_path / "cocosnet.txt"
     pairs.write_text("t0.jpg,t3.jpg\nv1.jpg,t5.jpg\nv2.jpg,nobody.jpg\n")

@@ -32,6 +32,13 @@ if TYPE_CHECKING:
     metavar="FILE.h5",
     help="A pack (mcltool pack) in the place of --plugin and --root.",
 )
+@click.option(
+    "--pairs",
+    type=FILE,
+    metavar="FILE",
+    help="Exemplars of photos that have no other view: lines key,exemplar,... (mcltool pair).  "
+    "[default: those in the pack, if it has any]",
+)
 @click.option("--size", metavar="S|HxW", help="Training size in pixels, multiples of 32: 256, or 256x192.")
 @click.option(
     "--preset",
@@ -81,6 +88,7 @@ def fit(
     plugin: str | None,
     root: Path | None,
     pack: Path | None,
+    pairs: Path | None,
     size: str | None,
     preset: str | None,
     run: Path | None,
@@ -130,7 +138,9 @@ def fit(
         click.echo(resolved.to_json())
         show_estimate(needed)
         return
-    job = Job(dataset, resolved, plugins.data_root(dataset, root), folder, out, device, resume, max_minutes)
+    job = Job(
+        dataset, resolved, plugins.data_root(dataset, root), folder, out, device, resume, max_minutes, pairs
+    )
     from mcltool.train.display import show
 
     weights = train(job, show)

@@ -49,6 +49,7 @@ class Job:
 
     root: of the data set. out: for the weights, default RUN/weights.safetensors. device: as --device.
     resume: go on from the run's newest whole checkpoint. max_minutes: save and end after these.
+    pairs: a list of exemplars (mcltool.data.pairs).
     """
 
     plugin: DatasetPlugin
@@ -59,6 +60,7 @@ class Job:
     device: str | None = None
     resume: bool = False
     max_minutes: float | None = None
+    pairs: Path | None = None
 
     @property
     def weights(self) -> Path:
@@ -124,7 +126,7 @@ def _prepare(
 ) -> tuple[Config, Trainer, TrainingData, EvaluationData]:
     """Everything that can be wrong with what was asked for is found here, before anything is written."""
     precision = pick_precision(job.config.train.precision, device)
-    data, held_out = open_data(job.plugin, job.root, job.config.data, job.config.train.seed)
+    data, held_out = open_data(job.plugin, job.root, job.config.data, job.config.train.seed, job.pairs)
     phi, perceptual = perceptual_network(job.config)
     train = replace(job.config.train, precision=precision, perceptual=perceptual)
     config = replace(job.config, train=train)
