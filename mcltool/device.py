@@ -73,12 +73,15 @@ def explaining_memory(what: str, way_out: str) -> Iterator[None]:
     """Turn the device's "out of memory" into one line: ``what`` was computed, and the ``way_out``."""
     try:
         yield
-    except (torch.OutOfMemoryError, MemoryError) as error:
-        raise McltoolError(f"out of memory {what}: {way_out}") from error
-    except RuntimeError as error:
-        if "can't allocate memory" not in str(error):  # how torch says it of a CPU
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
             raise
         raise McltoolError(f"out of memory {what}: {way_out}") from error
+
+
+def is_out_of_memory(error: Exception) -> bool:
+    """Whether an error says that a device's memory does not suffice; of a CPU torch says it in words alone."""
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or "can't allocate memory" in str(error)
 
 
 def _available() -> list[str]:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import struct
 from pathlib import Path
 from zlib import crc32
 
+import cv2
 import numpy as np
 import pytest
 from PIL import Image
@@ -66,6 +68,43 @@ def test_transparency_shows_white(tmp_path: Path) -> None:
 def test_16_bit_photos_are_scaled_to_8(tmp_path: Path) -> None:
     Image.fromarray(np.array([[0, 32768, 65535]], np.uint16)).save(tmp_path / "photo.png")
     np.testing.assert_allclose(read_photo(tmp_path / "photo.png")[0, :, 0], [0, 127.5, 255], atol=0.5)
+
+
+def test_dark_16_bit_photos_are_not_taken_for_8_bit_ones(tmp_path: Path) -> None:
+    Image.fromarray(np.array([[0, 100, 129, 255]], np.uint16)).save(tmp_path / "photo.png")
+    assert read_photo(tmp_path / "photo.png")[0, :, 0].tolist() == [0, 0, 1, 1]
+
+
+@pytest.mark.parametrize("suffix", ["png", "tif"])
+@pytest.mark.parametrize("alpha", [False, True])
+def test_16_bit_colours_are_scaled_not_cut_off(tmp_path: Path, suffix: str, alpha: bool) -> None:
+    """255 v / 65535 rounds up where the upper byte alone would round down."""
+    values = np.array([[[0, 128, 129], [383, 640, 65535], [0xFE80, 0x80FF, 257]]], np.uint16)
+    stored = values[..., ::-1]  # OpenCV's order
+    if alpha:
+        stored = np.dstack([stored, np.full(values.shape[:2], 65535, np.uint16)])
+    path = tmp_path / f"photo.{suffix}"
+    cv2.imwrite(str(path), np.ascontiguousarray(stored))
+    expected = np.array([[round(255 * int(v) / 65535) for v in pixel] for pixel in values[0]])
+    np.testing.assert_array_equal(read_photo(path)[0], expected)
+
+
+def test_float_pictures_are_taken_from_0_to_1(tmp_path: Path) -> None:
+    Image.fromarray(np.array([[0, 0.5, 1]], np.float32)).save(tmp_path / "photo.tif")
+    np.testing.assert_allclose(read_photo(tmp_path / "photo.tif")[0, :, 0], [0, 127.5, 255], atol=0.51)
+
+
+def test_what_is_no_file_is_said_and_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.png")
+    (tmp_path / "dangling.png").symlink_to("nowhere")
+    (tmp_path / "loop.png").symlink_to("loop.png")
+    for name, cause in (
+        ("pipe", "found a pipe"),
+        ("dangling", "a link to what is not there"),
+        ("loop", "Too many levels of symbolic links"),
+    ):
+        with pytest.raises(DataError, match=cause):
+            read_photo(tmp_path / f"{name}.png")
 
 
 def test_a_jpeg_may_be_decoded_smaller_but_not_below_what_is_asked(tmp_path: Path) -> None:

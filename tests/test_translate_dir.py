@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import json
 import os
 from pathlib import Path
 from typing import Any
@@ -11,48 +10,15 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from click.testing import CliRunner, Result
 from mcltool_shapes import ShapesPlugin
 from numpy.typing import NDArray
 from PIL import Image
+from translating import SPEC, files, make_condition, make_photo, make_weights, manifest, run, statuses
 
 from mcltool import Condition, ConditionSpec, DataError, UsageError
-from mcltool.cli import cli
-from mcltool.config import resolve
 from mcltool.model.network import EncodedExemplar, MCLNet, Translation
 from mcltool.translate.job import translate_dir
 from mcltool.translate.prepare import network_size, output_size, prepare_condition
-from mcltool.weights import WeightsHeader, save_weights
-
-SPEC = ShapesPlugin().spec
-SMALL = {
-    "model.encoder_widths": (8, 8, 8),
-    "model.generator_widths": (8, 8, 8),
-    "model.feature_channels": 8,
-    "model.scm_channels": 4,
-    "data.size": (32, 32),
-}
-
-
-def make_weights(path: Path, plugin: str = "shapes", spec: ConditionSpec = SPEC, seed: int = 0) -> Path:
-    torch.manual_seed(seed)
-    config = resolve(plugin, "tiny", SMALL)
-    network = MCLNet(config.model, spec.channels, config.data.size)
-    save_weights(path, network.state_dict(), WeightsHeader(config, spec, "1", step=1))
-    return path
-
-
-def make_condition(path: Path, size: tuple[int, int] = (32, 32), label: int = 1) -> None:
-    """Background above, one class below."""
-    labels = np.zeros(size, np.uint8)
-    labels[size[0] // 2 :] = label
-    path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(labels).save(path)
-
-
-def make_photo(path: Path, seed: int = 0) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(np.random.default_rng(seed).integers(0, 256, (40, 50, 3), np.uint8)).save(path)
 
 
 @pytest.fixture
@@ -64,27 +30,6 @@ def work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         make_photo(tmp_path / "photos" / f"{name}.jpg", number)
     make_weights(tmp_path / "runs" / "shapes-1" / "weights.safetensors")
     return tmp_path
-
-
-def run(*options: str, out: str = "out") -> Result:
-    return CliRunner().invoke(cli, ["translate-dir", "masks", "photos", out, "--precision", "fp32", *options])
-
-
-def manifest(out: Path) -> dict[str, dict[str, Any]]:
-    lines = [json.loads(line) for line in (out / "manifest.jsonl").read_text().splitlines()]
-    assert len({line["input"] for line in lines}) == len(lines), "an input has two lines"
-    return {line["input"]: line for line in lines}
-
-
-def statuses(out: Path) -> list[str]:
-    return [line["status"] for _, line in sorted(manifest(out).items())]
-
-
-def files(out: Path) -> dict[str, bytes]:
-    """Everything below a folder but what the job says of itself, hidden files too."""
-    own = {"manifest.jsonl", "job.json"}
-    found = (path for path in out.rglob("*") if path.is_file() and path.name not in own)
-    return {path.relative_to(out).as_posix(): path.read_bytes() for path in found}
 
 
 def test_one_picture_and_one_line_an_input_in_the_tree_of_the_conditions(work: Path) -> None:
@@ -184,8 +129,8 @@ def test_a_job_that_is_cut_off_and_run_again_gives_the_same_bytes(work: Path) ->
     results = translate_dir(work / "masks", work / "photos", work / "out", weights, precision="fp32")
     assert next(results).input == "a.png"
     results.close()
-    assert list(manifest(work / "out")) == ["a.png"]
-    assert "2 ok, 1 skipped" in run().output
+    done = len(manifest(work / "out"))  # the first, and what was in flight
+    assert f"{3 - done} ok, {done} skipped" in run().output
     assert files(work / "out") == files(work / "whole")
 
 

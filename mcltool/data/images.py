@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import stat
 import warnings
 from collections.abc import Iterator
@@ -83,8 +84,8 @@ def _opened(path: Path) -> Iterator[Image.Image]:
         raise DataError(f"{path}: no permission to read it") from None
     except UnidentifiedImageError:
         raise DataError(f"{path}: not an image that can be read") from None
-    except Image.DecompressionBombError:
-        raise DataError(_too_large(path, "its pixels are")) from None
+    except Image.DecompressionBombError as error:
+        raise DataError(_too_large(path, _pixels(error))) from None
     except MemoryError:
         raise DataError(f"{path}: memory does not suffice to read it") from None
     except (OSError, SyntaxError, ValueError, EOFError) as error:
@@ -95,12 +96,19 @@ def _too_large(path: Path, what: str) -> str:
     return f"{path}: {what} more than can be read ({MAX_PIXELS // 1_000_000} million)"
 
 
+def _pixels(error: Image.DecompressionBombError) -> str:
+    """What Pillow's error says of the size: "Image size (900000000 pixels) exceeds limit of ..."."""
+    found = re.search(r"\d+", str(error))
+    return f"{int(found[0]) // 1_000_000} million pixels are" if found else "its pixels are"
+
+
 def _to_rgb(image: Image.Image) -> Image.Image:
     """In 8-bit RGB, not turned; the orientation stays in its EXIF data."""
+    has_16_bit_colours = _has_16_bit_colours(image)  # asked first: reading EXIF data may load the image
     exif = image.getexif()
     if image.mode == "F" or image.mode.startswith("I"):
         converted = Image.fromarray(_to_bytes(np.asarray(image)))
-    elif _has_16_bit_colours(image):
+    elif has_16_bit_colours:
         converted = _read_16_bit_colours(image)
     else:
         converted = image

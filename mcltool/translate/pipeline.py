@@ -13,13 +13,14 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
+from mcltool.device import is_out_of_memory
 from mcltool.errors import DataError
 from mcltool.model.network import EncodedExemplar
 from mcltool.translate.exemplars import Exemplar, ExemplarCache
 from mcltool.translate.plan import Task
 from mcltool.translate.prepare import Prepared
 from mcltool.translate.reader import Reader, ReadWindow, Window
-from mcltool.translate.translator import Pictures, Translator, is_out_of_memory
+from mcltool.translate.translator import Pictures, Translator
 
 T = TypeVar("T")
 

@@ -79,8 +79,8 @@ class Translator:
     ) -> Pictures:
         """Conditions of one size, as ``prepare_condition`` gives them, each with its exemplar.
 
-        warped, confident: whether these pictures are wanted too. Raises torch.OutOfMemoryError or, on a CPU,
-        RuntimeError where memory does not suffice; see ``is_out_of_memory``.
+        warped, confident: whether these pictures are wanted too. Raises RuntimeError where memory does not suffice;
+        see ``device.is_out_of_memory``.
         """
         with torch.inference_mode(), autocast(self.device, self.precision):
             X_BKHW = condition_planes(self._to_device(np.stack(conditions)), self.plugin.spec)
@@ -160,11 +160,6 @@ class Translator:
         image, warped, sure = (None if copy is None else copy.numpy() for copy in copies)
         assert image is not None
         return Pictures(image, warped, sure, arrival)
-
-
-def is_out_of_memory(error: Exception) -> bool:
-    """Whether torch says so; on a CPU it has no error class for it."""
-    return isinstance(error, torch.OutOfMemoryError) or "allocate memory" in str(error)
 
 
 def _pooled(features_BND: Tensor) -> NDArray[np.float32]:

@@ -76,21 +76,20 @@ def claimed(out: Path, shard: Shard) -> Iterator[Path]:
     home = out / FOLDER
     if home.is_symlink():
         raise UsageError(f"{home}: expected a folder, found a link")
-    message = f"{out}: another job is writing to it"
-    with locked(home / f"{shard.name}.lock", message):
-        for other in sorted(home.glob("*.lock")):
-            if _count(other.stem) != shard.count and is_locked(other):
-                raise UsageError(f"{message} (shard {other.stem})")
-        _sweep(home)
-        scratch = home / shard.name
-        shutil.rmtree(scratch, ignore_errors=True)
-        scratch.mkdir()
-        try:
-            yield scratch
-        finally:
+    try:
+        with locked(home / f"{shard.name}.lock", f"{out}: another job is writing to it"):
+            _check_alone(out, home, shard)
+            _sweep(home)
+            scratch = home / shard.name
             shutil.rmtree(scratch, ignore_errors=True)
-    with suppress(OSError):  # other shards are at work
-        home.rmdir()
+            scratch.mkdir()
+            try:
+                yield scratch
+            finally:
+                shutil.rmtree(scratch, ignore_errors=True)
+    finally:
+        with suppress(OSError):  # other shards are at work
+            home.rmdir()
 
 
 @contextmanager
@@ -98,6 +97,13 @@ def settling(out: Path) -> Iterator[None]:
     """Held by the one shard that decides what all have in common; others wait for it."""
     with locked(out / FOLDER / "settings.lock", "", wait=True):
         yield
+
+
+def _check_alone(out: Path, home: Path, shard: Shard) -> None:
+    """Raises UsageError where shards of another count are at work: theirs and these would overlap."""
+    for other in sorted(home.glob("*.lock")):
+        if other.name != "settings.lock" and _count(other.stem) != shard.count and is_locked(other):
+            raise UsageError(f"{out}: another job is writing to it (shard {other.stem})")
 
 
 def _sweep(home: Path) -> None:

@@ -1,0 +1,403 @@
+"""The engine of translate-dir: batches, exemplars that are encoded once, and that no cut changes a byte."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from mcltool_shapes import ShapesPlugin
+from numpy.typing import NDArray
+from PIL import Image
+from translating import files, make_condition, make_photo, make_weights, manifest, run
+
+import mcltool
+from mcltool import DataError, UsageError
+from mcltool.data.batches import condition_planes, to_unit
+from mcltool.errors import McltoolError
+from mcltool.model.correspondence import confidence
+from mcltool.model.network import EncodedExemplar
+from mcltool.translate.exemplars import ExemplarCache
+from mcltool.translate.job import Job, Options
+from mcltool.translate.manifest import Journal
+from mcltool.translate.nearest import top_1
+from mcltool.translate.opening import plugin_of
+from mcltool.translate.pipeline import Pipeline, Work
+from mcltool.translate.plan import Task
+from mcltool.translate.prepare import Prepared, Preparer
+from mcltool.translate.reader import Reader, Window
+from mcltool.translate.settings import Settings
+from mcltool.translate.translator import Translator
+
+SIZES = [(32, 32), (32, 48), (32, 32), (48, 32), (32, 32), (32, 32), (32, 48)]
+COUNT = 22
+
+
+@pytest.fixture
+def work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """22 conditions of three sizes and 22 photos of two, by name; batches of 2, windows of 8."""
+    monkeypatch.chdir(tmp_path)
+    for number in range(COUNT):
+        make_condition(tmp_path / "masks" / f"{number:02d}.png", SIZES[number % len(SIZES)], 1 + number % 5)
+        make_photo(tmp_path / "photos" / f"{number:02d}.png", number, (40, 40) if number % 3 else (40, 64))
+    make_weights(tmp_path / "runs" / "shapes-1" / "weights.safetensors")
+    return tmp_path
+
+
+@pytest.fixture
+def translator(work: Path) -> Translator:
+    weights = work / "runs" / "shapes-1" / "weights.safetensors"
+    return Translator(weights, plugin_of(weights), "fp32", "cpu")
+
+
+def job(work: Path, **options: Any) -> Job:
+    weights = work / "runs" / "shapes-1" / "weights.safetensors"
+    settings = Settings("fp32", batch_size=2)
+    return Job(
+        work / "masks",
+        work / "photos",
+        work / "out",
+        weights,
+        "stem",
+        0,
+        settings,
+        Options(device="cpu", **options),
+    )
+
+
+def translated(
+    translator: Translator, work: Path, numbers: Sequence[int], batch: int = 4
+) -> dict[int, NDArray[np.uint8]]:
+    """Numbered conditions, each with its photo, as one window."""
+    tasks = [Task(n, f"{n}", f"{n}", "", (f"masks/{n:02d}.png",), "", f"photos/{n:02d}.png") for n in numbers]
+    with Reader(Preparer(translator.plugin, 32)) as reader:
+        pipeline = Pipeline(translator, reader, batch)
+        outcomes = list(pipeline.run([Work(tasks, frozenset(numbers), frozenset())]))
+    assert all(outcome.pictures for outcome in outcomes)
+    return {o.task.number: o.pictures.image[o.row] for o in outcomes if o.pictures}
+
+
+# --- the model behind it ---
+
+
+def test_a_batch_with_encoded_exemplars_is_what_the_model_makes_of_each_pair(
+    translator: Translator, work: Path
+) -> None:
+    """Sizes mixed, one exemplar used twice: against MCLNet.forward, pair by pair."""
+    preparer = Preparer(translator.plugin, 32)
+    conditions = [preparer.condition([f"masks/{n:02d}.png"], "").planes for n in (0, 2, 4)]
+    photos = [preparer.exemplar(f"photos/{n:02d}.png").planes for n in (0, 1)]
+    first, second = (translator.encode([photo])[0] for photo in photos if photo is not None)
+    made = translator.translate(conditions, [first, first, second], warped=True)  # type: ignore[arg-type]
+    for row, (planes, photo) in enumerate(zip(conditions, (photos[0], photos[0], photos[1]), strict=True)):
+        X = condition_planes(torch.from_numpy(planes)[None], translator.plugin.spec)
+        Z = to_unit(torch.tensor(photo).permute(2, 0, 1)[None])
+        with torch.inference_mode():
+            expected = translator.model(X, Z)
+        for found, tensor in ((made.image, expected.image), (made.warped, expected.warped)):
+            assert found is not None
+            levels = (tensor[0].permute(1, 2, 0).numpy() + 1) * 127.5
+            np.testing.assert_allclose(found[row], levels, atol=0.51)
+
+
+def test_confidence_is_the_largest_of_each_softmax() -> None:
+    u, v = (torch.nn.functional.normalize(torch.randn(n, 5, dtype=torch.float64), dim=1) for n in (7, 11))
+    expected = (u @ v.T / 0.1).softmax(1).amax(1)
+    torch.testing.assert_close(confidence(u, v, 0.1, rows=3), expected)
+
+
+# --- batches ---
+
+
+def test_batches_are_of_one_size_and_at_most_the_batch_size(
+    translator: Translator, work: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[list[tuple[int, ...]]] = []
+    real = translator.translate
+
+    def spy(conditions: Sequence[NDArray[Any]], *rest: Any) -> Any:
+        seen.append([planes.shape for planes in conditions])
+        return real(conditions, *rest)
+
+    monkeypatch.setattr(translator, "translate", spy)
+    assert sorted(translated(translator, work, range(COUNT), batch=3)) == list(range(COUNT))
+    assert all(len(set(shapes)) == 1 for shapes in seen)
+    by_size: dict[tuple[int, ...], list[int]] = {}
+    for shapes in seen:
+        by_size.setdefault(shapes[0], []).append(len(shapes))
+    # 13 square ones; 9 become 32 x 64, twice as many pixels, of which one goes where two squares do not
+    assert by_size == {(32, 32): [3, 3, 3, 3, 1], (32, 64): [1] * 6, (64, 32): [1] * 3}
+
+
+def test_an_exemplar_is_encoded_once_for_all_its_conditions(
+    work: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    encoded: list[int] = []
+    real = Translator.encode
+
+    def spy(self: Translator, photos: Sequence[NDArray[np.uint8]]) -> list[EncodedExemplar]:
+        encoded.append(len(photos))
+        return real(self, photos)
+
+    monkeypatch.setattr(Translator, "encode", spy)
+    for number in range(3, COUNT):
+        (work / "photos" / f"{number:02d}.png").unlink()
+    assert run("--pair", "cycle", "--batch-size", "2").exit_code == 0
+    assert sum(encoded) == 3
+
+
+def test_the_cache_keeps_what_was_used_last_within_its_bound() -> None:
+    def encode(photos: Sequence[NDArray[np.uint8]]) -> list[EncodedExemplar]:
+        return [EncodedExemplar(torch.zeros(2**18), torch.zeros(1)) for _ in photos]  # 1 MiB each
+
+    cache = ExemplarCache(encode, mebibytes=4)
+    read = Prepared(np.zeros((1, 1, 3), np.uint8), (1, 1), "", "", 0)
+    for name in ("a", "b", "c"):
+        cache.add([name], [read])
+    assert cache.get("a")
+    cache.add(["d"], [read])
+    assert [name in cache for name in "abcd"] == [True, False, True, True]
+    cache.add_unreadable("e", Prepared(None, (0, 0), "e: cut off", "", 0))
+    with pytest.raises(DataError, match="e: cut off"):
+        cache.get("e")
+
+
+def test_what_does_not_fit_into_memory_is_halved_and_the_rest_goes_on(
+    translator: Translator, work: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expected = translated(translator, work, range(COUNT), batch=1)
+    real = translator.translate
+
+    def small(conditions: Sequence[NDArray[Any]], *rest: Any) -> Any:
+        if len(conditions) > 1:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return real(conditions, *rest)
+
+    monkeypatch.setattr(translator, "translate", small)
+    found = translated(translator, work, range(COUNT), batch=8)
+    assert sorted(found) == sorted(expected)
+    for number, image in expected.items():
+        np.testing.assert_allclose(found[number].astype(int), image, atol=1)
+
+
+def test_halving_is_reported_and_one_image_too_large_is_one_failed_line(
+    work: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = Translator.translate
+
+    def small(self: Translator, conditions: Sequence[NDArray[Any]], *rest: Any) -> Any:
+        if len(conditions) > 1 or conditions[0].shape == (64, 32):
+            raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 1 bytes")
+        return real(self, conditions, *rest)
+
+    monkeypatch.setattr(Translator, "translate", small)
+    result = run("--batch-size", "4")
+    assert result.exit_code == 1
+    assert "batches were halved" in result.output
+    failed = [line for line in manifest(work / "out").values() if line["status"] == "failed"]
+    assert len(failed) == 3
+    assert all("memory does not suffice" in line["cause"] for line in failed)
+
+
+def test_an_error_that_is_not_memory_is_not_taken_for_it(
+    translator: Translator, work: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: Any) -> Any:
+        raise RuntimeError("expected scalar type")
+
+    monkeypatch.setattr(translator, "translate", broken)
+    with pytest.raises(RuntimeError, match="scalar type"):
+        translated(translator, work, [0])
+
+
+# --- cut and gone on with ---
+
+
+@pytest.mark.parametrize("taken", [1, 3, 9, 21])
+def test_a_job_cut_anywhere_and_run_again_gives_the_same_bytes(work: Path, taken: int) -> None:
+    """Batches of mixed sizes are cut in the middle; what was written stays, what is missing is made."""
+    assert run("--batch-size", "2", out="whole").exit_code == 0
+    results = job(work).results()
+    done = {next(results).output for _ in range(taken)}
+    results.close()
+    times = {path: path.stat().st_mtime_ns for path in done}
+    assert len(manifest(work / "out")) >= taken
+    assert run("--batch-size", "2").exit_code == 0
+    assert files(work / "out") == files(work / "whole")
+    assert {path: path.stat().st_mtime_ns for path in done} == times, "made twice"
+
+
+def test_one_output_that_is_missing_is_made_in_its_old_batch(work: Path) -> None:
+    run("--batch-size", "3")
+    before = files(work / "out")
+    for number in range(COUNT):
+        (work / "out" / f"{number:02d}.png").unlink()
+        assert "1 ok, 21 skipped" in run("--batch-size", "3").output
+    assert files(work / "out") == before
+
+
+def test_workers_and_their_number_change_no_byte(work: Path) -> None:
+    run("--batch-size", "2", out="thread")
+    result = run("--batch-size", "2", "--workers", "2", "--json")
+    assert result.exit_code == 0, result.output
+    assert '"workers": 2' in result.stdout
+    assert files(work / "out") == files(work / "thread")
+
+
+def test_a_resumed_job_keeps_the_precision_and_batch_size_of_the_first(
+    work: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mcltool.device._best", lambda _: "bf16")
+    assert run("--precision", "auto", "--batch-size", "3").exit_code == 0
+    before = files(work / "out")
+    (work / "out" / "07.png").unlink()
+    monkeypatch.setattr("mcltool.device._best", lambda _: "fp32")
+    result = run("--precision", "auto", "--json")
+    assert '"ok": 1, "skipped": 21' in result.stdout
+    assert '"precision": "bf16", "batch_size": 3' in result.stdout
+    assert files(work / "out") == before
+    assert "22 ok, 0 skipped" in run("--precision", "fp32").output
+
+
+def test_a_finished_job_needs_no_model(work: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run()
+
+    def absent(*_: Any) -> None:
+        raise AssertionError("the model was loaded")
+
+    monkeypatch.setattr(Translator, "__init__", absent)
+    assert "0 ok, 22 skipped" in run().output
+    assert "0 to do, 22 done" in run("--dry-run").output
+
+
+def test_a_reader_process_that_is_killed_is_one_line(work: Path) -> None:
+    with (
+        Reader(Killing(ShapesPlugin(), 32), 1) as reader,
+        pytest.raises(McltoolError, match="reader process was killed"),
+    ):
+        list(reader.read([Window((), ["photos/00.png"])]))
+
+
+class Killing(Preparer):
+    def exemplar(self, photo: str) -> Prepared:
+        import os
+        import signal
+
+        os.kill(os.getpid(), signal.SIGKILL)
+        raise AssertionError
+
+
+def test_a_line_that_cannot_be_written_ends_the_job_and_it_goes_on_later(
+    work: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = Journal.add
+
+    def full(self: Journal, entry: Any) -> int:
+        if entry.input == "09.png":
+            raise OSError(28, "No space left on device", str(self.path))
+        return real(self, entry)
+
+    monkeypatch.setattr(Journal, "add", full)
+    result = run("--batch-size", "2")
+    assert result.exit_code == 1
+    assert "No space left on device" in result.output.splitlines()[-1]
+    assert not list((work / "out").rglob("*.tmp"))
+    assert not (work / "out" / ".mcltool").exists()
+    monkeypatch.undo()
+    monkeypatch.chdir(work)
+    assert run("--batch-size", "2").exit_code == 0
+    run("--batch-size", "2", out="whole")
+    assert files(work / "out") == files(work / "whole")
+
+
+# --- nearest ---
+
+
+@pytest.mark.parametrize("block", [1, 3, 100])
+def test_the_nearest_is_the_largest_product_of_those_usable(block: int) -> None:
+    random = np.random.default_rng(0)
+    queries, keys = (
+        random.normal(size=(10, 4)).astype(np.float32),
+        random.normal(size=(7, 4)).astype(np.float32),
+    )
+    usable = np.array([True, True, False, True, True, True, False])
+    products = queries @ keys.T
+    expected = np.array([max(np.flatnonzero(usable), key=lambda e: row[e]) for row in products])
+    np.testing.assert_array_equal(top_1(queries, keys, usable, block), expected)
+
+
+def test_nearest_pairs_by_features_saves_what_it_chose_and_does_not_choose_twice(
+    work: Path, translator: Translator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (work / "photos" / "05.png").write_text("no photo")
+    assert run("--pair", "nearest", "--pair-out", "chosen.csv").exit_code == 0
+    preparer = Preparer(translator.plugin, 32)
+    keys = {}
+    for path in sorted((work / "photos").iterdir()):
+        planes = preparer.exemplar(str(path)).planes
+        if planes is not None:
+            with torch.inference_mode():
+                v = translator.model.photo_features(to_unit(torch.tensor(planes).permute(2, 0, 1)[None]))[0]
+            keys[path.name] = torch.nn.functional.normalize(v.mean(0), dim=0)
+    for name, line in manifest(work / "out").items():
+        planes = preparer.condition([f"masks/{name}"], "").planes
+        with torch.inference_mode():
+            u = translator.model.condition_features(
+                condition_planes(torch.tensor(planes)[None], translator.plugin.spec)
+            )
+        best = max(keys, key=lambda key: float(u[0].mean(0) @ keys[key]))
+        assert line["exemplar"] == best
+    rows = (work / "chosen.csv").read_text().splitlines()
+    assert rows[0] == "condition,exemplar"
+    assert len(rows) == 1 + COUNT
+
+    monkeypatch.setattr(Translator, "pooled_conditions", None)
+    assert f"0 ok, {COUNT} skipped" in run("--pair", "nearest").output
+    assert f"0 ok, {COUNT} skipped" in run("--pair", "chosen.csv").output
+
+
+# --- as a library ---
+
+
+def test_translate_images_yields_in_order_with_causes(work: Path) -> None:
+    (work / "masks" / "03.png").write_bytes(b"")
+    (work / "photos" / "05.png").write_text("no photo")
+    conditions = [f"masks/{n:02d}.png" for n in range(COUNT)]
+    photos = [Path(f"photos/{n:02d}.png") for n in range(COUNT)]
+    found = list(mcltool.translate_images(conditions, photos, device="cpu", precision="fp32", batch_size=2))
+    assert [str(one.condition) for one in found] == conditions
+    assert [n for n, one in enumerate(found) if one.image is None] == [3, 5]
+    assert found[3].cause.startswith("masks/03.png: not an image")
+    assert found[5].cause.startswith("photos/05.png: not an image")
+    (work / "masks" / "03.png").unlink()
+    (work / "photos" / "05.png").unlink()
+    (work / "masks" / "05.png").unlink()
+    run("--batch-size", "2")
+    for one in found:
+        if one.image is not None:
+            made = np.asarray(Image.open(work / "out" / one.condition.name), int)
+            np.testing.assert_allclose(one.image, made, atol=1)  # other batches, other last bits
+
+
+def test_translate_images_reads_no_more_than_it_needs(work: Path) -> None:
+    def endless() -> Any:
+        while True:
+            yield "masks/00.png"
+
+    images = mcltool.translate_images(endless(), "photos/00.png", device="cpu", save=("warp", "confidence"))
+    first = next(images)
+    assert first.image is not None
+    assert {kind: picture.shape for kind, picture in first.extras.items()} == {
+        "warp": (32, 32, 3),
+        "confidence": (32, 32, 3),
+    }
+
+
+def test_translate_images_says_what_is_wrong(work: Path) -> None:
+    with pytest.raises(UsageError, match="no such weights file"):
+        mcltool.translate_images([], "photos/00.png", "none.safetensors")
+    with pytest.raises(UsageError, match="1 exemplars for more conditions"):
+        list(mcltool.translate_images(["masks/00.png"] * 2, ["photos/00.png"], device="cpu"))

@@ -1,0 +1,73 @@
+"""What the tests of translate-dir share: random tiny weights, conditions, photos, and looking at an OUT."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from click.testing import CliRunner, Result
+from mcltool_shapes import ShapesPlugin
+from PIL import Image
+
+from mcltool import ConditionSpec
+from mcltool.cli import cli
+from mcltool.config import resolve
+from mcltool.model.network import MCLNet
+from mcltool.weights import WeightsHeader, save_weights
+
+SPEC = ShapesPlugin().spec
+SMALL = {
+    "model.encoder_widths": (8, 8, 8),
+    "model.generator_widths": (8, 8, 8),
+    "model.feature_channels": 8,
+    "model.scm_channels": 4,
+    "data.size": (32, 32),
+}
+OWN = {"manifest.jsonl", "job.json"}
+"""What a job says of itself."""
+
+
+def make_weights(path: Path, plugin: str = "shapes", spec: ConditionSpec = SPEC, seed: int = 0) -> Path:
+    torch.manual_seed(seed)
+    config = resolve(plugin, "tiny", SMALL)
+    network = MCLNet(config.model, spec.channels, config.data.size)
+    save_weights(path, network.state_dict(), WeightsHeader(config, spec, "1", step=1))
+    return path
+
+
+def make_condition(path: Path, size: tuple[int, int] = (32, 32), label: int = 1) -> None:
+    """Background above, one class below."""
+    labels = np.zeros(size, np.uint8)
+    labels[size[0] // 2 :] = label
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(labels).save(path)
+
+
+def make_photo(path: Path, seed: int = 0, size: tuple[int, int] = (40, 50)) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(np.random.default_rng(seed).integers(0, 256, (*size, 3), np.uint8)).save(path)
+
+
+def run(*options: str, conditions: str = "masks", exemplars: str = "photos", out: str = "out") -> Result:
+    command = ["translate-dir", conditions, exemplars, out, "--device", "cpu"]
+    precision = [] if "--precision" in options else ["--precision", "fp32"]
+    return CliRunner().invoke(cli, [*command, *precision, *options])
+
+
+def manifest(out: Path, name: str = "manifest.jsonl") -> dict[str, dict[str, Any]]:
+    lines = [json.loads(line) for line in (out / name).read_text().splitlines()]
+    assert len({line["input"] for line in lines}) == len(lines), "an input has two lines"
+    return {line["input"]: line for line in lines}
+
+
+def statuses(out: Path) -> list[str]:
+    return [line["status"] for _, line in sorted(manifest(out).items())]
+
+
+def files(out: Path) -> dict[str, bytes]:
+    """Everything below a folder but what the job says of itself, hidden files too."""
+    found = (path for path in out.rglob("*") if path.is_file() and path.name not in OWN)
+    return {path.relative_to(out).as_posix(): path.read_bytes() for path in found}
