@@ -19,7 +19,8 @@ from torch.utils.data import Dataset
 from mcltool.config import DataConfig
 from mcltool.data.batches import Batch
 from mcltool.data.contract import Condition, ConditionSpec, DatasetPlugin, Sample
-from mcltool.data.dataset import EvaluationData, SampleStream, TrainingData, training_loader
+from mcltool.data.dataset import EvaluationData, TrainingData
+from mcltool.data.loader import SampleStream, training_loader
 from mcltool.errors import DataError, UsageError
 
 PLAIN = DataConfig(size=(32, 32), load_scale=1.0, flip=False, exemplar_self=0.0)

@@ -17,7 +17,8 @@ from mcltool import plugins
 from mcltool.cli import cli
 from mcltool.config import Config, resolve
 from mcltool.data.batches import condition_planes, to_unit
-from mcltool.data.dataset import SampleStream, TrainingData, training_loader
+from mcltool.data.dataset import TrainingData
+from mcltool.data.loader import SampleStream, training_loader
 from mcltool.train.fit import Job, fit, iterate
 from mcltool.train.trainer import Trainer
 from mcltool.weights import load_model, read_header, summary

@@ -25,7 +25,8 @@ from PIL import Image
 from mcltool.cli import cli
 from mcltool.config import DataConfig
 from mcltool.data.contract import Condition, ConditionSpec, DatasetPlugin, Sample
-from mcltool.data.dataset import EvaluationData, SampleStream, TrainingData, training_loader
+from mcltool.data.dataset import EvaluationData, TrainingData
+from mcltool.data.loader import SampleStream, training_loader
 from mcltool.data.pack import PackedDataset
 from mcltool.data.packing import PackOptions, PackStep, pack
 from mcltool.errors import DataError, McltoolError, UsageError

@@ -11,7 +11,8 @@ from torch import Tensor
 from mcltool import plugins
 from mcltool.config import Config, resolve
 from mcltool.data.batches import Batch
-from mcltool.data.dataset import SampleStream, TrainingData, training_loader
+from mcltool.data.dataset import TrainingData
+from mcltool.data.loader import SampleStream, training_loader
 from mcltool.train.distributed import ALONE, Ranks
 from mcltool.train.fit import Job
 from mcltool.train.trainer import Trainer

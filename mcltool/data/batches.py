@@ -49,6 +49,11 @@ class Batch:
         """The batch in page-locked memory; torch's DataLoader calls this."""
         return Batch(*(getattr(self, field.name).pin_memory() for field in fields(self)))
 
+    def record_stream(self, stream: torch.cuda.Stream) -> None:
+        """Say that ``stream`` works on the batch, so that its memory is not used anew before."""
+        for field in fields(self):
+            getattr(self, field.name).record_stream(stream)
+
     def __len__(self) -> int:
         return len(self.photo)
 

@@ -1,4 +1,4 @@
-"""Samples for training and evaluation, and the loader that brings them to the trainer as batches.
+"""Samples for training and evaluation.
 
 A training sample is a function of (seed, its global number n): the order of the epoch n falls in, the
 exemplar and all geometry are drawn from generators seeded with these and a purpose. Nothing is carried from
@@ -7,20 +7,16 @@ one sample to the next, so that a resumed run, and one with other workers, sees 
 
 from __future__ import annotations
 
-import signal
-from collections.abc import Generator, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from enum import IntEnum
-from typing import TypeVar
 
-import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import Dataset
 
 from mcltool.config import DataConfig
-from mcltool.data.batches import Batch, Item, collate, condition_tensor, photo_tensor
+from mcltool.data.batches import Item, condition_tensor, photo_tensor
 from mcltool.data.contract import DatasetPlugin, Sample
 from mcltool.data.transforms import (
     Photo,
@@ -31,9 +27,7 @@ from mcltool.data.transforms import (
     training_geometry,
 )
 from mcltool.data.views import View, read_view
-from mcltool.errors import McltoolError, UsageError
-
-T = TypeVar("T")
+from mcltool.errors import UsageError
 
 
 class Purpose(IntEnum):
@@ -160,88 +154,6 @@ class EvaluationData(Dataset[Item]):
     def _view(self, sample: Sample) -> View:
         read = read_view(self.plugin, sample, read_short_side(self.config))
         return evaluation_geometry(*read, self.config.size)
-
-
-@dataclass(frozen=True)
-class SampleStream:
-    """The numbers of a rank's batches, from step ``start`` to before ``stop``: a batch sampler.
-
-    Step k is the samples from k * batch_size on, over all ``world`` ranks; each takes its share of them in
-    ``parts`` batches. Another number of ranks or parts sees the same samples in a step.
-    """
-
-    start: int
-    stop: int
-    rank: int
-    world: int
-    batch_size: int
-    parts: int = 1
-
-    def __post_init__(self) -> None:
-        if self.batch_size % (self.world * self.parts):
-            parts = f" in {self.parts} parts (train.accumulate)" if self.parts > 1 else ""
-            raise UsageError(
-                f"train.batch_size: a batch of {self.batch_size} does not divide among {self.world} processes{parts}"
-            )
-
-    def __iter__(self) -> Iterator[list[int]]:
-        size = self.batch_size // (self.world * self.parts)
-        for step in range(self.start, self.stop):
-            for part in range(self.parts):
-                first = step * self.batch_size + (self.rank * self.parts + part) * size
-                yield list(range(first, first + size))
-
-    def __len__(self) -> int:
-        return max(0, self.stop - self.start) * self.parts
-
-
-def training_loader(
-    data: Dataset[Item], stream: SampleStream, workers: int, device_type: str
-) -> Generator[Batch, None, None]:
-    """The batches of ``stream`` in order, loaded ahead by ``workers`` processes (0: in this one).
-
-    device_type: "cuda" has them put in pinned memory. Raises the DataError of a sample that cannot be read
-    (the worker's own, by its words) when its batch is due. Closing the iterator ends the workers.
-    """
-    loader: DataLoader[Batch | McltoolError] = DataLoader(
-        _Batches(data),  # type: ignore[arg-type]
-        batch_sampler=stream,
-        num_workers=workers,
-        collate_fn=_unchanged,
-        pin_memory=device_type == "cuda",
-        worker_init_fn=_start_worker,
-        generator=torch.Generator(),  # the loader draws a seed for its workers: not from the trainer's state
-    )
-    for batch in loader:
-        if isinstance(batch, McltoolError):
-            raise batch
-        yield batch
-
-
-class _Batches:
-    """Samples by the batch. An error a user can cause is handed over as a value, because torch re-raises what
-    it catches in a worker with a traceback for a message."""
-
-    def __init__(self, data: Dataset[Item]) -> None:
-        self.data = data
-
-    def __getitems__(self, numbers: Sequence[int]) -> Batch | McltoolError:
-        try:
-            return collate([self.data[number] for number in numbers])
-        except McltoolError as error:
-            return error
-
-
-def _unchanged(batch: T) -> T:
-    return batch
-
-
-def _start_worker(worker: int) -> None:
-    # Signals reach every process of the group; the trainer handles them and ends its workers.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    cv2.setNumThreads(0)
-    torch.set_num_threads(1)
 
 
 def _check_samples(plugin: DatasetPlugin, samples: Sequence[Sample]) -> None:

@@ -15,7 +15,8 @@ import torch
 from mcltool.config import Config
 from mcltool.data.batches import Batch
 from mcltool.data.contract import DatasetPlugin
-from mcltool.data.dataset import EvaluationData, SampleStream, TrainingData, training_loader
+from mcltool.data.dataset import EvaluationData, TrainingData
+from mcltool.data.loader import SampleStream, training_loader
 from mcltool.data.source import open_data
 from mcltool.device import explaining_memory, pick_device, pick_precision
 from mcltool.errors import McltoolError, UsageError
@@ -171,7 +172,7 @@ def _steps(
     stream = SampleStream(
         trainer.steps_done, trainer.total, ranks.rank, ranks.world, train.batch_size, train.accumulate
     )
-    batches = training_loader(data, stream, trainer.config.data.workers, trainer.device.type)
+    batches = training_loader(data, stream, trainer.config.data.workers, trainer.device)
     skipped_in_a_row = 0
     with closing(batches):
         while trainer.steps_done < trainer.total:

@@ -26,7 +26,8 @@ from mcltool_shapes.scene import Scene, draw_scene
 from mcltool import plugins
 from mcltool.config import resolve
 from mcltool.data.contract import Sample
-from mcltool.data.dataset import SampleStream, TrainingData, training_loader
+from mcltool.data.dataset import TrainingData
+from mcltool.data.loader import SampleStream, training_loader
 from mcltool.evaluate.pairs import held_out_pairs, score
 from mcltool.files import write_text
 from mcltool.model.network import MCLNet

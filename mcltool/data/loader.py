@@ -1,0 +1,154 @@
+"""From samples to batches on the device: which numbers a rank takes, worker processes, copies ahead of time."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from typing import TypeVar
+
+import cv2
+import torch
+from torch.utils.data import DataLoader, Dataset
+
+from mcltool.data.batches import Batch, Item, collate
+from mcltool.errors import McltoolError, UsageError
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class SampleStream:
+    """The numbers of a rank's batches, from step ``start`` to before ``stop``: a batch sampler.
+
+    Step k is the samples from k * batch_size on, over all ``world`` ranks; each takes its share of them in
+    ``parts`` batches. Another number of ranks or parts sees the same samples in a step.
+    """
+
+    start: int
+    stop: int
+    rank: int
+    world: int
+    batch_size: int
+    parts: int = 1
+
+    def __post_init__(self) -> None:
+        if self.batch_size % (self.world * self.parts):
+            parts = f" in {self.parts} parts (train.accumulate)" if self.parts > 1 else ""
+            raise UsageError(
+                f"train.batch_size: a batch of {self.batch_size} does not divide among {self.world} processes{parts}"
+            )
+
+    def __iter__(self) -> Iterator[list[int]]:
+        size = self.batch_size // (self.world * self.parts)
+        for step in range(self.start, self.stop):
+            for part in range(self.parts):
+                first = step * self.batch_size + (self.rank * self.parts + part) * size
+                yield list(range(first, first + size))
+
+    def __len__(self) -> int:
+        return max(0, self.stop - self.start) * self.parts
+
+
+def training_loader(
+    data: Dataset[Item], stream: SampleStream, workers: int, device: torch.device | str
+) -> Generator[Batch, None, None]:
+    """The batches of ``stream`` in order, loaded ahead by ``workers`` processes (0: in this one).
+
+    device: on a GPU they arrive there, the next one copied from pinned memory while one is worked on; else
+    they stay in ordinary memory. Raises the DataError of a sample that cannot be read (the worker's own, by its
+    words) when its batch is due. Closing the iterator ends the workers.
+    """
+    target = torch.device(device)
+    batches = _load(data, stream, workers, pinned=target.type == "cuda")
+    with closing(batches):
+        yield from _copied_ahead(batches, target) if target.type == "cuda" else batches
+
+
+def one_ahead(
+    batches: Iterator[Batch], start: Callable[[Batch], Batch], finish: Callable[[Batch], None]
+) -> Generator[Batch, None, None]:
+    """What ``start`` makes of each of ``batches``; it is called for the next one before one is given out.
+
+    finish: called with one right before it is given out. An error of ``batches`` is raised when it is due.
+    """
+
+    def following() -> Batch | McltoolError | None:
+        try:
+            return start(next(batches))
+        except StopIteration:
+            return None
+        except McltoolError as error:
+            return error
+
+    ahead = following()
+    while ahead is not None:
+        if isinstance(ahead, McltoolError):
+            raise ahead
+        current = ahead
+        finish(current)
+        ahead = following()
+        yield current
+
+
+def _copied_ahead(batches: Iterator[Batch], device: torch.device) -> Generator[Batch, None, None]:
+    """The batches on a GPU, copied on a stream of their own beside the work on the one before."""
+    copies = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
+
+    def start(batch: Batch) -> Batch:
+        with torch.cuda.stream(copies):
+            return batch.to(device)
+
+    def finish(batch: Batch) -> None:
+        work = torch.cuda.current_stream(device)
+        work.wait_stream(copies)
+        batch.record_stream(
+            work
+        )  # its memory is of the copies' stream, which must not take it back too early
+
+    yield from one_ahead(batches, start, finish)
+
+
+def _load(
+    data: Dataset[Item], stream: SampleStream, workers: int, pinned: bool
+) -> Generator[Batch, None, None]:
+    loader: DataLoader[Batch | McltoolError] = DataLoader(
+        _Batches(data),  # type: ignore[arg-type]
+        batch_sampler=stream,
+        num_workers=workers,
+        collate_fn=_unchanged,
+        pin_memory=pinned,
+        worker_init_fn=_start_worker,
+        generator=torch.Generator(),  # the loader draws a seed for its workers: not from the trainer's state
+    )
+    for batch in loader:
+        if isinstance(batch, McltoolError):
+            raise batch
+        yield batch
+
+
+class _Batches:
+    """Samples by the batch. An error a user can cause is handed over as a value, because torch re-raises what
+    it catches in a worker with a traceback for a message."""
+
+    def __init__(self, data: Dataset[Item]) -> None:
+        self.data = data
+
+    def __getitems__(self, numbers: Sequence[int]) -> Batch | McltoolError:
+        try:
+            return collate([self.data[number] for number in numbers])
+        except McltoolError as error:
+            return error
+
+
+def _unchanged(batch: T) -> T:
+    return batch
+
+
+def _start_worker(worker: int) -> None:
+    # Signals reach every process of the group; the trainer handles them and ends its workers.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    cv2.setNumThreads(0)
+    torch.set_num_threads(1)
