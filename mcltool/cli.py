@@ -10,6 +10,7 @@ import click
 import mcltool
 from mcltool.commands.data import data_group
 from mcltool.commands.demo import demo
+from mcltool.commands.evaluate import compare, evaluate
 from mcltool.commands.explain import explain
 from mcltool.commands.fit import fit
 from mcltool.commands.manifest import manifest_group
@@ -47,6 +48,8 @@ cli.add_command(translate_dir)
 cli.add_command(translate)
 cli.add_command(manifest_group)
 cli.add_command(explain)
+cli.add_command(evaluate)
+cli.add_command(compare)
 cli.add_command(plugins_group)
 cli.add_command(runs_group)
 cli.add_command(data_group)

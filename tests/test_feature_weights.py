@@ -7,6 +7,7 @@ import json
 import socket
 import threading
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -16,9 +17,10 @@ import torch
 from click.testing import CliRunner, Result
 from torch import Tensor
 
-from mcltool import feature_weights
+from mcltool import download, feature_weights
 from mcltool.cli import cli
-from mcltool.feature_weights import load_vgg, official_url, vgg_file
+from mcltool.errors import UsageError
+from mcltool.feature_weights import NETWORKS, Network, is_official, load_tensors, load_vgg, vgg_file
 from mcltool.model.vgg import VGGFeatures
 
 Tensors = dict[str, Tensor]
@@ -85,7 +87,8 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture
 def published(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """As if the made-up file were the one whose checksum is published."""
-    monkeypatch.setattr(feature_weights, "VGG_SHA256", hashlib.sha256(file.read_bytes()).hexdigest()[:8])
+    digest = hashlib.sha256(file.read_bytes()).hexdigest()[:8]
+    monkeypatch.setitem(NETWORKS, "vgg19", replace(NETWORKS["vgg19"], sha256=digest))
 
 
 def files_below(folder: Path) -> list[str]:
@@ -117,9 +120,10 @@ def test_weights_live_in_mcltool_home_or_the_users_cache(monkeypatch: pytest.Mon
     assert vgg_file() == Path.home() / ".cache/mcltool/weights/vgg19-features.safetensors"
 
 
-def test_the_checksum_is_the_one_in_the_official_files_name() -> None:
-    assert official_url().startswith("https://")
-    assert official_url().endswith(f"/vgg19-{feature_weights.VGG_SHA256}.pth")
+@pytest.mark.parametrize("network", NETWORKS.values(), ids=NETWORKS)
+def test_the_checksum_is_the_one_in_the_official_files_name(network: Network) -> None:
+    assert network.url().startswith("https://")
+    assert network.url().endswith(f"-{network.sha256}.pth")
 
 
 @pytest.mark.usefixtures("published")
@@ -174,7 +178,7 @@ def test_a_failed_download_is_one_line_and_leaves_nothing(
 def test_a_server_that_stops_answering_is_given_up(
     server: str, home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(feature_weights, "TIMEOUT", 0.2)
+    monkeypatch.setattr(download, "TIMEOUT", 0.2)
     assert_refused(
         run("weights", "get", "vgg19", "--url", f"{server}/stalls.pth"), 1, "timed out", "try again"
     )
@@ -211,6 +215,34 @@ def test_convert_reads_a_file_on_disk(new_format: bool, tensors: Tensors, home: 
     assert_loads_as(vgg_file(), tensors)
 
 
+def made_up(network: Network) -> Tensors:
+    """Weights of the shapes that must be there, with one more."""
+    torch.manual_seed(0)
+    return {name: torch.rand(shape) for name, shape in network.shapes().items()} | {"more": torch.ones(2)}
+
+
+@pytest.mark.parametrize("name", ["alexnet", "inception"])
+def test_convert_tells_the_networks_of_metrics_apart(name: str, home: Path, tmp_path: Path) -> None:
+    """Inception is kept whole; of AlexNet, as of VGG-19, what is looked through."""
+    tensors = made_up(NETWORKS[name])
+    path = tmp_path / "some.pth"
+    torch.save(tensors, path)
+    with pytest.raises(UsageError, match=rf"missing; get it with 'mcltool weights get {name}', or .*\.pth"):
+        load_tensors(name)
+    result = run("weights", "convert", str(path))
+    assert (result.exit_code, result.output) == (0, f"weights: {NETWORKS[name].path}\n")
+    found = load_tensors(name)
+    assert set(found) == set(tensors) - (set() if name == "inception" else {"more"})
+    assert all(torch.equal(found[key], tensors[key]) for key in found)
+    assert not is_official(name)
+
+
+@pytest.mark.usefixtures("published")
+def test_what_the_official_file_made_is_known_as_such(file: Path, home: Path) -> None:
+    assert run("weights", "convert", str(file)).exit_code == 0
+    assert is_official("vgg19")
+
+
 def test_convert_writes_where_it_is_told_to(file: Path, tensors: Tensors, home: Path, tmp_path: Path) -> None:
     out = tmp_path / "new" / "vgg.safetensors"
     assert run("weights", "convert", str(file), "--out", str(out)).exit_code == 0
@@ -242,7 +274,7 @@ def without(name: str) -> Callable[[Tensors], Any]:
             lambda t: t | {"features.2.bias": torch.full((64,), torch.nan)},
             "features.2.bias has values that are",
         ),
-        (lambda t: list(t.values()), "expected VGG-19's weights by name, found list"),
+        (lambda t: list(t.values()), "expected torchvision's VGG-19 weights by name, found list"),
     ],
 )
 def test_convert_refuses_other_weights(

@@ -1,4 +1,4 @@
-"""``mcltool weights``: what a weights file is, and the networks that training's losses look through."""
+"""``mcltool weights``: what a weights file is, and the networks that losses and metrics look through."""
 
 from __future__ import annotations
 
@@ -37,36 +37,41 @@ def weights_show(file: Path, as_json: bool) -> None:
 
 
 @weights_group.command("get")
-@click.argument("name", type=click.Choice(["vgg19"]))
-@click.option("--url", metavar="URL", help="A mirror of the file.  [default: torchvision's own address]")
+@click.argument("name", type=click.Choice(["vgg19", "alexnet", "inception"]))
+@click.option("--url", metavar="URL", help="A mirror of the file.  [default: its publisher's own address]")
 def weights_get(name: str, url: str | None) -> None:
-    """Download a network that training's losses look through: vgg19, torchvision's official weights (575 MB).
+    """Download a network that training's losses or evaluate's metrics look through.
+
+    \b
+    vgg19      perceptual losses; style relevance and semantic consistency   torchvision's, 575 MB
+    alexnet    LPIPS                                                         torchvision's, 244 MB
+    inception  FID and KID                                                   torch-fidelity's, 95 MB
 
     The file's checksum is compared with the published one. What is needed of it goes to
-    $MCLTOOL_HOME/weights (default: ~/.cache/mcltool/weights), where fit finds it.
+    $MCLTOOL_HOME/weights (default: ~/.cache/mcltool/weights), where fit and evaluate find it.
 
     \b
     Examples:
       mcltool weights get vgg19
       mcltool weights get vgg19 --url https://mirror.example/vgg19-dcbb9e9d.pth
     """
-    from mcltool.feature_weights import get_vgg
+    from mcltool.feature_weights import get_weights
 
-    click.echo(f"weights: {get_vgg(url)}")
+    click.echo(f"weights: {get_weights(name, url)}")
 
 
 @weights_group.command("convert")
 @click.argument("file", type=FILE)
-@click.option("--out", type=FILE, metavar="FILE", help="Where to.  [default: where fit looks for it]")
+@click.option("--out", type=FILE, metavar="FILE", help="Where to.  [default: where it is looked for]")
 def weights_convert(file: Path, out: Path | None) -> None:
-    """Convert torchvision's vgg19 weights from a .pth FILE on disk, for machines that cannot download them.
+    """Convert one of weights get's networks from a .pth FILE on disk, for machines that cannot download.
 
-    FILE is read as data alone: no code in it is run.
+    FILE is read as data alone: no code in it is run. Which network it is is told by what it holds.
 
     \b
     Example:
       mcltool weights convert ~/Downloads/vgg19-dcbb9e9d.pth
     """
-    from mcltool.feature_weights import convert_vgg
+    from mcltool.feature_weights import convert_weights
 
-    click.echo(f"weights: {convert_vgg(file, out)}")
+    click.echo(f"weights: {convert_weights(file, out)[1]}")

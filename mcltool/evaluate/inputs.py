@@ -1,0 +1,119 @@
+"""What is compared with what: a request's folders as files by name, and its pairs in batches."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from mcltool.errors import UsageError
+from mcltool.evaluate.folders import (
+    AS_THEY_ARE,
+    BATCH,
+    Files,
+    Form,
+    Pair,
+    common_names,
+    find_images,
+    pair_exemplars,
+    read_exemplar,
+    read_image,
+    read_like,
+    tensor,
+)
+
+OF_SETS = ("fid", "kid", "swd")
+"""They compare two sets of images, whatever the names."""
+OF_TRUTH = ("lpips", "psnr", "ssim", "semantic")
+METRICS = (*OF_SETS, *OF_TRUTH, "style", "diversity")
+
+
+@dataclass(frozen=True)
+class Request:
+    """What to compare. real, exemplars: folders; others: more OUTs, of the same conditions in other styles.
+
+    metrics: some of METRICS, which then must run; None: all that can. form: how images are looked at. partial:
+    leave out what has no counterpart. perceptual: the network of style and semantic. device: as --device.
+    """
+
+    out: Path
+    real: Path | None = None
+    exemplars: Path | None = None
+    others: tuple[Path, ...] = ()
+    metrics: tuple[str, ...] | None = None
+    form: Form = AS_THEY_ARE
+    partial: bool = False
+    perceptual: Literal["vgg", "random"] = "vgg"
+    device: str | None = None
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name in self.metrics or ():
+            if name not in METRICS:
+                raise UsageError(f"--metrics: no metric {name!r}; there are {', '.join(METRICS)}")
+
+    @property
+    def asked(self) -> tuple[str, ...]:
+        return self.metrics or METRICS
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """The files of a request. names: of the outputs that are scored one by one."""
+
+    names: Sequence[str]
+    outputs: Files
+    reals: Files = field(default_factory=dict)
+    exemplars: Files = field(default_factory=dict)
+    others: tuple[Files, ...] = ()
+
+
+def find_inputs(request: Request) -> Inputs:
+    """Raises UsageError where a folder is missing or empty, or names do not match.
+
+    Names of OUT and real photos need not match where only sets are compared.
+    """
+    outputs = find_images(request.out, "OUT")
+    reals = find_images(request.real, "--real") if request.real else {}
+    names = list(outputs)
+    if reals and set(request.asked) & set(OF_TRUTH):
+        names = common_names(outputs, reals, "--real", request.partial)
+    others = tuple(find_images(folder, "--other") for folder in request.others)
+    for more in others:
+        names = common_names({name: outputs[name] for name in names}, more, "--other", request.partial)
+    if reals and set(request.asked) & set(OF_TRUTH):
+        outputs, reals = ({name: files[name] for name in names} for files in (outputs, reals))
+    exemplars: Files = {}
+    if request.exemplars:
+        exemplars = pair_exemplars(request.out, outputs, names, request.exemplars)
+    return Inputs(names, outputs, reals, exemplars, others)
+
+
+def pair_batches(inputs: Inputs, form: Form) -> Iterator[list[Pair]]:
+    """The pairs in order, as many with outputs of one size in a row as fit a batch.
+
+    Raises DataError for an image that cannot be read or is not of its output's size.
+    """
+    waiting: list[Pair] = []
+    for name in inputs.names:
+        pair = _read_pair(inputs, name, form)
+        if waiting and (len(waiting) == BATCH or waiting[0].output.shape != pair.output.shape):
+            yield waiting
+            waiting = []
+        waiting.append(pair)
+    if waiting:
+        yield waiting
+
+
+def _read_pair(inputs: Inputs, name: str, form: Form) -> Pair:
+    path = inputs.outputs[name]
+    output = read_image(path, form)
+    reals, exemplars = inputs.reals, inputs.exemplars
+    return Pair(
+        name=name,
+        output=tensor(output),
+        real=tensor(read_like(reals[name], output, path, form)) if name in reals else None,
+        exemplar=tensor(read_exemplar(exemplars[name], min(output.shape[:2]))) if name in exemplars else None,
+        others=tuple(tensor(read_like(other[name], output, path, form)) for other in inputs.others),
+    )

@@ -1,0 +1,162 @@
+"""What an evaluation found: values with intervals, what was not run and why, and every image's own scores."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mcltool.errors import DataError, UsageError
+
+FORMAT = "mcltool-scores"
+VERSION = 1
+RESAMPLES = 1000
+LEVEL = 0.95
+
+ImageScores = Mapping[str, Mapping[str, float]]
+"""Scores by key, by the image's name."""
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A number that is reported. better: which way. what: in words."""
+
+    title: str
+    better: Literal["higher", "lower"]
+    what: str
+
+
+KINDS = {
+    "fid": Kind("FID", "lower", "Fréchet distance of Inception features, of OUT and the real photos"),
+    "kid": Kind("KID", "lower", "squared maximum mean discrepancy of the same features"),
+    "swd": Kind(
+        "SWD x 1000", "lower", "sliced Wasserstein distance of patches, mean of the pyramid's levels"
+    ),
+    "lpips": Kind("LPIPS to the truth", "lower", "learned perceptual distance (AlexNet)"),
+    "psnr": Kind("PSNR (dB)", "higher", "peak signal-to-noise ratio to the truth"),
+    "ssim": Kind("SSIM", "higher", "structural similarity to the truth"),
+    "style_colour": Kind("style: colour", "higher", "cosine to the exemplar, VGG relu1_2"),
+    "style_texture": Kind("style: texture", "higher", "cosine to the exemplar, VGG relu2_2"),
+    "semantic": Kind("semantic consistency", "higher", "cosine to the truth, mean of VGG relu3_2, 4_2, 5_2"),
+    "semantic_relu3_2": Kind("semantic, relu3_2", "higher", "cosine to the truth, VGG relu3_2"),
+    "semantic_relu4_2": Kind("semantic, relu4_2", "higher", "cosine to the truth, VGG relu4_2"),
+    "semantic_relu5_2": Kind("semantic, relu5_2", "higher", "cosine to the truth, VGG relu5_2"),
+    "diversity_lpips": Kind("diversity (LPIPS)", "higher", "LPIPS between outputs of one condition"),
+    "diversity_l1": Kind("diversity (L1)", "higher", "mean absolute difference of them, colours in [0, 1]"),
+    "class_match": Kind("class match", "higher", "share of cells matched to a cell of their class"),
+    "background_class_match": Kind("class match, background", "higher", "the same of background cells"),
+    "match_error": Kind("match error", "lower", "distance of a match from its true place, in shape radii"),
+}
+
+
+def kind_of(key: str) -> Kind:
+    """KINDS[key], and the levels of SWD, whose keys are like swd_64."""
+    if key.startswith("swd_"):
+        side = key.removeprefix("swd_")
+        return Kind(f"SWD x 1000, {side} px", "lower", f"the level whose short side is {side} pixels")
+    return KINDS.get(key, Kind(key, "higher", ""))
+
+
+@dataclass(frozen=True)
+class Score:
+    """value: None where it is infinite. low, high: the 95% interval, where there is one. count: of what it is made."""
+
+    value: float | None
+    count: int
+    low: float | None = None
+    high: float | None = None
+    note: str = ""
+
+
+def number_text(value: float | None) -> str:
+    """Four significant digits; "inf" for None."""
+    return "inf" if value is None else f"{value:#.4g}".rstrip(".")
+
+
+def interval_text(score: Score) -> str:
+    if score.low is None or score.high is None:
+        return ""
+    return f"{number_text(score.low)} to {number_text(score.high)}"
+
+
+@dataclass
+class Scores:
+    """An evaluation. about: what was compared, as plain JSON values. not_run: metrics and why."""
+
+    about: dict[str, Any]
+    scores: dict[str, Score] = field(default_factory=dict)
+    not_run: dict[str, str] = field(default_factory=dict)
+    warnings: list[str] = field(default_factory=list)
+    images: dict[str, dict[str, float]] = field(default_factory=dict)
+
+    def to_json(self) -> str:
+        document = {"format": FORMAT, "version": VERSION} | asdict(self)
+        document["images"] = {
+            name: {key: value if math.isfinite(value) else None for key, value in row.items()}
+            for name, row in self.images.items()
+        }
+        return json.dumps(document, indent=1, allow_nan=False) + "\n"
+
+    @classmethod
+    def read(cls, path: Path) -> Scores:
+        """Scores that an evaluation wrote: the file, or the folder with its scores.json.
+
+        Raises UsageError where there is none, DataError where it holds something else.
+        """
+        path = path / "scores.json" if path.is_dir() else path
+        try:
+            raw = json.loads(path.read_text("utf-8"))
+            if raw.get("format") != FORMAT or raw.get("version") != VERSION:
+                raise ValueError("another format or version")
+            scores = {key: Score(**value) for key, value in raw["scores"].items()}
+            images = {
+                name: {key: math.nan if value is None else float(value) for key, value in row.items()}
+                for name, row in raw["images"].items()
+            }
+            return cls(dict(raw["about"]), scores, dict(raw["not_run"]), list(raw["warnings"]), images)
+        except OSError as error:
+            raise UsageError(
+                f"{path}: expected scores that mcltool evaluate wrote ({error.strerror})"
+            ) from None
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise DataError(f"{path}: not the scores of mcltool evaluate ({error})") from None
+
+
+def in_order(scores: Mapping[str, Score]) -> dict[str, Score]:
+    """As KINDS lists them, the levels of SWD behind it."""
+    order = {key: number for number, key in enumerate(KINDS)}
+    place = {
+        key: order.get(key.partition("_")[0] if key.startswith("swd_") else key, len(order)) for key in scores
+    }
+    return {key: scores[key] for key in sorted(scores, key=lambda key: place[key])}
+
+
+def summarise(images: ImageScores, seed: int = 0) -> dict[str, Score]:
+    """The mean over the images of each key, with its bootstrap interval. NaN means "no score" and is left out."""
+    keys = list(dict.fromkeys(key for row in images.values() for key in row))
+    return {key: _mean(np.array([row.get(key, math.nan) for row in images.values()]), seed) for key in keys}
+
+
+def _mean(values: NDArray[np.float64], seed: int) -> Score:
+    known = values[~np.isnan(values)]
+    infinite = int(np.isinf(known).sum())
+    if infinite:
+        return Score(None, len(known), note=f"infinite: {infinite} images equal what they are compared with")
+    if not len(known):
+        return Score(None, 0, note="no image has a score")
+    low, high = bootstrap_interval(known, seed)
+    return Score(float(known.mean()), len(known), low, high)
+
+
+def bootstrap_interval(values: NDArray[np.float64], seed: int = 0) -> tuple[float, float]:
+    """The 95% percentile bootstrap interval of the mean, by 1000 resamples (Efron 1979)."""
+    generator = np.random.default_rng(seed)
+    means = [values[generator.integers(0, len(values), len(values))].mean() for _ in range(RESAMPLES)]
+    low, high = np.quantile(means, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    return float(low), float(high)
