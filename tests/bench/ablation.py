@@ -55,6 +55,8 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "three times the steps, SCM off": {"train.max_steps": 1200, "model.scm_channels": 0},
     "alike layouts": {},
     "alike layouts, SCM off": {"model.scm_channels": 0},
+    "alike layouts, no contrast": {"loss.mcl": 0.0},
+    "alike layouts, no contrast, SCM off": {"loss.mcl": 0.0, "model.scm_channels": 0},
 }
 ALIKE = "alike layouts"
 """Variants named so train and are scored on pairs whose layouts resemble each other, as faces and bodies do."""
