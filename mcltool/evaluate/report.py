@@ -84,7 +84,7 @@ def _table(scores: Scores) -> str:
 
 def _title(key: str) -> str:
     kind = kind_of(key)
-    return f"{escape(kind.title)} {'↑' if kind.better == 'higher' else '↓'}"
+    return f"{escape(kind.title)}&nbsp;{'↑' if kind.better == 'higher' else '↓'}"
 
 
 def _remarks(scores: Scores) -> str:
@@ -182,5 +182,5 @@ figure { margin: 0; } img { width: 100%; display: block; border-radius: 3px; }
 figcaption { color: var(--soft); font-size: .75rem; text-align: center; }
 .histogram { max-width: 500px; margin: .6rem 0; } svg { width: 100%; height: 60px; fill: var(--bar); display: block; }
 .histogram p { display: flex; justify-content: space-between; margin: 0; color: var(--soft); font-size: .8rem; }
-@media (max-width: 600px) { th small { display: none; } }
+@media (max-width: 600px) { th small, tr > :nth-child(4) { display: none; } }
 """
