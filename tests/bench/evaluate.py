@@ -21,7 +21,7 @@ import tempfile
 import time
 from pathlib import Path
 
-RESULTS = Path(__file__).parent / "results" / "evaluate.json"
+RESULTS = Path(__file__).parent / "results" / "evaluate" / "all.json"
 METRICS = "fid,kid,swd,lpips,psnr,ssim,semantic,style,diversity"
 
 
