@@ -67,6 +67,13 @@ COLUMNS = {
     "l1_warp": "L1 of the warp",
     "step_ms": "step (ms, median)",
 }
+HALVES = {
+    "class_match_features": "class match by x^ alone",
+    "class_match_map": "by S^ alone",
+    "match_error_features": "match error by x^ alone",
+    "match_error_map": "by S^ alone",
+}
+"""Where u = [x^, S^] has both halves: what each finds alone."""
 
 
 class AlikeShapes(ShapesPlugin):
@@ -132,15 +139,15 @@ class _Half(torch.nn.Module):
         return torch.nn.functional.normalize(self.whole(x_BChw)[:, :, self.kept], dim=2)
 
 
-def table() -> str:
-    """Mean and standard deviation over the seeds of every variant that has results."""
-    lines = [f"| variant | seeds | {' | '.join(COLUMNS.values())} |", "|---" * (len(COLUMNS) + 2) + "|"]
+def table(columns: dict[str, str]) -> str:
+    """Mean and standard deviation over the seeds of every variant that has results with these ``columns``."""
+    lines = [f"| variant | seeds | {' | '.join(columns.values())} |", "|---" * (len(columns) + 2) + "|"]
     for name in VARIANTS:
         found = [json.loads(path.read_text()) for path in sorted(RESULTS.glob(f"{_slug(name)}-seed*.json"))]
-        if not found:
+        if not found or not columns.keys() <= found[0]["scores"].keys():
             continue
         cells = []
-        for key in COLUMNS:
+        for key in columns:
             values = [row["scores"][key] for row in found]
             spread = f" ± {statistics.stdev(values):.3f}" if len(values) > 1 else ""
             cells.append(f"{statistics.fmean(values):.3f}{spread}")
@@ -162,7 +169,7 @@ def main() -> None:
     parser.add_argument("--only", choices=list(VARIANTS))
     options = parser.parse_args()
     if options.what == "table":
-        print(table())
+        print(table(COLUMNS), table(HALVES), sep="\n\n")
         return
     for seed in range(options.seeds):
         for name in [options.only] if options.only else VARIANTS:
