@@ -101,24 +101,18 @@ def main() -> None:
     device = torch.device(options.device)
     rate = matrix_rate(device, 8192 if device.type == "cuda" else 1024)
     print(f"bf16 matrix rate {rate / 1e12:.2f} TFLOP/s")
-    print(
-        "| batch | compile | images/s | spread | GiB | TFLOP a step | share of the matrix rate |\n|---|---|---|---|---|---|---|"
-    )
+    columns = ("batch", "compile", "images/s", "spread", "GiB", "TFLOP a step", "share of the matrix rate")
+    print(f"| {' | '.join(columns)} |\n{'|---' * len(columns)}|")
     rows = []
     for batch in options.batches:
         for compiled in (False, True):
             row = measure(options, device, batch, compiled, rate)
             rows.append(row)
-            print(
-                "| "
-                + " | ".join(f"{v:.3g}" if isinstance(v, float) else str(v) for v in row.values())
-                + " |",
-                flush=True,
-            )
+            cells = [f"{value:.3g}" if isinstance(value, float) else str(value) for value in row.values()]
+            print(f"| {' | '.join(cells)} |", flush=True)
     if options.json:
-        write_text(
-            options.json, json.dumps({"matrix_rate": rate, "preset": options.preset, "rows": rows}, indent=1)
-        )
+        found = {"matrix_rate": rate, "preset": options.preset, "size": options.size, "rows": rows}
+        write_text(options.json, json.dumps(found, indent=1))
 
 
 if __name__ == "__main__":
