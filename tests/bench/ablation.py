@@ -1,7 +1,8 @@
 """What each part of the correspondence brings, on ``shapes``: correspondence-only runs of equal steps.
 
     python tests/bench/ablation.py run [--seeds 3] [--only NAME] [--steps 400]   one JSON a run; made ones are kept
-    python tests/bench/ablation.py table                                         mean and spread as Markdown
+    python tests/bench/ablation.py run --size 256 --device cuda                  the same on a GPU, into ablation-256
+    python tests/bench/ablation.py table [--size 256]                            mean and spread as Markdown
 
 Everything but the named settings is preset ``tiny``. Scores are those of the demo, on held-out pairs of the averaged
 weights; psnr and L1 are of the warped exemplar against the exact answer where its source shows.
@@ -33,10 +34,11 @@ from mcltool.files import write_text
 from mcltool.model.network import MCLNet
 from mcltool.train.trainer import Trainer
 
-RESULTS = Path(__file__).parent / "results" / "ablation"
+RESULTS = Path(__file__).parent / "results"
+SIZE = 64
 PAIRS = 64
 REFERENCE = {"loss.mcl": 0.1, "train.generator_start": 1.0, "data.workers": 0}
-"""The reference run; its L_mcl weighs ten times the default, so that differences of L_mcl's own settings can show."""
+"""The reference run; its L_mcl weighs ten times the published 0.01, so that differences of L_mcl's own settings can show."""
 VARIANTS: dict[str, dict[str, Any]] = {
     "reference (m 0.25, all N, SCM)": {},
     "no contrast": {"loss.mcl": 0.0},
@@ -53,6 +55,8 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "temperature 0.01": {"model.temperature": 0.01},
     "three times the steps": {"train.max_steps": 1200},
     "three times the steps, SCM off": {"train.max_steps": 1200, "model.scm_channels": 0},
+    "three times the steps, no contrast": {"train.max_steps": 1200, "loss.mcl": 0.0},
+    "three times the steps, InfoNCE (m 0)": {"train.max_steps": 1200, "loss.mcl_margin": 0.0},
     "alike layouts": {},
     "alike layouts, SCM off": {"model.scm_channels": 0},
     "alike layouts, no contrast": {"loss.mcl": 0.0},
@@ -91,16 +95,17 @@ class AlikeShapes(ShapesPlugin):
         )
 
 
-def run(name: str, seed: int, steps: int) -> dict[str, float]:
+def run(name: str, seed: int, steps: int, size: int, device: torch.device) -> dict[str, float]:
     """Train one variant and score it."""
     plugin = AlikeShapes() if name.startswith(ALIKE) else plugins.load("shapes")
-    settings = REFERENCE | {"train.max_steps": steps, "train.seed": seed} | VARIANTS[name]
-    config = resolve("shapes", "tiny", settings)
+    asked = {"train.max_steps": steps, "train.seed": seed, "data.size": (size, size)}
+    config = resolve("shapes", "tiny", REFERENCE | asked | VARIANTS[name])
     steps = config.train.max_steps or steps
     data = TrainingData(plugin, plugin.index(None, "train"), config.data, seed)
-    trainer = Trainer(config, plugin.spec, torch.device("cpu"), "fp32", steps)
+    trainer = Trainer(config, plugin.spec, device, "fp32", steps)
     times = []
-    for batch in training_loader(data, SampleStream(0, steps, 0, 1, config.train.batch_size), 0, "cpu"):
+    stream = SampleStream(0, steps, 0, 1, config.train.batch_size)
+    for batch in training_loader(data, stream, 8 if device.type == "cuda" else 0, "cpu"):
         start = time.perf_counter()
         trainer.step(batch)
         times.append(time.perf_counter() - start)
@@ -139,11 +144,17 @@ class _Half(torch.nn.Module):
         return torch.nn.functional.normalize(self.whole(x_BChw)[:, :, self.kept], dim=2)
 
 
-def table(columns: dict[str, str]) -> str:
+def _results(size: int) -> Path:
+    return RESULTS / ("ablation" if size == SIZE else f"ablation-{size}")
+
+
+def table(columns: dict[str, str], size: int) -> str:
     """Mean and standard deviation over the seeds of every variant that has results with these ``columns``."""
     lines = [f"| variant | seeds | {' | '.join(columns.values())} |", "|---" * (len(columns) + 2) + "|"]
     for name in VARIANTS:
-        found = [json.loads(path.read_text()) for path in sorted(RESULTS.glob(f"{_slug(name)}-seed*.json"))]
+        found = [
+            json.loads(path.read_text()) for path in sorted(_results(size).glob(f"{_slug(name)}-seed*.json"))
+        ]
         if not found or not columns.keys() <= found[0]["scores"].keys():
             continue
         cells = []
@@ -166,17 +177,19 @@ def main() -> None:
     parser.add_argument("what", choices=["run", "table"])
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--steps", type=int, default=400)
+    parser.add_argument("--size", type=int, default=SIZE)
+    parser.add_argument("--device", default="cpu")
     parser.add_argument("--only", choices=list(VARIANTS))
     options = parser.parse_args()
     if options.what == "table":
-        print(table(COLUMNS), table(HALVES), sep="\n\n")
+        print(table(COLUMNS, options.size), table(HALVES, options.size), sep="\n\n")
         return
     for seed in range(options.seeds):
         for name in [options.only] if options.only else VARIANTS:
-            path = RESULTS / f"{_slug(name)}-seed{seed}.json"
+            path = _results(options.size) / f"{_slug(name)}-seed{seed}.json"
             if path.exists():
                 continue
-            scores = run(name, seed, options.steps)
+            scores = run(name, seed, options.steps, options.size, torch.device(options.device))
             row = {"variant": name, "seed": seed, "steps": options.steps, "scores": scores}
             write_text(path, json.dumps(row, indent=2) + "\n")
             print(name, seed, {key: round(scores[key], 3) for key in COLUMNS}, flush=True)
