@@ -38,7 +38,7 @@ RESULTS = Path(__file__).parent / "results"
 SIZE = 64
 PAIRS = 64
 REFERENCE = {"loss.mcl": 0.1, "train.generator_start": 1.0, "data.workers": 0}
-"""The reference run; its L_mcl weighs ten times the published 0.01, so that differences of L_mcl's own settings can show."""
+"""The reference run. Its L_mcl weighs ten times the published 0.01, so that its own settings can make a difference."""
 VARIANTS: dict[str, dict[str, Any]] = {
     "reference (m 0.25, all N, SCM)": {},
     "no contrast": {"loss.mcl": 0.0},
