@@ -264,6 +264,7 @@ PRESETS: dict[str, Settings] = {
         "train.generator_start": 0.3,
         "train.gan_start": 0.7,
         "train.ema": 0.99,
+        "train.checkpoint_every": 150,
         "loss.rec": 10.0,
         "loss.mcl": 0.1,
         "loss.mask": 10.0,
