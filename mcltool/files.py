@@ -25,8 +25,10 @@ def replacing(path: Path, scratch: Path | None = None) -> Iterator[Path]:
     name = f".{path.name[:40]}.{os.getpid()}.{next(_numbers)}.tmp"  # up to 4 bytes a character, of 255
     temporary = (scratch or path.parent) / name
     os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
+    mode = temporary.stat().st_mode
     try:
         yield temporary
+        temporary.chmod(mode)  # safetensors makes a file of its own, which nobody else may read
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)

@@ -112,6 +112,14 @@ def test_time_that_is_up_saves_the_step_and_has_no_weights_yet(whole: Path, tmp_
     assert same(made(tmp_path), made(whole))
 
 
+def test_others_may_read_what_a_run_writes_as_far_as_the_umask_lets_them(whole: Path, tmp_path: Path) -> None:
+    (tmp_path / "plain").write_text("")
+    usual = (tmp_path / "plain").stat().st_mode
+    files = [path for path in whole.rglob("*") if path.is_file() and path.name != ".lock"]
+    assert len(files) > 5
+    assert {path: path.stat().st_mode for path in files} == dict.fromkeys(files, usual)
+
+
 # --- Which checkpoint ---
 
 

@@ -85,6 +85,7 @@ def write_checkpoint(
             **extra,
         }
         (temporary / "state.json").write_text(json.dumps(state, indent=2), "utf-8")
+        (temporary / "training.safetensors").chmod((temporary / "state.json").stat().st_mode)
         _to_disk(*temporary.iterdir(), temporary)
         if final.exists():  # a damaged one that the run did not resume from
             shutil.rmtree(final)
