@@ -27,8 +27,8 @@ from mcltool.evaluate.scores import Scores
 from mcltool.files import write_text
 from mcltool.pictures import save_png
 from mcltool.translate.job import translate_dir
+from mcltool.translate.opening import plugin_of
 from mcltool.translate.prepare import output_size
-from mcltool.translate.translator import plugin_of
 from mcltool.weights import digest, load_model, read_header
 
 MARK = "held-out.json"

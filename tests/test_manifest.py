@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import json
 import os
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +22,7 @@ ENTRY = Entry("a.png", "style.jpg", "a.png", "ok", "", 12, "w" * 64, "s" * 16, "
 
 
 def named(name: str, **changes: object) -> Entry:
-    return replace(ENTRY, **{"input": name, "output": name, **changes})  # type: ignore[arg-type]
+    return ENTRY._replace(**{"input": name, "output": name, **changes})  # type: ignore[arg-type]
 
 
 def write(path: Path, *entries: Entry) -> None:

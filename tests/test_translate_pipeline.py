@@ -216,7 +216,7 @@ def test_an_error_that_is_not_memory_is_not_taken_for_it(
 # --- cut and gone on with ---
 
 
-@pytest.mark.parametrize("taken", [1, 3, 9, 21])
+@pytest.mark.parametrize("taken", [1, 9, 21])
 def test_a_job_cut_anywhere_and_run_again_gives_the_same_bytes(work: Path, taken: int) -> None:
     """Batches of mixed sizes are cut in the middle; what was written stays, what is missing is made."""
     assert run("--batch-size", "2", out="whole").exit_code == 0
@@ -233,7 +233,7 @@ def test_a_job_cut_anywhere_and_run_again_gives_the_same_bytes(work: Path, taken
 def test_one_output_that_is_missing_is_made_in_its_old_batch(work: Path) -> None:
     run("--batch-size", "3")
     before = files(work / "out")
-    for number in range(COUNT):
+    for number in (0, 6, 8, 15, COUNT - 1):  # of each size, in full batches and in the last
         (work / "out" / f"{number:02d}.png").unlink()
         assert "1 ok, 21 skipped" in run("--batch-size", "3").output
     assert files(work / "out") == before

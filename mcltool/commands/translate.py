@@ -169,7 +169,7 @@ def translate_dir(
 
     counts = show(job, as_json)
     failed = counts["failed"] if shard else settle_ranks(job, counts["failed"])
-    if gallery:
+    if gallery and (shard or options.shard.index == 0):
         from mcltool.translate.gallery import write_gallery
 
         click.echo(f"gallery: {write_gallery(job)}", err=True)

@@ -10,11 +10,9 @@ import json
 import os
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from contextlib import suppress
-from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal, Self
+from typing import Any, Literal, NamedTuple, Self
 
 from mcltool.errors import UsageError
 from mcltool.files import replacing
@@ -25,8 +23,7 @@ PATTERN = "manifest*.jsonl"
 _OK, _SKIPPED = b'"status": "ok"', b'"status": "skipped"'
 
 
-@dataclass(frozen=True)
-class Entry:
+class Entry(NamedTuple):
     """What became of one input.
 
     input, exemplar, output: relative to CONDITIONS, EXEMPLARS and OUT.
@@ -49,7 +46,7 @@ class Entry:
     finished: float
 
     def line(self) -> bytes:
-        return json.dumps(asdict(self)).encode() + b"\n"
+        return json.dumps(self._asdict()).encode() + b"\n"
 
 
 def stamp(paths: Iterable[str]) -> str:
@@ -101,10 +98,14 @@ def read_lines(path: Path) -> Iterator[tuple[int, Entry]]:
     except FileNotFoundError:
         return
     with file:
-        place = 0
+        place, decode = 0, json.JSONDecoder().decode
         for line in file:
-            with suppress(ValueError, TypeError):
-                yield place, Entry(**json.loads(line))
+            try:
+                entry = Entry(**decode(line.decode()))
+            except (ValueError, TypeError):
+                entry = None
+            if entry:
+                yield place, entry
             place += len(line)
 
 

@@ -10,7 +10,7 @@ import json
 import os
 from array import array
 from collections.abc import Iterator
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from itertools import islice
 from pathlib import Path
 
@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from mcltool.files import replacing
 from mcltool.translate.manifest import Entry, copy_line, manifests, read_lines, stamp
 from mcltool.translate.names import hashes
-from mcltool.translate.plan import Plan, Task
+from mcltool.translate.plan import Plan
 
 TODO, DONE, FAILED = range(3)
 """States of a task: to be made; made by an earlier job; failed there, and nothing has changed since."""
@@ -45,12 +45,9 @@ class Ledger:
         self._place = np.full(len(plan), -1, np.int64)
         self._made_now = np.zeros(len(plan), bool)
         self._others = [array("q") for _ in self._files]
-        self._photo_stamp = lru_cache(1024)(lambda photo: stamp([photo]))
+        self._out = os.fspath(out)
+        self._photo_stamp = lru_cache(1024)(lambda exemplar: stamp([plan.exemplars.path(exemplar)]))
         self._look_back()
-
-    def source(self, task: Task) -> str:
-        """The stamp of all that a task reads, as it is now."""
-        return f"{stamp(task.files)} {self._photo_stamp(task.photo)}"
 
     def record(self, number: int, place: int) -> None:
         """This job has written the task's line at ``place`` of its manifest."""
@@ -121,7 +118,11 @@ class Ledger:
             while lines := list(islice(reader, _LINES)):
                 if file == 0:
                     self._lines_here += len(lines)
-                for (place, entry), number in zip(lines, index.find([e for _, e in lines]), strict=True):
+                numbers = index.find([entry for _, entry in lines])
+                conditions, exemplars = (indices[numbers].tolist() for indices in self.plan.pairs)
+                for (place, entry), number, condition, exemplar in zip(
+                    lines, numbers.tolist(), conditions, exemplars, strict=True
+                ):
                     if number < 0:
                         if not index.concerns(entry) and (self.out / entry.output).is_file():
                             self._others[file].append(place)
@@ -129,16 +130,20 @@ class Ledger:
                         finished[number] = entry.finished
                         self._file[number], self._place[number] = file, place
                         if self.mine[number]:
-                            self.states[number] = self._judge(entry, self.plan[number])
+                            self.states[number] = self._judge(entry, number, condition, exemplar)
                             self._unmarked |= entry.status == "ok"
 
-    def _judge(self, entry: Entry, task: Task) -> int:
-        made_by = (entry.exemplar, entry.output, entry.weights, entry.settings, entry.source)
-        if made_by != (task.exemplar, task.output, self.weights, self.settings, self.source(task)):
+    def _judge(self, entry: Entry, number: int, condition: int, exemplar: int) -> int:
+        made_by = (entry.weights, entry.settings, entry.exemplar, entry.output)
+        names = self.plan.exemplars.names[exemplar], self.plan.names[number]
+        if made_by != (self.weights, self.settings, *names):
+            return TODO
+        files, _ = self.plan.conditions.files(condition)
+        if entry.source != f"{stamp(files)} {self._photo_stamp(exemplar)}":
             return TODO
         if entry.status == "failed":
             return FAILED
-        return DONE if os.path.isfile(os.path.join(self.out, task.output)) else TODO
+        return DONE if os.path.isfile(f"{self._out}/{entry.output}") else TODO
 
 
 class _Index:
@@ -158,7 +163,6 @@ class _Index:
             keys = hashes((inputs[c] for c in conditions), count)
         self._order = np.argsort(keys)
         self._keys = keys[self._order]
-        self._outputs = np.sort(hashes((plan.names[number] for number in range(count)), count))
 
     def find(self, entries: list[Entry]) -> NDArray[np.int64]:
         """The number of each entry's task; -1 where the plan has none."""
@@ -173,4 +177,9 @@ class _Index:
         """Whether an entry that is no task's has the output of one."""
         key = hash(entry.output)
         place = int(np.searchsorted(self._outputs, key))
-        return place < len(self._outputs) and self._outputs[place] == key
+        return bool(place < len(self._outputs) and self._outputs[place] == key)
+
+    @cached_property
+    def _outputs(self) -> NDArray[np.int64]:
+        count = len(self._plan)
+        return np.sort(hashes((self._plan.names[number] for number in range(count)), count))

@@ -21,7 +21,6 @@ from mcltool.device import autocast, pick_device, pick_precision
 from mcltool.model.correspondence import confidence
 from mcltool.model.encoder import STRIDE
 from mcltool.model.network import EncodedExemplar
-from mcltool.translate.opening import plugin_of as plugin_of
 from mcltool.weights import load_model
 
 CPU_PIXELS = 2**17

@@ -7,8 +7,8 @@ import time
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future
-from contextlib import ExitStack
 from pathlib import Path
+from threading import Lock
 
 import numpy as np
 
@@ -22,8 +22,6 @@ from mcltool.translate.writer import Writer
 
 FEW = 64
 """Tasks for which starting reader processes takes longer than they save."""
-
-_Written = tuple[Outcome, Future[tuple[str, float]] | None]
 
 
 def default_workers(device: str, tasks: int) -> int:
@@ -40,7 +38,8 @@ class LeftWork:
         self._job, self._ledger, self._journal, self._scratch = job, ledger, journal, scratch
         self._plan = ledger.plan
         self._total = int(ledger.mine.sum())
-        self._pending: deque[_Written] = deque()
+        self._lock = Lock()
+        self._pending: deque[Future[Result]] = deque()
 
     def results(self) -> Iterator[Result]:
         """Make them, a result each. When this is closed, files in flight are finished and recorded."""
@@ -49,18 +48,16 @@ class LeftWork:
         workers = job.options.workers
         workers = default_workers(translator.device.type, wanted) if workers is None else workers
         preparer = Preparer(job.plugin, translator.short_side, job.settings.size)
-        with ExitStack() as stack:
-            stack.callback(self._record_rest)
-            writer = stack.enter_context(
-                Writer(job.out, self._scratch, self._plan, job.settings, job.plugin.spec)
-            )
-            reader = stack.enter_context(Reader(preparer, workers))
-            batch = job.settings.batch_size
-            mebibytes = job.options.cache_mebibytes
+        batch, mebibytes = job.settings.batch_size, job.options.cache_mebibytes
+        writer = Writer(job.out, self._scratch, self._plan, job.settings, job.plugin.spec, self._record)
+        with writer, Reader(preparer, workers) as reader:
             pipeline = Pipeline(translator, reader, batch, job.settings.save, mebibytes)
             job.report.started(job.settings, str(translator.device), workers, pipeline.timing)
             for outcome in pipeline.run(self._works()):
-                self._pending.append((outcome, None if outcome.cause else writer.submit(outcome)))
+                if outcome.cause:
+                    yield self._record(outcome, outcome.cause, 0.0)
+                else:
+                    self._pending.append(writer.submit(outcome))
                 yield from self._written(keep=2 * batch, pipeline=pipeline)
             yield from self._written(keep=0, pipeline=pipeline)
 
@@ -76,39 +73,34 @@ class LeftWork:
             yield Work(tasks, frozenset(np.flatnonzero(todo[start:stop]) + start), shared)
 
     def _written(self, keep: int, pipeline: Pipeline) -> Iterator[Result]:
-        """Record what has been written, the oldest first, and wait until at most ``keep`` are in flight."""
+        """What has been written, the oldest first; waits until at most ``keep`` are in flight."""
         while self._pending:
-            future = self._pending[0][1]
-            if future and not future.done():
+            future = self._pending[0]
+            if not future.done():
                 if len(self._pending) <= keep:
                     return
                 started = time.perf_counter()
                 future.exception()
                 pipeline.timing.waited_writing += time.perf_counter() - started
-            yield self._record(*self._pending.popleft())
+            yield self._pending.popleft().result()
 
-    def _record_rest(self) -> None:
-        """After the end, however it came: all threads are done by now."""
-        while self._pending:
-            outcome, future = self._pending.popleft()
-            if future is None or (future.exception() is None):
-                self._record(outcome, future)
-
-    def _record(self, outcome: Outcome, future: Future[tuple[str, float]] | None) -> Result:
-        cause, milliseconds = future.result() if future else (outcome.cause, 0.0)
+    def _record(self, outcome: Outcome, cause: str, milliseconds: float) -> Result:
+        """Write the line of an input, in the thread that has written its output: a kill between the two, after
+        which the input is made again, is rare."""
         task = outcome.task
         entry = Entry(
-            task.input,
-            task.exemplar,
-            task.output,
-            "failed" if cause else "ok",
-            cause,
-            round(outcome.milliseconds + milliseconds),
-            self._ledger.weights,
-            self._ledger.settings,
-            outcome.source,
-            round(time.time(), 3),
+            input=task.input,
+            exemplar=task.exemplar,
+            output=task.output,
+            status="failed" if cause else "ok",
+            cause=cause,
+            milliseconds=round(outcome.milliseconds + milliseconds),
+            weights=self._ledger.weights,
+            settings=self._ledger.settings,
+            source=outcome.source,
+            finished=round(time.time(), 3),
         )
-        self._ledger.record(task.number, self._journal.add(entry))
+        with self._lock:
+            self._ledger.record(task.number, self._journal.add(entry))
         path = self._job.out / task.output
         return Result(task.input, task.exemplar, path, entry.status, cause, entry.milliseconds, self._total)
