@@ -191,7 +191,7 @@ def open_file(path: Path) -> h5py.File:
         cause = str(error)
         if "signature not found" in cause:
             raise UsageError(f"{path}: not a pack (not an HDF5 file)") from None
-        what = "cut off" if "truncated" in cause else "damaged"
+        what = "cut off" if "truncated" in cause else "cannot be opened, perhaps damaged"
         raise UsageError(f"{path}: {what}; pack it anew ({_cause(error)})") from None
 
 

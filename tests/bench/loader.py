@@ -1,0 +1,286 @@
+"""How fast samples come: from files, from a pack, and by bare h5py from the pack; and how fast training takes them.
+
+    OMP_NUM_THREADS=1 PYTHONPATH=.:plugins python tests/bench/loader.py [--count N] [--seconds S] [--rounds R]
+
+Reading: photo and condition of samples in random order, by 1 and 2 worker processes, which send back nothing but
+a count. "bare" is h5py's read_direct of the same arrays into memory that is there already. Training batches: the
+whole way, with exemplar, geometry and rendering, to batches in this process, all exemplars retrieved.
+
+Both also as milliseconds of processor time a sample in one process, which other work on the machine disturbs least.
+
+Data: the few real samples (default: ../shared/real-samples), linked under new names until there are N; shapes
+draws its own. Everything is in the page cache. The variants take turns, R rounds of S seconds each; a rate is the
+median of the rounds, a ratio the median of the rounds' ratios.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import cv2
+import h5py
+import numpy as np
+import torch
+from torch.utils.data import DataLoader
+
+from mcltool import DatasetPlugin, Sample, plugins
+from mcltool.config import Config, resolve
+from mcltool.data.dataset import TrainingData
+from mcltool.data.loader import SampleStream, training_loader
+from mcltool.data.pack import PackedDataset
+from mcltool.data.packing import PackOptions, pack
+from mcltool.data.transforms import load_size, read_short_side
+from mcltool.data.views import read_view
+
+REPOSITORY = Path(__file__).parents[2]
+RESULTS = Path(__file__).parent / "results"
+NAMES = ("shapes", "ade20k", "celebahq", "celebahq-mask", "deepfashion")
+BATCH = 8
+
+
+def repeated(plugin: DatasetPlugin, samples: Path, count: int, to: Path) -> Path | None:
+    """A folder of ``count`` samples, links to the real ones of the plugin."""
+    name = plugin.name.removesuffix("-mask")
+    source = samples / name
+    for number in range(count if plugin.needs_root else 0):
+        if name == "ade20k":
+            photos = sorted((source / "images").rglob("*.jpg"))
+            photo = photos[number % len(photos)]
+            mask = next((source / "annotations").rglob(f"{photo.stem}.png"))
+            link(photo, to / "images" / "training" / f"{number:06d}.jpg")
+            link(mask, to / "annotations" / "training" / f"{number:06d}.png")
+        elif name == "celebahq":
+            photos = sorted((source / "CelebA-HQ-img").glob("*.jpg"))
+            photo = photos[number % len(photos)]
+            link(photo, to / "CelebA-HQ-img" / f"{number}.jpg")
+            for part in (source / "CelebAMask-HQ-mask-anno").rglob(f"{int(photo.stem):05d}_*.png"):
+                kind = part.name.partition("_")[2]
+                link(part, to / "CelebAMask-HQ-mask-anno" / str(number // 2000) / f"{number:05d}_{kind}")
+        else:
+            photos = sorted((source / "img").rglob("*.jpg"))
+            photo = photos[number % len(photos)]
+            stem = f"WOMEN/Dresses/id_{number:08d}/01_1_front"
+            link(photo, to / "img" / f"{stem}.jpg")
+            for kind in ("candidate", "subset"):
+                own = photo.relative_to(source / "img").with_name(f"{photo.stem}_{kind}.txt")
+                link(source / "pose" / own, to / "pose" / f"{stem}_{kind}.txt")
+    return to if plugin.needs_root else None
+
+
+def link(source: Path, target: Path) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    target.symlink_to(source.resolve())
+
+
+class Reading:
+    """A data set whose batches are read and dropped."""
+
+    def __init__(self, read: Callable[[int], Any]) -> None:
+        self.read = read
+
+    def __getitems__(self, numbers: list[int]) -> int:
+        for number in numbers:
+            self.read(number)
+        return len(numbers)
+
+
+class Viewed:
+    def __init__(self, plugin: DatasetPlugin, samples: list[Sample], short_side: int) -> None:
+        self.plugin, self.samples, self.short_side = plugin, samples, short_side
+
+    def __call__(self, number: int) -> None:
+        read_view(self.plugin, self.samples[number], self.short_side)
+
+
+class Bare:
+    """h5py alone: read_direct into arrays that are there."""
+
+    def __init__(self, path: Path, samples: list[Sample]) -> None:
+        self.path, self.parts = path, [sample.part.rpartition("/") for sample in samples]
+        self.file: h5py.File | None = None
+
+    def __call__(self, number: int) -> None:
+        if self.file is None:
+            self.file = h5py.File(self.path, "r", rdcc_nbytes=0, locking=False)
+            self.arrays = {name: list(self.file[name].values()) for name in {part[0] for part in self.parts}}
+            self.targets = {
+                name: [np.empty(array.shape[1:], array.dtype) for array in arrays]
+                for name, arrays in self.arrays.items()
+            }
+        bucket, _, row = self.parts[number]
+        for array, target in zip(self.arrays[bucket], self.targets[bucket], strict=True):
+            array.read_direct(target, np.s_[int(row)])
+
+
+def endless(count: int) -> Iterator[list[int]]:
+    generator = np.random.default_rng(0)
+    while True:
+        order = generator.permutation(count).tolist()
+        yield from (order[first : first + BATCH] for first in range(0, count - BATCH + 1, BATCH))
+
+
+def reading_batches(read: Callable[[int], Any], count: int, workers: int) -> Iterator[int]:
+    loader = DataLoader(
+        Reading(read), batch_sampler=endless(count), num_workers=workers, collate_fn=lambda number: number,
+        worker_init_fn=lambda worker: cv2.setNumThreads(0),
+    )  # fmt: skip
+    return iter(loader)
+
+
+def rate(batches: Iterator[Any], seconds: float) -> float:
+    """Samples a second of the wall clock."""
+    done, start = 0, time.perf_counter()
+    while (spent := time.perf_counter() - start) < seconds:
+        next(batches)
+        done += BATCH
+    return done / spent
+
+
+def milliseconds(work: dict[str, Callable[[int], Any]], count: int, rounds: int) -> dict[str, Any]:
+    """Processor time of each, in this process, in turns: the median of 5 * rounds passes over 16 samples."""
+    found: dict[str, list[float]] = {name: [] for name in work}
+    for turn in range(-1, 5 * rounds):
+        for name, step in work.items():
+            start = time.process_time()
+            for number in range(16):
+                step((16 * turn + number) % count)
+            if turn >= 0:
+                found[name].append((time.process_time() - start) / 16 * 1e3)
+    return {name: {"ms": round(median(times), 3)} for name, times in found.items()}
+
+
+def in_turns(variants: dict[str, Iterator[Any]], seconds: float, rounds: int) -> dict[str, Any]:
+    """Rates, and each one's ratio to the first's. One variant at a time is asked; the others' workers idle."""
+    for batches in variants.values():
+        for _ in range(12):  # workers are up, what they had loaded ahead is gone
+            next(batches)
+    found: dict[str, list[float]] = {name: [] for name in variants}
+    for _ in range(rounds):
+        for name, batches in variants.items():
+            for _ in range(4):
+                next(batches)
+            found[name].append(rate(batches, seconds))
+    base = found[next(iter(variants))]
+    return {
+        name: {
+            "rate": round(median(rates), 1),
+            "spread": [round(min(rates), 1), round(max(rates), 1)],
+            "ratio": round(median(a / b for a, b in zip(rates, base, strict=True)), 2),
+        }
+        for name, rates in found.items()
+    }
+
+
+def bench_plugin(plugin: DatasetPlugin, options: argparse.Namespace, folder: Path) -> dict[str, Any]:
+    config = resolve(plugin.name, "paper", plugin.defaults).data
+    root = repeated(plugin, options.samples, options.count, folder / plugin.name)
+    samples = list(plugin.index(root, "train"))
+    if plugin.name != "ade20k":  # others choose some of the photos for "val" themselves
+        samples += plugin.index(root, "val")
+    samples = samples[: options.count]
+    out = folder / f"{plugin.name}.h5"
+    for _ in pack(plugin, {"train": samples}, out, PackOptions(load_size(config))):
+        pass
+    packed = PackedDataset(plugin, out)
+    packed_samples, count = packed.index(None, "train"), len(samples)
+    short_side = read_short_side(config)
+    lists = [[(n + 1) % count, (n + 2) % count] for n in range(count)]
+    result: dict[str, Any] = {"samples": count, "megabytes": round(out.stat().st_size / 1e6, 1)}
+    readers = {
+        "bare": Bare(out, packed_samples),
+        "pack": Viewed(packed, packed_samples, short_side),
+        "files": Viewed(plugin, samples, short_side),
+    }
+    data = {
+        "pack": TrainingData(packed, packed_samples, config, 0, lists),
+        "files": TrainingData(plugin, samples, config, 0, lists),
+    }
+    items = {name: found.__getitem__ for name, found in data.items()}
+    result["reading, ms"] = milliseconds(readers, count, options.rounds)
+    result["samples, ms"] = milliseconds(items, count, options.rounds)
+    for workers in (1, 2):
+        variants = {name: reading_batches(read, count, workers) for name, read in readers.items()}
+        result[f"reading, {workers} workers"] = in_turns(variants, options.seconds, options.rounds)
+        stream = SampleStream(0, 10**9, 0, 1, BATCH)
+        variants = {name: training_loader(found, stream, workers, "cpu") for name, found in data.items()}
+        result[f"batches, {workers} workers"] = in_turns(variants, options.seconds, options.rounds)
+    return result
+
+
+def consumption(preset: str, steps: int, batch: int) -> float:
+    """Samples a second that a whole training step takes (all networks and terms on), on this machine."""
+    from mcltool.model.vgg import random_vgg
+    from mcltool.train.trainer import Trainer
+
+    plugin = plugins.load("shapes")
+    whole = {"train.generator_start": 0.0, "train.gan_start": 0.0, "train.batch_size": batch}
+    config: Config = resolve("shapes", preset, whole)
+    data = TrainingData(plugin, plugin.index(None, "train"), config.data, 0)
+    batches = list(training_loader(data, SampleStream(0, 1, 0, 1, batch), 0, "cpu"))
+    phi = None if preset == "tiny" else random_vgg()
+    trainer = Trainer(config, plugin.spec, torch.device("cpu"), "fp32", 100, phi)
+    trainer.step(*batches)
+    start = time.perf_counter()
+    for _ in range(steps):
+        trainer.step(*batches)
+    return batch * steps / (time.perf_counter() - start)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--samples", type=Path, default=REPOSITORY.parent / "shared" / "real-samples")
+    parser.add_argument("--count", type=int, default=256)
+    parser.add_argument("--seconds", type=float, default=2.0)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--plugins", nargs="*", default=NAMES)
+    parser.add_argument("--no-training", action="store_true", help="leave out what training consumes")
+    parser.add_argument("--out", type=Path, default=RESULTS / "loader.json")
+    options = parser.parse_args()
+    cv2.setNumThreads(0)
+    result: dict[str, Any] = {"cores": os.cpu_count(), "size": 256, "count": options.count, "plugins": {}}
+    print(f"{'plugin':15}{'':20}{'files':>10}{'pack':>10}{'bare':>10}{'pack/bare':>11}{'pack/files':>12}")
+    with tempfile.TemporaryDirectory() as name:
+        for plugin in map(plugins.load, options.plugins):
+            if plugin.needs_root and not (options.samples / plugin.name.removesuffix("-mask")).is_dir():
+                print(f"{plugin.name:15}not measured: no {options.samples}")
+                continue
+            found = result["plugins"][plugin.name] = bench_plugin(plugin, options, Path(name))
+            for row in [key for key in found if "," in key]:
+                show(plugin.name, row, found[row])
+    if not options.no_training:
+        result["training_consumes"] = {
+            "tiny, 64 px, batch 8": round(consumption("tiny", 10, 8), 2),
+            "paper, 256 px, batch 1": round(consumption("paper", 2, 1), 4),
+        }
+        print(json.dumps(result["training_consumes"], indent=2))
+    options.out.parent.mkdir(parents=True, exist_ok=True)
+    options.out.write_text(json.dumps(result, indent=2) + "\n")
+
+
+def show(name: str, row: str, found: dict[str, Any]) -> None:
+    """A line of the table. Ratios are of speeds."""
+    unit = "ms" if "ms" in row else "rate"
+    cells = {variant: values[unit] for variant, values in found.items()}
+    speeds = {
+        variant: 1 / values["ms"] if unit == "ms" else values["ratio"] for variant, values in found.items()
+    }
+    shown = "".join(
+        f"{cells[variant]:10.{3 if unit == 'ms' else 0}f}" if variant in cells else " " * 10
+        for variant in ("files", "pack", "bare")
+    )
+    to_bare = f"{speeds['pack'] / speeds['bare']:11.2f}" if "bare" in speeds else " " * 11
+    print(f"{name:15}{row:20}{shown}{to_bare}{speeds['pack'] / speeds['files']:12.1f}", flush=True)
+
+
+if __name__ == "__main__":
+    main()
