@@ -22,6 +22,7 @@ import torch
 from click.testing import CliRunner, Result
 from PIL import Image
 
+import mcltool.data.pack
 from mcltool.cli import cli
 from mcltool.config import DataConfig
 from mcltool.data.contract import Condition, ConditionSpec, DatasetPlugin, Sample
@@ -199,6 +200,33 @@ def test_a_pack_is_read_in_the_processes_of_a_loader_and_in_this_one(album: Path
     assert all(torch.equal(a.photo, b.photo) for a, b in zip(alone, forked, strict=True))
     copied = pickle.loads(pickle.dumps(data))
     assert alike(items(copied), items(data))
+
+
+def test_another_process_opens_the_file_anew(album: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What it got over a fork is of HDF5's state in the process that opened it."""
+    opened: list[Path] = []
+    open_file = mcltool.data.pack.open_file
+    monkeypatch.setattr("mcltool.data.pack.open_file", lambda path: opened.append(path) or open_file(path))
+    dataset = PackedDataset(Album(), album)
+    samples = dataset.index(None, "train")
+    for sample in samples:
+        dataset.photo(sample, 0)
+    assert len(opened) == 1
+    monkeypatch.setattr("os.getpid", lambda: -1)
+    for sample in samples:
+        dataset.condition(sample, 0)
+    assert len(opened) == 2
+
+
+def test_parts_of_several_shapes_are_put_together(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    out, plugin = tmp_path / "album.h5", Album()
+    monkeypatch.setattr("mcltool.data.packing.PART_SAMPLES", 2)
+    steps = packed(out)
+    assert [step.samples for step in steps] == [2, 2, 2, 1, 2, 1] * 2
+    assert problems(out) == []
+    dataset, files = PackedDataset(plugin, out), TrainingData(plugin, plugin.index(None, "train"), CONFIG, 7)
+    assert alike(items(TrainingData(dataset, dataset.index(None, "train"), CONFIG, 7)), items(files))
+    assert json.loads(run("info", out, "--json").stdout)["splits"]["train"]["shapes"] == 5
 
 
 def test_a_larger_pack_serves_a_smaller_size_and_a_smaller_one_is_refused(
@@ -379,6 +407,11 @@ def tamper(kind: str, file: h5py.File) -> None:
     elif kind == "external link":
         del bucket["photo"]
         bucket["photo"] = h5py.ExternalLink("/etc/passwd", "/x")
+    elif kind == "linked labels":
+        del bucket["raster"]
+        bucket["raster"] = h5py.ExternalLink("/etc/passwd", "/x")
+    elif kind == "linked bucket":
+        file["train/buckets/99"] = h5py.SoftLink("/val/buckets/0")
     elif kind == "external storage":
         del bucket["photo"]
         bucket.create_dataset("photo", shape, np.uint8, external=[("/etc/passwd", 0, h5py.h5f.UNLIMITED)])
@@ -413,6 +446,8 @@ def tamper(kind: str, file: h5py.File) -> None:
         ("foreign", "not a pack of mcltool"),
         ("soft link", "/val is a link to elsewhere, refused"),
         ("external link", "/train/buckets/0/photo is a link to elsewhere, refused"),
+        ("linked labels", "/train/buckets/0/raster is a link to elsewhere, refused"),
+        ("linked bucket", "/train/buckets/99 is a link to elsewhere, refused"),
         ("external storage", "/train/buckets/0/photo is stored in another file, refused"),
         ("virtual", "/train/buckets/0/photo is stored in another file, refused"),
         ("filter", "/train/buckets/0/photo needs a filter of its own to be read, refused"),

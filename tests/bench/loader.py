@@ -173,7 +173,7 @@ def in_turns(variants: dict[str, Iterator[Any]], seconds: float, rounds: int) ->
         name: {
             "rate": round(median(rates), 1),
             "spread": [round(min(rates), 1), round(max(rates), 1)],
-            "ratio": round(median(a / b for a, b in zip(rates, base, strict=True)), 2),
+            "ratio": round(median(a / b for a, b in zip(rates, base, strict=True)), 5),
         }
         for name, rates in found.items()
     }
@@ -247,7 +247,9 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=RESULTS / "loader.json")
     options = parser.parse_args()
     cv2.setNumThreads(0)
-    result: dict[str, Any] = {"cores": os.cpu_count(), "size": 256, "count": options.count, "plugins": {}}
+    result: dict[str, Any] = {"cores": os.cpu_count(), "size": 256, "plugins": {}}
+    if options.out.exists():  # plugins that are not asked for this time stay
+        result = json.loads(options.out.read_text())
     print(f"{'plugin':15}{'':20}{'files':>10}{'pack':>10}{'bare':>10}{'pack/bare':>11}{'pack/files':>12}")
     with tempfile.TemporaryDirectory() as name:
         for plugin in map(plugins.load, options.plugins):
@@ -257,14 +259,19 @@ def main() -> None:
             found = result["plugins"][plugin.name] = bench_plugin(plugin, options, Path(name))
             for row in [key for key in found if "," in key]:
                 show(plugin.name, row, found[row])
+            write(options.out, result)
     if not options.no_training:
         result["training_consumes"] = {
             "tiny, 64 px, batch 8": round(consumption("tiny", 10, 8), 2),
             "paper, 256 px, batch 1": round(consumption("paper", 2, 1), 4),
         }
         print(json.dumps(result["training_consumes"], indent=2))
-    options.out.parent.mkdir(parents=True, exist_ok=True)
-    options.out.write_text(json.dumps(result, indent=2) + "\n")
+        write(options.out, result)
+
+
+def write(out: Path, result: dict[str, Any]) -> None:
+    out.parent.mkdir(parents=True, exist_ok=True)
+    out.write_text(json.dumps(result, indent=1) + "\n")
 
 
 def show(name: str, row: str, found: dict[str, Any]) -> None:
