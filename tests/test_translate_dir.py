@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import os
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 import pytest
@@ -205,8 +205,8 @@ def test_an_out_inside_the_conditions_is_refused(work: Path) -> None:
 
 
 def test_a_full_disk_ends_the_job_with_one_line(work: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def full(path: Path, *_: object) -> None:
-        raise OSError(errno.ENOSPC, "No space left on device", str(path))
+    def full(file: IO[bytes], *_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device", file.name)
 
     monkeypatch.setattr("mcltool.translate.writer.save_picture", full)
     result = run()

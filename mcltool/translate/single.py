@@ -92,8 +92,8 @@ def translate_file(
         out.with_name(f"{out.stem}.{kind}{out.suffix}"): picture for kind, picture in made.extras.items()
     }
     for path, picture in (pictures | {out: made.image}).items():
-        with replacing(path) as temporary:
-            save_picture(temporary, picture, settings)
+        with replacing(path) as temporary, temporary.open("wb") as file:
+            save_picture(file, picture, settings)
     return [*pictures, out]
 
 

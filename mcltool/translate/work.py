@@ -28,7 +28,8 @@ def default_workers(device: str, tasks: int) -> int:
     """Reader processes: none beside a model that keeps the processor busy itself, or for a few files."""
     if device == "cpu" or tasks < FEW:
         return 0
-    return max(1, min(8, len(os.sched_getaffinity(0)) - 2))
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, min(8, cores - 2))
 
 
 class LeftWork:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import errno
 import os
+import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +19,6 @@ from PIL import Image, features
 from mcltool.data.batches import condition_picture
 from mcltool.data.contract import ConditionSpec
 from mcltool.errors import DataError, UsageError
-from mcltool.files import replacing
 from mcltool.pictures import contact_sheet, heat
 from mcltool.translate.job import Result
 from mcltool.translate.pipeline import Outcome
@@ -34,7 +34,8 @@ PNG_LEVEL = 3
 QUALITY = {"jpg": 95, "webp": 90, "avif": 80}
 # What is wrong with one output's name. Other trouble in writing, a full disk, would meet the next one too.
 _NAME_ERRORS = {
-    errno.EEXIST, errno.EISDIR, errno.ENOTDIR, errno.ENAMETOOLONG, errno.EILSEQ, errno.ENOTEMPTY, errno.EXDEV,
+    errno.ENOENT, errno.EEXIST, errno.EISDIR, errno.ENOTDIR, errno.ENAMETOOLONG, errno.EILSEQ, errno.ENOTEMPTY,
+    errno.EXDEV,
 }  # fmt: skip
 
 
@@ -62,7 +63,7 @@ class Writer:
     ) -> None:
         self._out, self._scratch, self._plan = out, scratch, plan
         self._settings, self._spec, self._record = settings, spec, record
-        self._is_inside = lru_cache(1024)(self._leads_inside)
+        self._make_folder = lru_cache(1024)(self._check_folder)
 
     def __enter__(self) -> Writer:
         self._root = self._out.resolve()
@@ -90,20 +91,26 @@ class Writer:
         return self._record(outcome, cause, 1000 * (time.perf_counter() - started))
 
     def _save(self, path: Path, picture: Picture) -> None:
-        """Raises DataError for what is wrong with this name alone, OSError for what is with the disk."""
+        """Raises DataError for what is wrong with this name alone, OSError for what is with the disk.
+
+        As ``files.replacing``, with as few calls of the system as will do.
+        """
+        temporary = self._scratch / f"{threading.get_ident()}.tmp"
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            if not self._is_inside(path.parent):
-                raise DataError(f"{path}: a link leads out of {self._out}")
-            with replacing(path, self._scratch) as temporary:
-                save_picture(temporary, picture, self._settings)
+            self._make_folder(path.parent)
+            with temporary.open("wb") as file:
+                save_picture(file, picture, self._settings)
+            os.replace(temporary, path)
         except OSError as error:
+            temporary.unlink(missing_ok=True)
             if error.errno not in _NAME_ERRORS:
                 raise
             raise DataError(f"{path}: cannot be written ({error.strerror})") from None
 
-    def _leads_inside(self, folder: Path) -> bool:
-        return folder.resolve().is_relative_to(self._root)
+    def _check_folder(self, folder: Path) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        if not folder.resolve().is_relative_to(self._root):
+            raise DataError(f"{folder}: a link leads out of {self._out}")
 
 
 def pictures_of(outcome: Outcome, save: Sequence[str], spec: ConditionSpec) -> dict[str, Picture]:
@@ -134,13 +141,9 @@ def _grid(outcome: Outcome, warp: Picture, image: Picture, spec: ConditionSpec) 
     return contact_sheet([row], ("condition", "exemplar", "warped", "result"), max(96, image.shape[0]))
 
 
-def save_picture(path: Path, picture: Picture, settings: Settings) -> None:
-    """Encode to an existing file."""
+def save_picture(file: IO[bytes], picture: Picture, settings: Settings) -> None:
+    """Encode to an open file."""
     options: dict[str, Any] = {"compress_level": PNG_LEVEL}
     if settings.format != "png":
         options["quality"] = settings.quality or QUALITY[settings.format]
-    with path.open("r+b") as file:
-        Image.fromarray(picture).save(
-            file, "jpeg" if settings.format == "jpg" else settings.format, **options
-        )
-        os.ftruncate(file.fileno(), file.tell())
+    Image.fromarray(picture).save(file, "jpeg" if settings.format == "jpg" else settings.format, **options)
