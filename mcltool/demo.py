@@ -32,10 +32,9 @@ SHEET_ROWS = 10
 def run_demo(
     out: Path, steps: int | None = None, seed: int = 0, device: str | None = None, show: Show | None = None
 ) -> dict[str, float]:
-    """Train ``tiny`` on ``shapes``, translate held-out pairs and score them; returns what metrics.json holds.
+    """Train ``tiny`` on ``shapes`` and show what it learned; returns what metrics.json holds.
 
-    Everything is below ``out``: conditions/, exemplars/, truth/ (as written for translate-dir), out/,
-    runs/demo-N/, weights.safetensors, metrics.json and contact_sheet.png.
+    Everything is below ``out``: runs/demo-N/, weights.safetensors, and what ``show_weights`` makes.
     """
     started = time.monotonic()
     plugin = plugins.load("shapes")
@@ -43,21 +42,32 @@ def run_demo(
     config = resolve("shapes", plugin.preset, plugin.defaults, settings)
     weights = out / "weights.safetensors"
     fit(Job(plugin, config, None, _new_run(out), weights, device), show)
+    return show_weights(weights, out, device, started)
 
-    side = config.data.size[0]
+
+def show_weights(
+    weights: Path, out: Path, device: str | None = None, started: float | None = None
+) -> dict[str, float]:
+    """Translate held-out pairs of ``shapes`` with a weights file and score them; returns what metrics.json holds.
+
+    Everything is below ``out``: conditions/, exemplars/, truth/ (as written for translate-dir), out/,
+    metrics.json and contact_sheet.png. started: when what is shown began, on the monotonic clock.
+    """
+    started = time.monotonic() if started is None else started
+    plugin = plugins.load("shapes")
+    net, header = load_model(weights, pick_device(device))
+    side = min(header.size)
     pairs = held_out_pairs(plugin, plugin.index(None, "val"), PAIRS, side)
     write_pairs(plugin, pairs, out, side)
     job = translate_dir(out / "conditions", out / "exemplars", out / "out", weights, device=device)
-    results = list(job)
-    failed = [r for r in results if r.status == "failed"]
+    failed = [result for result in job if result.status == "failed"]
     if failed:
         raise McltoolError(f"{failed[0].input}: {failed[0].cause}")
 
-    net, _ = load_model(weights, pick_device(device))
     images = [read_photo(out / "out" / f"{pair.name}.png") for pair in pairs]
     metrics, warped = score(net, plugin, pairs, images, side)
     metrics["seconds"] = round(time.monotonic() - started, 1)
-    metrics["steps"] = float(config.train.max_steps or 0)
+    metrics["steps"] = float(header.step)
     write_text(out / "metrics.json", json.dumps(metrics, indent=2) + "\n")
     save_png(out / "contact_sheet.png", _sheet(plugin, pairs[:SHEET_ROWS], warped, images, side))
     return metrics

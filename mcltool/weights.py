@@ -115,25 +115,56 @@ def load_model(path: Path, device: torch.device | str = "cpu") -> tuple[MCLNet, 
     return model.eval().requires_grad_(False).to(device), header
 
 
-def newest_weights(folder: Path) -> Path:
-    """The newest ``runs/*/weights.safetensors`` below ``folder``.
+def default_weights(folder: Path) -> Path:
+    """What is taken where no weights are named: those of the newest run below ``folder``, else the shipped ones.
 
-    Raises UsageError where there is none, or where there are some of several plugins, so that the newest may
-    not be the one that is meant.
+    Raises UsageError as ``newest_weights`` and ``shipped_weights`` do.
+    """
+    return newest_weights(folder) or shipped_weights()
+
+
+def newest_weights(folder: Path) -> Path | None:
+    """The newest ``runs/*/weights.safetensors`` below ``folder``; None where there is none.
+
+    Raises UsageError where there are some of several plugins, so that the newest may not be the one that is meant.
     """
     found = sorted(folder.glob("runs/*/weights.safetensors"), key=lambda path: path.stat().st_mtime_ns)
-    if not found:
-        raise UsageError(
-            f"{folder}: no runs/*/weights.safetensors below it; name a file with --weights, or make one with "
-            "mcltool fit"
-        )
     plugins = sorted({read_header(path).plugin for path in found})
     if len(plugins) > 1:
         several = ", ".join(plugins)
         raise UsageError(
             f"{folder / 'runs'}: has weights of several plugins ({several}); choose with --weights"
         )
-    return found[-1]
+    return found[-1] if found else None
+
+
+def shipped_folder() -> Path:
+    """Where the weights that come with mcltool are: in the package, or in weights/ of a checkout."""
+    package = Path(__file__).parent
+    installed = package / "shipped_weights"
+    return installed if installed.is_dir() else package.parent / "weights"
+
+
+def shipped_weights(name: str = "shapes") -> Path:
+    """The weights for the plugin ``name`` that come with mcltool, after comparing them with their published SHA-256.
+
+    Raises UsageError where there are none, or the file is not the one that was published.
+    """
+    path = shipped_folder() / f"{name}.safetensors"
+    try:
+        published = json.loads((path.parent / "manifest.json").read_text("utf-8"))[path.name]
+        found = digest(path)
+    except (OSError, ValueError, LookupError, TypeError):
+        raise UsageError(
+            "no weights: there is no runs/*/weights.safetensors, and this mcltool came without any; name a file with "
+            "--weights, or make one with mcltool fit"
+        ) from None
+    if found != published:
+        raise UsageError(
+            f"{path}: not the weights that were shipped (SHA-256 {found[:16]}, expected {str(published)[:16]}); "
+            "install mcltool again"
+        )
+    return path
 
 
 def _open(path: Path) -> tuple[dict[str, str], list[list[int]]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -44,7 +45,7 @@ def out(tmp_path_factory: pytest.TempPathFactory) -> Path:
     result = run(folder, "--steps", "3")
     assert result.exit_code == 0, result.output
     assert f"look at {folder / 'contact_sheet.png'}" in result.output
-    assert "psnr_db" in result.output
+    assert "24 pairs that were not trained on; 3 training steps" in result.output
     return folder
 
 
@@ -130,9 +131,28 @@ def test_a_second_demo_in_the_same_folder_uses_its_own_weights(out: Path) -> Non
     assert {line["weights"] for line in lines} == {digest(out / "weights.safetensors")}
 
 
+def test_pretrained_shows_the_shipped_weights_and_trains_nothing(
+    out: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Given the weights that the demo trained, it makes the demo's pictures and scores."""
+    shipped = tmp_path / "shapes.safetensors"
+    shutil.copy(out / "weights.safetensors", shipped)
+    (tmp_path / "manifest.json").write_text(json.dumps({shipped.name: digest(shipped)}))
+    monkeypatch.setattr("mcltool.weights.shipped_folder", lambda: tmp_path)
+    result = run(tmp_path / "shown", "--pretrained")
+    assert result.exit_code == 0, result.output
+    assert f"weights: {shipped}" in result.output
+    assert not (tmp_path / "shown" / "runs").exists()
+    sheets = [(folder / "contact_sheet.png").read_bytes() for folder in (out, tmp_path / "shown")]
+    assert sheets[0] == sheets[1]
+    scores = [json.loads((folder / "metrics.json").read_text()) for folder in (out, tmp_path / "shown")]
+    assert all(scores[0][name] == scores[1][name] for name in METRICS - {"seconds"})
+
+
 @pytest.mark.parametrize(
     ("args", "cause"),
     [
+        (["--pretrained", "--steps", "9"], "--pretrained trains nothing"),
         (["--steps", "0"], "train.max_steps: must be at least 1"),
         (["--seed", "-1"], "train.seed: must not be negative"),
         (["--device", "tpu"], "--device tpu: no such device"),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -16,11 +18,13 @@ from mcltool.model.network import MCLNet
 from mcltool.weights import (
     FORMAT,
     WeightsHeader,
+    default_weights,
     digest,
     load_model,
     newest_weights,
     read_header,
     save_weights,
+    shipped_weights,
     summary,
 )
 
@@ -157,10 +161,40 @@ def test_the_newest_of_the_runs_is_found(tmp_path: Path) -> None:
     assert newest_weights(tmp_path) == tmp_path / "runs" / "second" / "weights.safetensors"
 
 
-def test_no_runs_and_runs_of_several_plugins_ask_for_weights(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match=r"no runs/\*/weights.safetensors .*--weights"):
-        newest_weights(tmp_path)
+def test_runs_of_several_plugins_ask_for_weights(tmp_path: Path) -> None:
     for plugin in ("meadow", "forest"):
         save_weights(tmp_path / "runs" / plugin / "weights.safetensors", {}, header(plugin))
     with pytest.raises(UsageError, match=r"several plugins \(forest, meadow\); choose with --weights"):
         newest_weights(tmp_path)
+
+
+@pytest.fixture
+def shipped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A file like the shipped one, with its checksum published beside it."""
+    path = tmp_path / "shipped" / "shapes.safetensors"
+    save_weights(path, {}, header("shapes"))
+    published = hashlib.sha256(path.read_bytes()).hexdigest()
+    (path.parent / "manifest.json").write_text(json.dumps({path.name: published}))
+    monkeypatch.setattr("mcltool.weights.shipped_folder", lambda: path.parent)
+    return path
+
+
+def test_the_shipped_weights_are_taken_where_there_are_no_runs(shipped: Path, tmp_path: Path) -> None:
+    assert default_weights(tmp_path) == shipped
+    own = tmp_path / "runs" / "meadow-1" / "weights.safetensors"
+    save_weights(own, {}, header())
+    assert default_weights(tmp_path) == own
+
+
+def test_shipped_weights_that_are_not_those_published_are_refused(shipped: Path) -> None:
+    with shipped.open("ab") as file:
+        file.write(b" ")
+    with pytest.raises(UsageError, match=r"shapes.safetensors: not the weights that were shipped .*install"):
+        shipped_weights()
+
+
+@pytest.mark.parametrize("lost", ["shapes.safetensors", "manifest.json"])
+def test_without_runs_and_shipped_weights_the_ways_out_are_named(shipped: Path, lost: str) -> None:
+    (shipped.parent / lost).unlink()
+    with pytest.raises(UsageError, match=r"no runs/\*/weights.safetensors.* --weights, .* mcltool fit"):
+        default_weights(shipped.parent)

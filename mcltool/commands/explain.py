@@ -6,19 +6,14 @@ from pathlib import Path
 
 import click
 
-from mcltool.commands.options import DEVICE_HELP, FILE
+from mcltool.commands.options import DEVICE_HELP, FILE, WEIGHTS_HELP, chosen_weights
 
 
 @click.command(short_help="Show in one picture what the model sees in a pair.")
 @click.argument("condition", type=FILE)
 @click.argument("exemplar", type=FILE)
 @click.argument("out", type=FILE, metavar="OUT.png")
-@click.option(
-    "--weights",
-    type=FILE,
-    metavar="FILE",
-    help="Weights file.  [default: the newest runs/*/weights.safetensors below the working folder]",
-)
+@click.option("--weights", type=FILE, metavar="FILE", help=WEIGHTS_HELP)
 @click.option(
     "--at",
     multiple=True,
@@ -47,12 +42,8 @@ def explain(
       mcltool explain masks/1.png photos/1.jpg seen.png
       mcltool explain masks/1.png photos/1.jpg seen.png --weights w.safetensors --at 120,80 --at 40,200
     """
-    from mcltool.weights import newest_weights
-
     places = [_place(text) for text in at]
-    if weights is None:
-        weights = newest_weights(Path.cwd())
-        click.echo(f"weights: {weights}", err=True)
+    weights = chosen_weights(weights)
 
     from mcltool.explain import explain as draw
 

@@ -9,4 +9,20 @@ import click
 FOLDER = click.Path(path_type=Path)
 FILE = click.Path(path_type=Path)
 DEVICE_HELP = "Where to compute: cuda, cuda:1, mps or cpu.  [default: the fastest there is]"
+WEIGHTS_HELP = (
+    "Weights file.  [default: the newest runs/*/weights.safetensors below the working folder; where there is none, "
+    "those that come with mcltool, for the made-up data set shapes]"
+)
 PRECISION = click.Choice(["auto", "bf16", "fp16", "fp32"])
+
+
+def chosen_weights(given: Path | None) -> Path:
+    """--weights, or what is taken without it, which is then named on screen."""
+    if given is not None:
+        return given
+    from mcltool.weights import default_weights, shipped_folder
+
+    found = default_weights(Path.cwd())
+    shipped = " (they came with mcltool, for its made-up data set shapes; mcltool fit trains others)"
+    click.echo(f"weights: {found}{shipped if found.parent == shipped_folder() else ''}", err=True)
+    return found

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from mcltool.commands.options import DEVICE_HELP, FILE, FOLDER, PRECISION
+from mcltool.commands.options import DEVICE_HELP, FILE, FOLDER, PRECISION, WEIGHTS_HELP, chosen_weights
 
 if TYPE_CHECKING:
     from mcltool.translate.settings import Settings
@@ -46,12 +46,7 @@ def model_options(command: F) -> F:
             "size too.  [default: that of the training]",
         ),
         click.option("--quality", type=int, metavar="1-100", help="Of jpg (95), webp (90) and avif (80)."),
-        click.option(
-            "--weights",
-            type=FILE,
-            metavar="FILE",
-            help="Weights file.  [default: the newest runs/*/weights.safetensors below the working folder]",
-        ),
+        click.option("--weights", type=FILE, metavar="FILE", help=WEIGHTS_HELP),
     ):
         command = option(command)
     return command
@@ -159,7 +154,7 @@ def translate_dir(
         pair_out=pair_out,
         cache_mebibytes=exemplar_cache,
     )
-    job = Job(conditions, exemplars, out, _weights(weights), pair, seed, _settings(**settings), options)
+    job = Job(conditions, exemplars, out, chosen_weights(weights), pair, seed, _settings(**settings), options)
     if dry_run:
         from mcltool.translate.progress import show_plan
 
@@ -196,19 +191,10 @@ def translate(
     from mcltool.translate.single import translate_file
 
     made = translate_file(
-        condition, exemplar, out, _weights(weights), _settings(form=out.suffix, **settings), device
+        condition, exemplar, out, chosen_weights(weights), _settings(form=out.suffix, **settings), device
     )
     for path in made:
         click.echo(path)
-
-
-def _weights(given: Path | None) -> Path:
-    from mcltool.weights import newest_weights
-
-    if given is None:
-        given = newest_weights(Path.cwd())
-        click.echo(f"weights: {given}", err=True)
-    return given
 
 
 def _settings(

@@ -22,7 +22,7 @@ from mcltool.translate.reader import Reader
 from mcltool.translate.settings import Settings
 from mcltool.translate.translator import Translator
 from mcltool.translate.writer import check_format, pictures_of, save_picture
-from mcltool.weights import newest_weights
+from mcltool.weights import default_weights
 
 Name = str | PathLike[str]
 
@@ -58,16 +58,16 @@ def translate_images(
     """Translate condition files; yields one image each, in their order, as they are done.
 
     conditions: files, as many as you like: they are read as they are needed. exemplars: one photo for all, or
-    one a condition. weights: a weights file; None takes the newest runs/*/weights.safetensors. size: short
-    side of the images in pixels, "trained" or "keep". save: of "warp", "grid" and "confidence".
-    batch_size: 0 takes what suits the device. workers: processes that read files; 0 reads in a thread. (A
-    program that asks for processes needs ``if __name__ == "__main__":`` around its work.)
+    one a condition. weights: a weights file; None takes the newest runs/*/weights.safetensors, else those
+    that come with mcltool. size: short side of the images in pixels, "trained" or "keep". save: of "warp",
+    "grid" and "confidence". batch_size: 0 takes what suits the device. workers: processes that read files; 0
+    reads in a thread. (A program that asks for processes needs ``if __name__ == "__main__":`` around its work.)
 
     A condition or photo that cannot be read is an image of None with its cause. Raises UsageError, when
     called, where the weights or settings cannot be used; while iterating, where exemplars are too few.
     """
     settings = Settings(precision, size, save=tuple(save), batch_size=batch_size)
-    path = Path(weights) if weights is not None else newest_weights(Path.cwd())
+    path = Path(weights) if weights is not None else default_weights(Path.cwd())
     translator = Translator(path, plugin_of(path), precision, device)
     return _images(translator, _paired(conditions, exemplars), settings, workers)
 
