@@ -8,8 +8,10 @@ from __future__ import annotations
 import click
 
 import mcltool
+from mcltool.commands.completion import completion
 from mcltool.commands.data import data_group
 from mcltool.commands.demo import demo
+from mcltool.commands.doctor import doctor
 from mcltool.commands.evaluate import compare, evaluate
 from mcltool.commands.explain import explain
 from mcltool.commands.fit import fit
@@ -56,6 +58,8 @@ cli.add_command(data_group)
 cli.add_command(pack_group)
 cli.add_command(pair)
 cli.add_command(weights_group)
+cli.add_command(doctor)
+cli.add_command(completion)
 
 
 def main() -> None:

@@ -162,7 +162,7 @@ def get_weights(name: str, url: str | None = None) -> Path:
     """
     network = NETWORKS[name]
     target = network.path
-    if target.exists() and _is_whole(network):
+    if target.exists() and is_whole(network):
         return target
     official = network.url()
     url = url or official
@@ -210,7 +210,8 @@ def _read(path: Path) -> dict[str, Tensor]:
         raise UsageError(f"{path}: cannot be read ({str(error).splitlines()[0]}); get it anew") from None
 
 
-def _is_whole(network: Network) -> bool:
+def is_whole(network: Network) -> bool:
+    """Whether the weights that are there have the network's tensors."""
     from safetensors import SafetensorError, safe_open
 
     try:

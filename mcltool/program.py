@@ -23,7 +23,7 @@ class Commands(click.Group):
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
         name = args[0]
-        if not name.startswith("-") and name not in self.commands:
+        if not (name.startswith("-") or name in self.commands or ctx.resilient_parsing):
             from difflib import get_close_matches
 
             close = get_close_matches(name, self.commands, n=1)
@@ -71,6 +71,8 @@ def _report(error: Exception) -> int:
         message, code = "interrupted", 130
     elif isinstance(error, click.ClickException):
         message, code = error.format_message(), error.exit_code
+        if isinstance(error, click.MissingParameter | click.NoSuchOption) and error.ctx:
+            message += f" See {error.ctx.command_path} --help"
     elif isinstance(error, McltoolError):
         message, code = str(error), error.exit_code
     else:

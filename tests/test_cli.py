@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from shutil import which
 from typing import Any
 
 import click
@@ -76,7 +77,8 @@ def test_the_main_commands_have_examples_and_explain_each_option(command: str) -
         (["fit", "--plugin", "ade20k", "--preset", "tiny"], "http://sceneparsing.csail.mit.edu"),
         (["fit", "--plugin", "ade20k", "--root", "none", "--preset", "tiny"], "none: no such folder"),
         (["weights", "show", "none.safetensors"], "none.safetensors: no such weights file"),
-        (["translate-dir", "a", "b"], "Missing argument 'OUT'"),
+        (["translate-dir", "a", "b"], "Missing argument 'OUT'. See mcltool translate-dir --help"),
+        (["demo", "--pretraind"], "Did you mean '--pretrained'?"),
     ],
 )
 def test_a_request_that_cannot_be_carried_out_is_one_line_and_exit_2(
@@ -119,6 +121,35 @@ def test_plugins_are_listed_as_text_and_as_json() -> None:
     assert "shapes           ok      6 labels" in run("plugins", "list").output
     listed = {info["name"]: info for info in json.loads(run("plugins", "list", "--json").output)}
     assert (listed["ade20k"]["status"], listed["ade20k"]["classes"]) == ("ok", 151)
+
+
+@pytest.mark.parametrize(
+    ("line", "offered"),
+    [
+        ("translate-d", ["translate-dir"]),
+        ("fit --plugin ce", ["celebahq", "celebahq-mask"]),
+        ("fit --preset ti", ["tiny"]),
+        ("plugins show sh", ["shapes"]),
+        ("no-such-command --x", []),
+    ],
+)
+def test_the_shell_completes_commands_options_and_names(line: str, offered: list[str]) -> None:
+    words = {"COMP_WORDS": f"mcltool {line}", "COMP_CWORD": str(len(line.split()))}
+    result = CliRunner().invoke(cli, [], env={"_MCLTOOL_COMPLETE": "bash_complete", **words})
+    assert result.output.split() == [f"plain,{name}" for name in offered]
+
+
+@pytest.mark.skipif(not which("bash"), reason="needs bash")
+def test_the_script_that_completes_is_one_that_bash_takes() -> None:
+    script = run("completion", "bash").output
+    done = subprocess.run(["bash", "-c", f"{script}\ncomplete -p mcltool"], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "_mcltool_completion mcltool" in done.stdout
+
+
+@pytest.mark.parametrize("shell", ["zsh", "fish"])
+def test_the_scripts_of_the_other_shells_ask_the_program(shell: str) -> None:
+    assert f"_MCLTOOL_COMPLETE={shell}_complete" in run("completion", shell).output
 
 
 @pytest.fixture

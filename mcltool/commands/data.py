@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from mcltool.commands.options import complete_plugins
 from mcltool.program import Commands
 
 if TYPE_CHECKING:
@@ -16,7 +17,11 @@ if TYPE_CHECKING:
 
 FOLDER = click.Path(path_type=Path)
 PLUGIN = click.option(
-    "--plugin", required=True, metavar="NAME", help="Data set; mcltool plugins list names them."
+    "--plugin",
+    required=True,
+    metavar="NAME",
+    shell_complete=complete_plugins,
+    help="Data set; mcltool plugins list names them.",
 )
 ROOT = click.option(
     "--root",

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from mcltool.commands.options import DEVICE_HELP, FILE, FOLDER
+from mcltool.commands.options import DEVICE_HELP, FILE, FOLDER, complete_plugins
 
 if TYPE_CHECKING:
     from rich.progress import TaskID
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 @click.option(
     "--plugin",
     metavar="NAME",
+    shell_complete=complete_plugins,
     help="Data set of the conditions, which draws them.  [default: that of the weights]",
 )
 @click.option(

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from mcltool.commands.options import DEVICE_HELP, FILE, FOLDER, PRECISION
+from mcltool.commands.options import DEVICE_HELP, FILE, FOLDER, PRECISION, complete_plugins, complete_presets
 from mcltool.errors import UsageError
 
 if TYPE_CHECKING:
@@ -18,7 +18,12 @@ if TYPE_CHECKING:
 
 
 @click.command(short_help="Train a model on a data set.")
-@click.option("--plugin", metavar="NAME", help="Data set; mcltool plugins list names them.")
+@click.option(
+    "--plugin",
+    metavar="NAME",
+    shell_complete=complete_plugins,
+    help="Data set; mcltool plugins list names them.",
+)
 @click.option(
     "--root",
     type=FOLDER,
@@ -43,6 +48,7 @@ if TYPE_CHECKING:
 @click.option(
     "--preset",
     metavar="NAME",
+    shell_complete=complete_presets,
     help="Sizes of the networks: tiny (64 px, for a CPU), paper (256 px, as published) or hd (512 px).  "
     "[default: the data set's own; tiny for shapes, else paper]",
 )

@@ -26,3 +26,17 @@ def chosen_weights(given: Path | None) -> Path:
     shipped = " (they came with mcltool, for its made-up data set shapes; mcltool fit trains others)"
     click.echo(f"weights: {found}{shipped if found.parent == shipped_folder() else ''}", err=True)
     return found
+
+
+def complete_plugins(_: click.Context, __: click.Parameter, begun: str) -> list[str]:
+    """For the shell's completion: names of plugins that begin so; none is imported."""
+    from mcltool.plugins import names
+
+    return [name for name in names() if name.startswith(begun)]
+
+
+def complete_presets(_: click.Context, __: click.Parameter, begun: str) -> list[str]:
+    """For the shell's completion: names of presets that begin so."""
+    from mcltool.config import PRESETS
+
+    return [name for name in PRESETS if name.startswith(begun)]

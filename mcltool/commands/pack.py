@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from mcltool.commands.options import FILE, FOLDER
+from mcltool.commands.options import FILE, FOLDER, complete_plugins
 from mcltool.program import Commands
 
 if TYPE_CHECKING:
@@ -37,7 +37,13 @@ def pack_group() -> None:
 
 
 @pack_group.command("write", cls=_PackWrite, hidden=True)
-@click.option("--plugin", required=True, metavar="NAME", help="Data set; mcltool plugins list names them.")
+@click.option(
+    "--plugin",
+    required=True,
+    metavar="NAME",
+    shell_complete=complete_plugins,
+    help="Data set; mcltool plugins list names them.",
+)
 @click.option(
     "--root",
     type=FOLDER,

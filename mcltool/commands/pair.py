@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from mcltool.commands.options import DEVICE_HELP, FILE, FOLDER
+from mcltool.commands.options import DEVICE_HELP, FILE, FOLDER, complete_plugins
 
 if TYPE_CHECKING:
     import numpy as np
@@ -20,7 +20,12 @@ if TYPE_CHECKING:
 
 
 @click.command("pair", short_help="Find for every photo of a data set those that are most like it.")
-@click.option("--plugin", metavar="NAME", help="Data set; mcltool plugins list names them.")
+@click.option(
+    "--plugin",
+    metavar="NAME",
+    shell_complete=complete_plugins,
+    help="Data set; mcltool plugins list names them.",
+)
 @click.option(
     "--root",
     type=FOLDER,

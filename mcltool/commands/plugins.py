@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from mcltool.commands.options import complete_plugins
 from mcltool.program import Commands
 
 FOLDER = click.Path(path_type=Path)
@@ -40,7 +41,7 @@ def plugins_list(as_json: bool) -> None:
 
 
 @plugins_group.command("show")
-@click.argument("name")
+@click.argument("name", shell_complete=complete_plugins)
 @JSON
 def plugins_show(name: str, as_json: bool) -> None:
     """Show a data set: its classes or channels with their colours, its training defaults, where to get it."""
@@ -71,7 +72,7 @@ def plugins_show(name: str, as_json: bool) -> None:
 
 
 @plugins_group.command("check")
-@click.argument("name")
+@click.argument("name", shell_complete=complete_plugins)
 @click.option("--root", type=FOLDER, metavar="DIR", help=ROOT_HELP)
 @JSON
 def plugins_check(name: str, root: Path | None, as_json: bool) -> int:
