@@ -21,6 +21,7 @@ from mcltool.config import resolve
 from mcltool.evaluate.scores import Scores, bootstrap_interval
 from mcltool.evaluate.truth import psnr
 from mcltool.model.network import MCLNet
+from mcltool.translate.settings import EXTRAS
 from mcltool.weights import WeightsHeader, save_weights
 
 COUNT = 12
@@ -218,6 +219,16 @@ def test_jpeg_recodes_both_sides(work: Path) -> None:
     assert recoded == saved
     assert evaluate("out", "--real", "real", *asked).exit_code == 0
     assert scores(work / "out-scores")["scores"] != saved
+
+
+def test_pictures_that_translate_dir_saves_beside_its_results_are_no_outputs(work: Path) -> None:
+    for kind in EXTRAS:
+        picture(0).save(work / "out" / "a" / f"00.{kind}.png")
+    asked = ("--real", "real", "--metrics", "psnr")
+    assert evaluate("out", *asked).exit_code == 0
+    assert scores(work / "out-scores")["scores"]["psnr"]["count"] == COUNT
+    picture(0).save(work / "out" / "a" / "other.grid.png")  # the grid of nothing is a picture of that name
+    refused(evaluate("out", *asked), 2, "1 of 13 images of OUT are not in --real, such as a/other.grid")
 
 
 def test_names_that_do_not_match(work: Path) -> None:

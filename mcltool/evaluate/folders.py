@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from io import BytesIO
@@ -35,6 +36,7 @@ class Form:
 
 AS_THEY_ARE = Form()
 
+EXTRA = re.compile(r"\.(warp|grid|confidence)$")
 BATCH = 16
 """Images that a network sees at a time."""
 
@@ -55,7 +57,8 @@ class Pair:
 
 
 def find_images(folder: Path, what: str) -> dict[str, Path]:
-    """The images below ``folder``. what: the folder's role, for messages.
+    """The images below ``folder``, without what ``translate-dir --save`` puts beside its results (a.grid.png
+    where there is a.png). what: the folder's role, for messages.
 
     Raises UsageError where the folder is missing or empty, or two of its files have one name.
     """
@@ -67,7 +70,11 @@ def find_images(folder: Path, what: str) -> dict[str, Path]:
         found[name] = path
     if not found:
         raise UsageError(f"{folder}: no images in it ({', '.join(sorted(IMAGE_SUFFIXES))}); {what}")
-    return dict(sorted(found.items()))
+    return {
+        name: found[name]
+        for name in sorted(found)
+        if not (EXTRA.search(name) and EXTRA.sub("", name) in found)
+    }
 
 
 def common_names(outputs: Files, others: Files, what: str, partial: bool) -> list[str]:
