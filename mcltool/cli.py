@@ -8,6 +8,7 @@ from __future__ import annotations
 import click
 
 import mcltool
+from mcltool.commands.bench import bench
 from mcltool.commands.completion import completion
 from mcltool.commands.data import data_group
 from mcltool.commands.demo import demo
@@ -58,6 +59,7 @@ cli.add_command(data_group)
 cli.add_command(pack_group)
 cli.add_command(pair)
 cli.add_command(weights_group)
+cli.add_command(bench)
 cli.add_command(doctor)
 cli.add_command(completion)
 

@@ -1,0 +1,51 @@
+"""Operations and bytes of each part of presets beside the machine's rates: where there is something to gain.
+
+    python tests/bench/roofline.py [--presets base paper] [--size 256] [--device cuda] [--no-training]
+
+Prints Markdown: GFLOP, MB moved, operations a byte, and the milliseconds that the part cannot do without here.
+"""
+
+from __future__ import annotations
+
+import argparse
+
+from mcltool.bench.figures import Part, training, translation
+from mcltool.bench.machine import measure_machine
+from mcltool.bench.run import the_subject
+from mcltool.bench.view import whole
+
+
+def show(title: str, parts: list[Part]) -> None:
+    print(f"\n{title}\n\n| | GFLOP | MB | operations a byte | floor, ms |\n|---|---|---|---|---|")
+    for part in [*parts, whole(parts)]:
+        numbers = (part.operations / 1e9, part.bytes / 1e6, part.operations / part.bytes, 1e3 * part.floor)
+        print(f"| {part.name} | {' | '.join(f'{number:.1f}' for number in numbers)} |")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--presets", nargs="+", default=["base", "paper"])
+    parser.add_argument("--size", type=int)
+    parser.add_argument("--device")
+    parser.add_argument("--precision", default="auto")
+    parser.add_argument("--training", action=argparse.BooleanOptionalAction, default=True)
+    options = parser.parse_args()
+    size = (options.size, options.size) if options.size else None
+    for preset in options.presets:
+        subject = the_subject(preset, size, options.device, options.precision, batch=1)
+        machine = measure_machine(subject.device)
+        for form, rate in machine.matrix.items():
+            copies = ", ".join(f"{n >> 20} MiB {r / 1e9:.0f}" for n, r in machine.copy[form].items())
+            print(
+                f"{form}: product {rate / 1e9:.0f} GFLOP/s, convolution {machine.convolution[form] / 1e9:.0f} GFLOP/s, "
+                f"copies in GB/s: {copies}"
+            )
+        show(f"{preset}, translating, {subject.precision}", translation(subject, 1, machine, seconds=0).parts)
+        if options.training:
+            show(f"{preset}, a training step", training(subject, machine, seconds=0).parts)
+
+
+if __name__ == "__main__":
+    main()
