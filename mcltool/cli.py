@@ -39,7 +39,7 @@ def cli() -> None:
     A condition is a label map, a pose or an edge drawing; an exemplar is any photo of the wanted style.
 
     \b
-    mcltool demo                                see it work: trains a small model and shows what it does
+    mcltool demo --pretrained                   see what it does, in seconds
     mcltool fit --plugin ade20k --root DIR      train on a data set
     mcltool translate-dir masks/ photos/ out/   turn a folder of conditions into photos
     """

@@ -42,7 +42,10 @@ def demo(out: Path, pretrained: bool, steps: int | None, seed: int | None, devic
 
     if pretrained:
         weights = shipped_weights()
-        click.echo(f"weights: {weights}", err=True)
+        click.echo(
+            f"weights: {weights.name}, which comes with mcltool; translating held-out pairs",
+            err=True,
+        )
         metrics = show_weights(weights, out, device)
     else:
         metrics = run_demo(out, steps, seed or 0, device, show)

@@ -23,8 +23,10 @@ def chosen_weights(given: Path | None) -> Path:
     from mcltool.weights import default_weights, shipped_folder
 
     found = default_weights(Path.cwd())
-    shipped = " (they came with mcltool, for its made-up data set shapes; mcltool fit trains others)"
-    click.echo(f"weights: {found}{shipped if found.parent == shipped_folder() else ''}", err=True)
+    shipped = (
+        f"{found.name}, which comes with mcltool, for its made-up data set shapes (mcltool fit trains others)"
+    )
+    click.echo(f"weights: {shipped if found.parent == shipped_folder() else found}", err=True)
     return found
 
 
