@@ -119,16 +119,15 @@ def training(subject: Subject, machine: Machine, seconds: float = 5.0) -> Traini
     parts = Parts(device, whole=(BACKWARD, OPTIMISER))
     modules = [
         *_modules(trainer.net),
-        ("losses", trainer.objective),
-        ("losses", trainer.objective_d),
+        *(("losses", m) for name, m in vars(trainer).items() if name.startswith("objective") and m),
         ("discriminator", trainer.discriminator),
         *([("VGG-19", phi)] if phi else []),
     ]
     functions: list[tuple[str, Function]] = [
-        ("warp", (place, "attention_warp")) for place in (network, objective)
+        *(("warp", (place, "attention_warp")) for place in (network, objective)),
+        (BACKWARD, (torch.autograd, "backward")),
     ]
     for optimiser in (trainer.optimiser, trainer.optimiser_d):
-        functions.append((BACKWARD, (optimiser, "backward")))
         functions += [(OPTIMISER, (optimiser, name)) for name in ("clear", "gradient_norm", "descend")]
     watch = watching(parts, modules, functions)
     times, typical = _measured(lambda: trainer.step(data), parts, watch, machine, seconds)
