@@ -80,7 +80,7 @@ def options_table(command: click.Command) -> str:
     rows = []
     for param in command.params:
         if isinstance(param, click.Option) and not param.hidden:
-            names = ", ".join(param.opts)
+            names = " / ".join(", ".join(opts) for opts in (param.opts, param.secondary_opts) if opts)
             given = value(param)
             shown = f"{names} {given}" if given else names
             help_text = " ".join((param.help or "").split())
