@@ -18,6 +18,12 @@ from pathlib import Path
 from typing import Any, Literal
 
 from mcltool.errors import UsageError
+from mcltool.files import parse_json, read_limited
+
+MOST_CHANNELS, MOST_PIXELS = 16_384, 16_384
+"""Limits far above use: a weights file or a config from elsewhere may say anything."""
+MOST_BYTES = 1 << 20
+"""Of a file of settings."""
 
 Settings = Mapping[str, Any]
 """Settings by address, e.g. {"loss.mcl": 0.05}."""
@@ -52,8 +58,14 @@ class ModelConfig:
             _check(len(widths) >= least, f"model.{name}", f"needs at least {least} widths")
             _check(len(widths) <= 6, f"model.{name}", "at most 6 (sizes divide by 32)")
             _check(min(widths) >= 1, f"model.{name}", "must be at least 1 each")
+            _check(max(widths) <= MOST_CHANNELS, f"model.{name}", f"must be at most {MOST_CHANNELS} each")
         for name in ("feature_channels", "spade_hidden", "discriminator_scales"):
             _check(getattr(self, name) >= 1, f"model.{name}", "must be at least 1")
+        for name, most in (
+            ("feature_channels", MOST_CHANNELS), ("spade_hidden", MOST_CHANNELS), ("scm_channels", MOST_CHANNELS),
+            ("spade_kernel", 31), ("discriminator_scales", 8),
+        ):  # fmt: skip
+            _check(getattr(self, name) <= most, f"model.{name}", f"must be at most {most}")
         _check(self.temperature > 0, "model.temperature", "must be above 0")
         _check(self.scm_channels >= 0, "model.scm_channels", "must not be negative")
         _check(self.spade_kernel >= 1 and self.spade_kernel % 2 == 1, "model.spade_kernel", "must be odd")
@@ -126,6 +138,7 @@ class DataConfig:
     def __post_init__(self) -> None:
         for side in self.size:
             _check(side >= 32 and side % 32 == 0, "data.size", f"{side} is not a multiple of 32")
+            _check(side <= MOST_PIXELS, "data.size", f"{side} is more than {MOST_PIXELS} pixels a side")
         _check(self.load_scale >= 1, "data.load_scale", "must be at least 1")
         _check(0 <= self.exemplar_self <= 1, "data.exemplar_self", "must be between 0 and 1")
         _check(self.workers >= 0, "data.workers", "must not be negative")
@@ -221,10 +234,12 @@ class Config:
     @classmethod
     def from_json(cls, text: str) -> Config:
         """Raises UsageError for unknown or wrong keys, ValueError for text unlike that of to_json."""
-        raw = json.loads(text)
+        raw = parse_json(text)
         if not isinstance(raw, dict) or not {"plugin", "preset"} <= raw.keys():
             raise ValueError("the configuration is not a JSON object with plugin and preset")
-        plugin, preset = str(raw.pop("plugin")), str(raw.pop("preset"))
+        plugin, preset = raw.pop("plugin"), raw.pop("preset")
+        if not (isinstance(plugin, str) and isinstance(preset, str)):
+            raise ValueError("plugin and preset must be text")
         return _build(plugin, preset, _addressed(raw))
 
 
@@ -292,10 +307,10 @@ def resolve(plugin: str, preset: str, *layers: Settings) -> Config:
 def read_toml(path: Path) -> dict[str, Any]:
     """Settings from a TOML file with the sections model, loss, data and train; preset may stand on top."""
     try:
-        raw = tomllib.loads(path.read_text("utf-8"))
+        raw = tomllib.loads(read_limited(path, MOST_BYTES).decode())
     except OSError as error:
         raise UsageError(f"{path}: {error.strerror}") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:
         raise UsageError(f"{path}: not valid TOML: {error}") from None
     return _addressed(raw)
 
@@ -307,7 +322,7 @@ def parse_setting(text: str) -> tuple[str, Any]:
         raise UsageError(f"--set {text}: expected section.key=value, e.g. loss.mcl=0.05")
     try:
         return address.strip(), tomllib.loads(f"v = {value}")["v"]
-    except tomllib.TOMLDecodeError:
+    except (ValueError, RecursionError):
         return address.strip(), value.strip()
 
 
@@ -361,6 +376,7 @@ def _convert(address: str, value: Any, wanted: Any) -> Any:
         _check(fits, address, f"needs {len(arguments)} values")
         return tuple(_convert(address, item, arguments[0]) for item in value)
     if wanted is float and type(value) is int:
+        _check(abs(value) < 1e300, address, "is too large")
         return float(value)
     _check(type(value) is wanted, address, f"must be of type {wanted.__name__}, not {value!r}")
     _check(wanted is not float or math.isfinite(value), address, f"must be finite, not {value}")

@@ -19,6 +19,8 @@ TIMEOUT = 30.0
 OTHERWISE = "try again, give a mirror with --url, or 'mcltool weights convert FILE.pth' a file from elsewhere"
 """What a user can do where a download fails."""
 
+MOST_BYTES = 1 << 30
+"""The largest of the files that are downloaded has 548 MiB; a server may send without end."""
 _BLOCK = 1 << 20
 
 
@@ -51,6 +53,10 @@ def download(url: str, file: IO[bytes], name: str) -> str:
             file.write(block)
             digest.update(block)
             done += len(block)
+            if done > MOST_BYTES:
+                raise McltoolError(
+                    f"{url}: more than {MOST_BYTES >> 20} MiB, which {name} is not; {OTHERWISE}"
+                )
             bar.update(task, completed=done)
     if length is not None and done != length:
         raise McltoolError(f"{url}: cut off after {done} of {length} bytes; {OTHERWISE}")

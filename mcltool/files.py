@@ -1,12 +1,20 @@
-"""Writing files whole or not at all."""
+"""Files as all of mcltool writes them, whole or not at all; and as it reads those that anyone may have written.
+
+All that writing asks of the system goes through the functions at the end: one place in which tests have it fail.
+"""
 
 from __future__ import annotations
 
+import errno
+import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import count
 from pathlib import Path
+from typing import IO, Any
+
+MIB = 1 << 20
 
 _numbers = count()
 
@@ -16,30 +24,83 @@ def replacing(path: Path, scratch: Path | None = None) -> Iterator[Path]:
     """Yield a temporary path, of an empty file; on success it takes ``path``'s place in one step.
 
     A reader of ``path`` sees the old file or the whole new one. After an exception the temporary file is gone
-    and ``path`` is as it was. Missing parent folders are made. scratch: an existing folder of the same file
-    system for the temporary file, so that what a killed process leaves is found in one place; without it the
-    file is beside ``path``, hidden, and ends in .tmp.
+    and ``path`` is as it was; until then nobody else may read it. Missing parent folders are made. scratch: an
+    existing folder of the same file system for the temporary file, so that what a killed process leaves is found
+    in one place; without it the file is beside ``path``, hidden, and ends in .tmp.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     name = f".{path.name[:40]}.{os.getpid()}.{next(_numbers)}.tmp"  # up to 4 bytes a character, of 255
     temporary = (scratch or path.parent) / name
-    os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
-    mode = temporary.stat().st_mode
+    handle = os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666)
+    mode = os.fstat(handle).st_mode  # what the user's umask makes of a new file
+    os.fchmod(handle, 0o600)
+    os.close(handle)
     try:
         yield temporary
-        temporary.chmod(mode)  # safetensors makes a file of its own, which nobody else may read
-        os.replace(temporary, path)
+        temporary.chmod(mode)
+        replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
 
 
 def write_bytes(path: Path, data: bytes, scratch: Path | None = None) -> None:
     """Write ``data`` to ``path`` atomically; ``scratch`` as in ``replacing``."""
-    with replacing(path, scratch) as temporary:
-        temporary.write_bytes(data)
+    with replacing(path, scratch) as temporary, create(temporary) as file:
+        file.write(data)
 
 
 def write_text(path: Path, text: str, scratch: Path | None = None) -> None:
     """Write ``text`` as UTF-8 to ``path`` atomically."""
     write_bytes(path, text.encode(), scratch)
+
+
+def read_limited(path: Path, limit: int) -> bytes:
+    """What is in a file of at most ``limit`` bytes. Raises OSError, for a larger one too."""
+    data = bytearray()
+    with path.open("rb") as file:
+        while block := file.read(min(MIB, limit + 1 - len(data))):
+            data += block
+    if len(data) > limit:
+        raise OSError(errno.EFBIG, f"larger than {limit // MIB} MiB, which no such file is", str(path))
+    return bytes(data)
+
+
+def read_json(path: Path, limit: int = MIB) -> Any:
+    """The document in a JSON file. Raises OSError as ``read_limited``, ValueError as ``parse_json``."""
+    return parse_json(read_limited(path, limit))
+
+
+def parse_json(text: str | bytes) -> Any:
+    """As ``json.loads``, with a ValueError for what is nested too deeply as well."""
+    try:
+        return json.loads(text)
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
+
+
+# --- what writing asks of the system ---
+
+
+def create(path: Path) -> IO[bytes]:
+    """Open a temporary file to write what it is to hold."""
+    return path.open("wb")
+
+
+def append(handle: int, data: bytes) -> int:
+    """Write at the end of a file opened for that; returns how many of the bytes there was room for."""
+    return os.write(handle, data)
+
+
+def replace(source: Path, target: Path) -> None:
+    """Give a whole file its name, in the place of any that has it."""
+    os.replace(source, target)
+
+
+def to_disk(path: Path) -> None:
+    """Have the system write a file or folder out: a name must not reach the disk before what it names."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

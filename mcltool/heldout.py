@@ -24,7 +24,7 @@ from mcltool.evaluate.inputs import Request
 from mcltool.evaluate.job import score_folder
 from mcltool.evaluate.pairs import Pair, score_correspondence
 from mcltool.evaluate.scores import Scores
-from mcltool.files import write_text
+from mcltool.files import read_json, write_text
 from mcltool.pictures import save_png
 from mcltool.translate.job import translate_dir
 from mcltool.translate.opening import plugin_of
@@ -150,7 +150,7 @@ def _claim(folder: Path, split: Split) -> None:
     """Make ``folder`` this split's, or find that it is."""
     mark = folder / MARK
     if mark.is_file():
-        if json.loads(mark.read_text("utf-8")) != split.as_dict():
+        if _said(mark) != split.as_dict():
             raise UsageError(
                 f"{folder}: holds another data set, size, count or pairs; choose another with --to"
             )
@@ -160,6 +160,13 @@ def _claim(folder: Path, split: Split) -> None:
         )
     else:
         write_text(mark, json.dumps(split.as_dict(), indent=1) + "\n")
+
+
+def _said(mark: Path) -> Any:
+    try:
+        return read_json(mark)
+    except (OSError, ValueError) as error:
+        raise UsageError(f"{mark}: cannot be read ({error}); choose another folder with --to") from None
 
 
 def _write(split: Split, pairs: Sequence[_Pair], folder: Path, other: bool, tell: Tell) -> None:

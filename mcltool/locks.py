@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -14,6 +15,7 @@ try:
 except ImportError:  # not a POSIX system: nothing is locked there
     fcntl = None  # type: ignore[assignment]
 
+_NO_LINK = getattr(os, "O_NOFOLLOW", 0)  # whoever makes a lock a link would have us write what it leads to
 _held: set[int] = set()
 
 
@@ -51,9 +53,13 @@ def _acquire(path: Path, message: str, wait: bool) -> int:
     while True:
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
-            handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+            handle = os.open(path, os.O_RDWR | os.O_CREAT | _NO_LINK, 0o666)
         except FileNotFoundError:  # another process has just removed the folder
             continue
+        except OSError as error:
+            if error.errno != errno.ELOOP:
+                raise
+            raise UsageError(f"{path}: expected a lock, found a link; remove it") from None
         if not _try_lock(handle, wait):
             holder = os.read(handle, 32).decode(errors="replace").strip()
             os.close(handle)

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from mcltool.config import Config
 from mcltool.data.contract import ConditionSpec
 from mcltool.errors import UsageError
-from mcltool.files import replacing
+from mcltool.files import parse_json, replacing
 
 if TYPE_CHECKING:
     import torch
@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 FORMAT = "mcltool-weights"
 FORMAT_VERSION = 1
+MAX_HEADER = 1 << 20
+"""Characters of the header's document; ours take a few thousand."""
 
 
 @dataclass(frozen=True)
@@ -103,15 +105,17 @@ def load_model(path: Path, device: torch.device | str = "cpu") -> tuple[MCLNet, 
     Raises UsageError as ``read_header`` does, and where a tensor is missing, left over, or of another shape
     or number format than the model that the header describes.
     """
+    import torch
     from safetensors.torch import load_file
 
     from mcltool.model.network import MCLNet
 
     header = read_header(path)
-    model = MCLNet(header.config.model, header.condition.channels, header.size)
+    with torch.device("meta"):  # takes no memory: a header may claim any widths, the file is what it is
+        model = MCLNet(header.config.model, header.condition.channels, header.size)
     tensors = load_file(path)
     _check_tensors(path, tensors, model.state_dict())
-    model.load_state_dict(tensors)
+    model.load_state_dict(tensors, assign=True)
     return model.eval().requires_grad_(False).to(device), header
 
 
@@ -187,16 +191,21 @@ def _parse(path: Path, metadata: Mapping[str, str]) -> WeightsHeader:
     if FORMAT not in metadata:
         raise UsageError(f"{path}: a .safetensors file, but not written by mcltool")
     try:
-        raw = json.loads(metadata[FORMAT])
+        if len(metadata[FORMAT]) > MAX_HEADER:
+            raise ValueError("larger than any of mcltool")
+        raw = parse_json(metadata[FORMAT])
         version = raw["format_version"]
         if version != FORMAT_VERSION:
             raise UsageError(f"format version {version} is unknown (this mcltool reads {FORMAT_VERSION})")
         config = Config.from_json(json.dumps(raw["config"]))
         condition = ConditionSpec.from_json(json.dumps(raw["condition"]))
-        return WeightsHeader(config, condition, str(raw["plugin_version"]), int(raw["step"]))
+        version, step = raw["plugin_version"], raw["step"]
+        if type(version) is not str or type(step) is not int:
+            raise TypeError("plugin_version must be text and step a number")
+        return WeightsHeader(config, condition, version, step)
     except UsageError as error:
         raise UsageError(f"{path}: {error}") from None
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
         raise UsageError(f"{path}: damaged header ({type(error).__name__}: {error})") from None
 
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from mcltool.errors import DataError, UsageError
+from mcltool.files import parse_json
 
 if TYPE_CHECKING:
     import numpy as np
@@ -60,9 +61,12 @@ class ConditionSpec:
     @classmethod
     def from_json(cls, text: str) -> ConditionSpec:
         """Raises ValueError (or TypeError, KeyError) where the text is not a condition spec."""
-        raw = json.loads(text)
+        raw = parse_json(text)
         palette = tuple((int(r), int(g), int(b)) for r, g, b in raw["palette"])
-        return cls(raw["kind"], tuple(str(n) for n in raw["names"]), palette, raw["unknown"])
+        names, unknown = tuple(str(n) for n in raw["names"]), raw["unknown"]
+        if unknown is not None and type(unknown) is not int:
+            raise TypeError("unknown must be a class's index")
+        return cls(raw["kind"], names, palette, unknown)
 
 
 @dataclass(frozen=True, eq=False)

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import re
 import stat
+import struct
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +22,25 @@ from mcltool.errors import DataError
 
 MAX_PIXELS = 100_000_000
 """Larger pictures are refused by what their header says, before memory is taken for them."""
+MAX_BYTES = 1 << 30
+"""Larger files are refused: pixels of 16 bits, stored as they are, take 800 million bytes at most."""
+FORMATS = ["JPEG", "PNG", "WEBP", "BMP", "DIB", "TIFF", "GIF"]
+"""Of Pillow's many, those that people have. Some of the others run a program (EPS) or are hardly ever looked at."""
+if find_spec("PIL.AvifImagePlugin"):
+    FORMATS.append("AVIF")
+
+_DAMAGED = (
+    OSError,
+    SyntaxError,
+    ValueError,
+    EOFError,
+    ArithmeticError,
+    LookupError,
+    TypeError,
+    struct.error,
+    cv2.error,
+)
+"""What Pillow's and OpenCV's readers stumble with over damaged files."""
 
 
 def read_photo(path: Path, short_side: int = 0) -> NDArray[np.uint8]:
@@ -57,7 +78,8 @@ def read_labels(path: Path, classes: int, palette: tuple[RGB, ...] = ()) -> NDAr
 def check_is_file(path: Path) -> None:
     """Raises DataError where ``path`` is anything else than a file: opening a pipe, say, would wait for ever."""
     try:
-        mode = path.stat().st_mode
+        status = path.stat()
+        mode = status.st_mode
     except FileNotFoundError:
         what = "a link to what is not there" if path.is_symlink() else "no such file"
         raise DataError(f"{path}: {what}") from None
@@ -67,6 +89,8 @@ def check_is_file(path: Path) -> None:
         raise DataError(f"{path}: expected an image file, found a folder")
     if not stat.S_ISREG(mode):
         raise DataError(f"{path}: expected a file, found a pipe, socket or device")
+    if status.st_size > MAX_BYTES:
+        raise DataError(f"{path}: larger than {MAX_BYTES >> 20} MiB, which no picture to be read is")
 
 
 @contextmanager
@@ -76,7 +100,7 @@ def _opened(path: Path) -> Iterator[Image.Image]:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # damaged metadata is not the user's concern; pixels are
-            with Image.open(path) as image:
+            with Image.open(path, formats=FORMATS) as image:
                 if image.width * image.height > MAX_PIXELS:
                     raise DataError(_too_large(path, f"{image.width} x {image.height} pixels are"))
                 yield image
@@ -88,8 +112,8 @@ def _opened(path: Path) -> Iterator[Image.Image]:
         raise DataError(_too_large(path, _pixels(error))) from None
     except MemoryError:
         raise DataError(f"{path}: memory does not suffice to read it") from None
-    except (OSError, SyntaxError, ValueError, EOFError) as error:
-        raise DataError(f"{path}: damaged or cut-off image ({error})") from None
+    except _DAMAGED as error:
+        raise DataError(f"{path}: damaged or cut-off image ({' '.join(str(error).split())[:200]})") from None
 
 
 def _too_large(path: Path, what: str) -> str:

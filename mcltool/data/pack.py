@@ -60,18 +60,23 @@ class PackedDataset(DatasetPlugin):
             )
         with open_pack(self.path) as file:
             group = file[split]
-            ids, groups, places = (group[name][...] for name in ("id", "group", "place"))
-        return [
-            Sample(name.decode(), group=kin.decode(), part=f"{split}/buckets/{bucket}/{row}")
-            for name, kin, (bucket, row) in zip(ids, groups, places.tolist(), strict=True)
-        ]
+            with reading(self.path, split):
+                ids, groups, places = (group[name][...] for name in ("id", "group", "place"))
+                return [
+                    Sample(name.decode(), group=kin.decode(), part=f"{split}/buckets/{bucket}/{row}")
+                    for name, kin, (bucket, row) in zip(ids, groups, places.tolist(), strict=True)
+                ]
 
     def retrieved(self, split: str) -> list[list[int]] | None:
         """For each sample of ``split`` the numbers of its exemplars, the best first; None where none are held."""
         with open_pack(self.path) as file:
             if "retrieved" not in file[split]:
                 return None
-            return [[n for n in row if n >= 0] for row in file[split]["retrieved"][...].tolist()]
+            with reading(self.path, split):
+                table = file[split]["retrieved"][...]
+                if table.max(initial=-1) >= len(table):
+                    raise IndexError("exemplars that are not there")
+                return [[n for n in row if n >= 0] for row in table.tolist()]
 
     def photo(self, sample: Sample, short_side: int) -> Photo:
         """As stored, whatever ``short_side``: see ``check_size``."""

@@ -21,6 +21,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from hashlib import blake2b
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -29,15 +30,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mcltool.data.contract import Condition, ConditionSpec
+from mcltool.data.images import MAX_PIXELS
 from mcltool.data.resize import Size
 from mcltool.data.transforms import Photo
 from mcltool.errors import DataError, UsageError
+from mcltool.files import parse_json
 
 FORMAT = 1
 ATTRIBUTE = "mcltool_pack"
 TABLES = ("id", "group", "place", "checksum")
 ARRAYS = {"photo": (np.uint8, (4,)), "raster": (np.uint8, (3, 4)), "points": (np.float32, (3,))}
 """What a bucket may hold: element type and numbers of dimensions."""
+MAX_SAMPLE = 3 * MAX_PIXELS
+"""Numbers a sample's array may have: a file of no bytes can say that it holds any."""
 _FILTERS = {h5py.h5z.FILTER_DEFLATE, h5py.h5z.FILTER_LZF}
 
 
@@ -63,11 +68,14 @@ class PackHeader:
     @classmethod
     def from_json(cls, text: str) -> PackHeader:
         """Raises ValueError, TypeError or KeyError where the text is no header of this format."""
-        raw = json.loads(text)
+        raw = parse_json(text)
         if raw["format"] != FORMAT:
             raise ValueError(f"pack format {raw['format']}, this mcltool reads {FORMAT}")
         height, width = raw.pop("size")
         spec = ConditionSpec.from_json(json.dumps(raw.pop("spec")))
+        texts = (raw[name] for name in ("plugin", "plugin_version", "mcltool", "compression"))
+        if {*map(type, texts)} != {str} or {*map(type, raw["samples"].values())} != {int}:
+            raise TypeError("its header is not of the kind of a pack's")
         return cls(size=(int(height), int(width)), spec=spec, **raw)
 
 
@@ -77,7 +85,7 @@ class Bucket:
     def __init__(self, group: h5py.Group) -> None:
         self.arrays = {name: group[name] for name in group}
         self.kind = bytes(group.attrs["kind"]).decode()
-        raw = json.loads(self.kind)
+        raw = parse_json(self.kind)
         self._smooth, self._mirror = bool(raw["smooth"]), tuple((int(a), int(b)) for a, b in raw["mirror"])
 
     def condition(self, row: int) -> Condition:
@@ -141,7 +149,7 @@ def read_header(path: Path) -> PackHeader:
     with open_pack(path) as file, reading(path, "its layout", "pack it anew"):
         try:
             header = PackHeader.from_json(bytes(file.attrs[ATTRIBUTE]).decode())
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
             raise UsageError(f"{path}: not a pack of mcltool ({_cause(error)})") from None
         _refuse_strangers(path, file, header)
         return header
@@ -200,7 +208,15 @@ def reading(path: Path, what: str, way_out: str = "") -> Iterator[None]:
     """Whatever h5py stumbles over inside as a DataError."""
     try:
         yield
-    except (OSError, KeyError, ValueError, IndexError, RuntimeError) as error:
+    except (
+        OSError,
+        LookupError,
+        ValueError,
+        TypeError,
+        AttributeError,
+        ArithmeticError,
+        RuntimeError,
+    ) as error:
         way_out = way_out or f"'mcltool pack check {path}' says what else"
         raise DataError(f"{path}: {what} cannot be read ({_cause(error)}); {way_out}") from None
 
@@ -213,8 +229,11 @@ def _refuse_strangers(path: Path, file: h5py.File, header: PackHeader) -> None:
         _check_group(path, group, {*TABLES, "buckets"}, {*TABLES, "buckets", "retrieved"})
         for name in set(group) - {"buckets"}:
             _check_dataset(path, group[name])
-            if len(group[name]) != count:
-                raise UsageError(f"{path}: {group[name].name} is not of {count} samples; pack it anew")
+            table = group[name]
+            if table.ndim < 1 or len(table) != count:
+                raise UsageError(f"{path}: {table.name} is not of {count} samples; pack it anew")
+            if table.nbytes > path.stat().st_size:  # tables are stored as they are: this one is not there
+                raise UsageError(f"{path}: {table.name} is larger than the file, refused")
         _check_group(path, group["buckets"], set(), None)
         for bucket in group["buckets"].values():
             _check_group(path, bucket, {"photo"}, set(ARRAYS))
@@ -224,6 +243,20 @@ def _refuse_strangers(path: Path, file: h5py.File, header: PackHeader) -> None:
                     if bucket[name].dtype != dtype or bucket[name].ndim not in dimensions:
                         found = f"{bucket[name].shape} {bucket[name].dtype}"
                         raise UsageError(f"{path}: {bucket[name].name} is {found}; pack it anew")
+            _check_samples(path, bucket)
+
+
+def _check_samples(path: Path, bucket: h5py.Group) -> None:
+    """Its arrays have as many samples each, one a chunk, of a size that can be meant, and of one picture."""
+    count, *picture = bucket["photo"].shape
+    for name in bucket:
+        array = bucket[name]
+        rows, *shape = array.shape
+        alike = rows == count and (name == "points" or shape[:2] == picture[:2])
+        if not alike or array.chunks != (1, *shape) or prod(shape) > MAX_SAMPLE or 0 in shape:
+            raise UsageError(
+                f"{path}: {array.name} is {array.shape} in chunks of {array.chunks}; pack it anew"
+            )
 
 
 def _check_group(path: Path, group: Any, needed: set[str], allowed: set[str] | None) -> None:

@@ -15,7 +15,9 @@ from numpy.typing import NDArray
 
 from mcltool.data.contract import IMAGE_SUFFIXES, Sample
 from mcltool.errors import UsageError
-from mcltool.files import write_text
+from mcltool.files import MIB, read_limited, write_text
+
+MOST_BYTES = 512 * MIB
 
 Pairs = Mapping[str, Sequence[str]]
 """Names of exemplars by the name of the photo that they are for."""
@@ -24,7 +26,7 @@ Pairs = Mapping[str, Sequence[str]]
 def read_pairs(path: Path) -> Pairs:
     """The lists of a file. Raises UsageError where it cannot be read or is something else."""
     try:
-        text = path.read_text("utf-8-sig")
+        text = read_limited(path, MOST_BYTES).decode("utf-8-sig")
     except OSError as error:
         raise UsageError(f"{path}: cannot be read ({error.strerror})") from None
     except UnicodeDecodeError:

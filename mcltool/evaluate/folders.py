@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -135,8 +134,10 @@ def _manifest(out: Path) -> dict[str, str]:
     if path.is_file():
         for line in path.read_text("utf-8", "replace").splitlines():
             try:
-                entry = json.loads(line)
-                said[str(entry["output"])] = str(PurePosixPath(entry["exemplar"]))
+                entry = parse_json(line)
+                used = PurePosixPath(entry["exemplar"])
+                if not used.is_absolute() and ".." not in used.parts:
+                    said[str(entry["output"])] = str(used)
             except (ValueError, KeyError, TypeError):
                 continue  # half a line of a killed job
     return said

@@ -13,9 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mcltool.errors import DataError, UsageError
+from mcltool.files import MIB, read_json
 
 FORMAT = "mcltool-scores"
 VERSION = 1
+MOST_BYTES = 512 * MIB
 RESAMPLES = 1000
 LEVEL = 0.95
 
@@ -111,10 +113,10 @@ class Scores:
         """
         path = path / "scores.json" if path.is_dir() else path
         try:
-            raw = json.loads(path.read_text("utf-8"))
+            raw = read_json(path, MOST_BYTES)
             if raw.get("format") != FORMAT or raw.get("version") != VERSION:
                 raise ValueError("another format or version")
-            scores = {key: Score(**value) for key, value in raw["scores"].items()}
+            scores = {key: _checked(Score(**value)) for key, value in raw["scores"].items()}
             images = {
                 name: {key: math.nan if value is None else float(value) for key, value in row.items()}
                 for name, row in raw["images"].items()
@@ -124,8 +126,16 @@ class Scores:
             raise UsageError(
                 f"{path}: expected scores that mcltool evaluate wrote ({error.strerror})"
             ) from None
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
             raise DataError(f"{path}: not the scores of mcltool evaluate ({error})") from None
+
+
+def _checked(score: Score) -> Score:
+    """Raises TypeError where its fields are not what they are said to be."""
+    numbers = {type(number) for number in (score.value, score.low, score.high)}
+    if not numbers <= {int, float, type(None)} or type(score.count) is not int or type(score.note) is not str:
+        raise TypeError("a score is not of numbers")
+    return score
 
 
 def in_order(scores: Mapping[str, Score]) -> dict[str, Score]:

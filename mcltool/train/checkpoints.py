@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -19,7 +18,9 @@ from typing import TYPE_CHECKING, Any
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
+from mcltool import files
 from mcltool.errors import McltoolError
+from mcltool.train.folder import MOST_STATE_BYTES
 from mcltool.weights import WeightsHeader, digest, save_weights
 
 if TYPE_CHECKING:
@@ -84,13 +85,15 @@ def write_checkpoint(
             "digests": digests,
             **extra,
         }
-        (temporary / "state.json").write_text(json.dumps(state, indent=2), "utf-8")
+        with files.create(temporary / "state.json") as file:
+            file.write(json.dumps(state, indent=2).encode())
         (temporary / "training.safetensors").chmod((temporary / "state.json").stat().st_mode)
-        _to_disk(*temporary.iterdir(), temporary)
+        for path in (*temporary.iterdir(), temporary):
+            files.to_disk(path)
         if final.exists():  # a damaged one that the run did not resume from
             shutil.rmtree(final)
-        temporary.rename(final)
-        _to_disk(folder)
+        files.replace(temporary, final)
+        files.to_disk(folder)
     except (OSError, SafetensorError) as error:
         reason = error.strerror if isinstance(error, OSError) else str(error)
         raise McltoolError(
@@ -147,11 +150,11 @@ def _folders(folder: Path) -> list[Path]:
 def _glance(path: Path) -> Checkpoint | None:
     """A checkpoint by its state.json alone."""
     try:
-        state = json.loads((path / "state.json").read_text("utf-8"))
+        state = files.read_json(path / "state.json", MOST_STATE_BYTES)
         checkpoint = Checkpoint(path, state)
         _ = checkpoint.step, checkpoint.score
         return checkpoint
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError):
         return None
 
 
@@ -169,13 +172,3 @@ def _read(path: Path) -> Checkpoint | str:
         except (OSError, KeyError, TypeError):
             return f"{name} is missing or not readable"
     return found
-
-
-def _to_disk(*paths: Path) -> None:
-    """Have the system write the files or folders out: a rename must not reach the disk before its content."""
-    for path in paths:
-        handle = os.open(path, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)

@@ -7,13 +7,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mcltool.config import Config
+from mcltool.config import MOST_BYTES, Config
 from mcltool.errors import UsageError
-from mcltool.files import write_text
+from mcltool.files import MIB, parse_json, read_limited, write_text
 from mcltool.locks import is_locked
 
 Row = dict[str, Any]
 """A line of metrics.jsonl."""
+MOST_STATE_BYTES, MOST_ROW_BYTES = 16 * MIB, 512 * MIB
+"""Of a checkpoint's state.json, and of metrics.jsonl."""
+
+_PLAIN = {int, float, bool, type(None)}
 
 
 @dataclass(frozen=True)
@@ -60,7 +64,7 @@ class RunFolder:
     def config(self) -> Config:
         """Raises UsageError where there is none, or none that this version reads."""
         try:
-            return Config.from_json(self.config_file.read_text("utf-8"))
+            return Config.from_json(read_limited(self.config_file, MOST_BYTES).decode())
         except FileNotFoundError:
             raise UsageError(f"{self.path}: no run in it (no {self.config_file.name})") from None
         except (OSError, ValueError, UsageError) as error:
@@ -71,14 +75,24 @@ class RunFolder:
         rows: list[Row] = []
         if not self.metrics_file.exists():
             return rows
-        for line in self.metrics_file.read_text("utf-8", errors="replace").splitlines():
+        for line in self._metrics().splitlines():
             try:
-                row = json.loads(line)
+                row = parse_json(line)
             except ValueError:
                 continue
-            if isinstance(row, dict) and isinstance(row.get("step"), int):
+            if (
+                isinstance(row, dict)
+                and isinstance(row.get("step"), int)
+                and {*map(type, row.values())} <= _PLAIN
+            ):
                 rows.append(row)
         return rows
+
+    def _metrics(self) -> str:
+        try:
+            return read_limited(self.metrics_file, MOST_ROW_BYTES).decode(errors="replace")
+        except OSError as error:
+            raise UsageError(f"{self.metrics_file}: cannot be read ({error.strerror})") from None
 
     def append(self, row: Row) -> None:
         with self.metrics_file.open("a", encoding="utf-8") as file:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from datetime import datetime
 
-from mcltool.train.folder import Row, RunFolder, last_worked_on
+from mcltool.files import read_json
+from mcltool.train.folder import MOST_STATE_BYTES, Row, RunFolder, last_worked_on
 
 
 @dataclass(frozen=True)
@@ -86,9 +86,10 @@ def _checkpoints(run: RunFolder) -> list[Row]:
     found: list[Row] = []
     for file in run.checkpoints.glob("step-*/state.json"):
         try:
-            state = json.loads(file.read_text("utf-8"))
-            found.append(state | {"step": int(state["step"])})
-        except (OSError, ValueError, KeyError, TypeError):
+            state = read_json(file, MOST_STATE_BYTES)
+            scores = {str(name): float(value) for name, value in state["scores"].items()}
+            found.append(state | {"step": int(state["step"]), "scores": scores})
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError):
             continue
     return sorted(found, key=lambda state: int(state["step"]))
 

@@ -9,17 +9,23 @@ from __future__ import annotations
 import json
 import os
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, NamedTuple, Self
 
+from mcltool import files
 from mcltool.errors import UsageError
 from mcltool.files import replacing
 
 Status = Literal["ok", "skipped", "failed"]
 NAME = "manifest.jsonl"
 PATTERN = "manifest*.jsonl"
+MAX_LINE = 1 << 18
+"""Bytes; names and causes are a few hundred."""
+_TYPES = {(*(str,) * 5, int, *(str,) * 3, number) for number in (int, float)}
+"""Of an entry's fields."""
+_NO_LINK = getattr(os, "O_NOFOLLOW", 0)  # a link would have us write to what it leads to
 _OK, _SKIPPED = b'"status": "ok"', b'"status": "skipped"'
 
 
@@ -68,7 +74,7 @@ class Journal:
         self.path = path
 
     def __enter__(self) -> Self:
-        self._file = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
+        self._file = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | _NO_LINK, 0o666)
         self._end = os.fstat(self._file).st_size
         if self._end and not _ends_with_newline(self.path):  # a killed job has left half a line
             self._end += os.write(self._file, b"\n")
@@ -83,11 +89,13 @@ class Journal:
         Raises OSError where it does not fit on the disk; what was written of it is taken back.
         """
         line, start = entry.line(), self._end
-        written = os.write(self._file, line)  # one call: no signal cuts it in two
-        if written < len(line):
+        try:
+            while line:  # once, unless the disk is about to be full
+                line = line[files.append(self._file, line) :]
+        except OSError as error:
             os.ftruncate(self._file, start)
-            raise OSError(28, "No space left on device", str(self.path))
-        self._end += written
+            raise OSError(error.errno, error.strerror, str(self.path)) from None
+        self._end = os.fstat(self._file).st_size
         return start
 
 
@@ -98,15 +106,22 @@ def read_lines(path: Path) -> Iterator[tuple[int, Entry]]:
     except FileNotFoundError:
         return
     with file:
-        place, decode = 0, json.JSONDecoder().decode
-        for line in file:
-            try:
-                entry = Entry(**decode(line.decode()))
-            except (ValueError, TypeError):
-                entry = None
+        place, decode, whole = 0, json.JSONDecoder().decode, True
+        while line := file.readline(MAX_LINE):
+            entry = _entry(line, decode) if whole else None
             if entry:
                 yield place, entry
-            place += len(line)
+            place, whole = place + len(line), line.endswith(b"\n")
+
+
+def _entry(line: bytes, decode: Callable[[str], Any]) -> Entry | None:
+    """What a line says; None where it is not one of ours."""
+    try:
+        entry = Entry(**decode(line.decode()))
+    except (ValueError, TypeError, RecursionError):
+        return None
+    is_sound = tuple(map(type, entry)) in _TYPES and entry.status in ("ok", "skipped", "failed")
+    return entry if is_sound else None
 
 
 def read_manifest(path: Path) -> list[Entry]:
@@ -139,14 +154,14 @@ def merge(out: Path, scratch: Path) -> int:
         for place, entry in read_lines(path):
             if entry.output not in newest or newest[entry.output][1] <= entry.finished:
                 newest[entry.output] = entry.input, entry.finished, number, place
-    files = [path.open("rb") for path in paths]
+    sources = [path.open("rb") for path in paths]
     try:
-        with replacing(out / NAME, scratch) as temporary, temporary.open("wb") as target:
+        with replacing(out / NAME, scratch) as temporary, files.create(temporary) as target:
             for _, _, number, place in sorted(newest.values()):
-                target.write(copy_line(files[number], place, skipped=False))
+                target.write(copy_line(sources[number], place, skipped=False))
     finally:
-        for file in files:
-            file.close()
+        for source in sources:
+            source.close()
     for path in paths:
         if path.name != NAME:
             path.unlink()

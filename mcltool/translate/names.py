@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Iterator, Sequence
-from pathlib import PurePosixPath
+from pathlib import PurePath, PurePosixPath
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mcltool.errors import UsageError
+
+RESERVED = ".mcltool"
+"""The folder in OUT where jobs keep what is not finished."""
 
 
 def hashes(names: Iterable[str], count: int) -> NDArray[np.int64]:
@@ -29,6 +33,30 @@ def stem(name: str) -> str:
     """A file's name without its suffix."""
     head, dot, _ = name.rpartition(".")
     return head if dot and not head.endswith("/") and head else name
+
+
+def check_id(name: str) -> None:
+    """Raises UsageError for an id, which a plugin may have from inside a file, that no file can be named after."""
+    try:
+        os.fsencode(name)
+    except UnicodeEncodeError:
+        raise UsageError(f"{name!r}: not a name that a file can have") from None
+    parts = name.split("/")
+    if (
+        "\0" in name
+        or "" in parts
+        or "." in parts
+        or ".." in parts
+        or parts[0] == RESERVED
+        or _is_split(name)
+    ):
+        raise UsageError(f"{name!r}: not a name below CONDITIONS")
+
+
+def _is_split(name: str) -> bool:
+    """Whether this system takes a name for a path in another way: a drive, or other separators."""
+    path = PurePath(name)
+    return bool(path.drive or path.root) or len(path.parts) != name.count("/") + 1
 
 
 def check_names(names: Sequence[str]) -> None:

@@ -15,7 +15,7 @@ import numpy as np
 
 from mcltool.data.contract import IMAGE_SUFFIXES, ConditionFiles, DatasetPlugin, walk_names
 from mcltool.errors import UsageError
-from mcltool.translate.names import OutputNames, check_names, stem
+from mcltool.translate.names import OutputNames, check_id, check_names, stem
 from mcltool.translate.pairing import Pairs
 
 
@@ -76,6 +76,7 @@ class Conditions:
             if path.startswith(self._prefix) and stem(name) == found.id:
                 self.inputs.append(name)
                 return
+        check_id(found.id)
         self._special[len(self.inputs)] = found
         self.inputs.append(found.id)
 

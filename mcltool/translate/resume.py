@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from mcltool import files
 from mcltool.files import replacing
 from mcltool.translate.manifest import Entry, copy_line, manifests, read_lines, stamp
 from mcltool.translate.names import hashes
@@ -80,20 +81,20 @@ class Ledger:
         """
         if not self._needs_writing(absorb):
             return
-        files = [path.open("rb") if path.exists() else None for path in self._files]
+        sources = [path.open("rb") if path.exists() else None for path in self._files]
         try:
-            with replacing(self.path, scratch) as temporary, temporary.open("wb") as target:
+            with replacing(self.path, scratch) as temporary, files.create(temporary) as target:
                 for number in self.plan.in_order():
-                    source = files[self._file[number]]
+                    source = sources[self._file[number]]
                     if self.mine[number] and self._place[number] >= 0 and source:
                         skipped = bool(self.states[number] == DONE and not self._made_now[number])
                         target.write(copy_line(source, int(self._place[number]), skipped))
                 if absorb:
-                    for source, places in zip(files, self._others, strict=True):
+                    for source, places in zip(sources, self._others, strict=True):
                         for place in places:
                             target.write(copy_line(source, place, skipped=False))
         finally:
-            for source in files:
+            for source in sources:
                 if source:
                     source.close()
         if absorb:
@@ -138,8 +139,8 @@ class Ledger:
         names = self.plan.exemplars.names[exemplar], self.plan.names[number]
         if made_by != (self.weights, self.settings, *names):
             return TODO
-        files, _ = self.plan.conditions.files(condition)
-        if entry.source != f"{stamp(files)} {self._photo_stamp(exemplar)}":
+        inputs, _ = self.plan.conditions.files(condition)
+        if entry.source != f"{stamp(inputs)} {self._photo_stamp(exemplar)}":
             return TODO
         if entry.status == "failed":
             return FAILED

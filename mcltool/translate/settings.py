@@ -14,7 +14,7 @@ from typing import Any
 
 from mcltool.config import parse_size
 from mcltool.errors import UsageError
-from mcltool.files import write_text
+from mcltool.files import read_json, write_text
 
 NAME = "job.json"
 FORMATS = {"png": ".png", "jpg": ".jpg", "webp": ".webp", "avif": ".avif"}
@@ -98,18 +98,26 @@ def format_of(suffix: str) -> str:
 def read_job(out: Path, weights: str) -> Settings | None:
     """The settings of the last job in ``out`` with the weights of this SHA-256; None where there is none."""
     try:
-        raw = json.loads((out / NAME).read_text())
+        raw = read_json(out / NAME)
         if raw["weights"] != weights:
             return None
         known = {field.name: raw["settings"][field.name] for field in fields(Settings)}
-    except (OSError, ValueError, KeyError, TypeError):
+        return _checked(known)
+    except (OSError, ValueError, KeyError, TypeError, UsageError):
         return None
-    known["save"] = tuple(known["save"])
-    known["canvas"] = tuple(known["canvas"]) if known["canvas"] else None
-    try:
-        return Settings(**known)
-    except UsageError:
-        return None
+
+
+def _checked(raw: dict[str, Any]) -> Settings:
+    """Settings of JSON values, which may be anything. Raises TypeError, ValueError or UsageError."""
+    height, width = raw["canvas"] or (1, 1)
+    numbers = [height, width, raw["batch_size"], 1 if raw["quality"] is None else raw["quality"]]
+    texts = [raw["precision"], raw["format"], *raw["save"]]
+    is_sound = {*map(type, numbers)} == {int} and {*map(type, texts)} == {str} and min(height, width) >= 1
+    if not is_sound or not isinstance(raw["save"], list):
+        raise TypeError("not the settings of a job")
+    parse_output_size(str(raw["size"]) if raw["size"] != "trained" else "keep")
+    canvas = (height, width) if raw["canvas"] else None
+    return Settings(**raw | {"save": tuple(raw["save"]), "canvas": canvas})
 
 
 def write_job(out: Path, weights: str, settings: Settings, about: dict[str, Any], scratch: Path) -> None:

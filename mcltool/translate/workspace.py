@@ -20,8 +20,9 @@ from numpy.typing import NDArray
 from mcltool.errors import UsageError
 from mcltool.locks import is_locked, locked
 from mcltool.translate.manifest import NAME
+from mcltool.translate.names import RESERVED
 
-FOLDER = ".mcltool"
+FOLDER = RESERVED
 
 
 @dataclass(frozen=True)
@@ -82,7 +83,7 @@ def claimed(out: Path, shard: Shard) -> Iterator[Path]:
             _sweep(home)
             scratch = home / shard.name
             shutil.rmtree(scratch, ignore_errors=True)
-            scratch.mkdir()
+            scratch.mkdir(mode=0o700)
             try:
                 yield scratch
             finally:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import os
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -16,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, features
 
+from mcltool import files
 from mcltool.data.batches import condition_picture
 from mcltool.data.contract import ConditionSpec
 from mcltool.errors import DataError, UsageError
@@ -98,9 +98,9 @@ class Writer:
         temporary = self._scratch / f"{threading.get_ident()}.tmp"
         try:
             self._make_folder(path.parent)
-            with temporary.open("wb") as file:
+            with files.create(temporary) as file:
                 save_picture(file, picture, self._settings)
-            os.replace(temporary, path)
+            files.replace(temporary, path)
         except OSError as error:
             temporary.unlink(missing_ok=True)
             if error.errno not in _NAME_ERRORS:
@@ -108,9 +108,9 @@ class Writer:
             raise DataError(f"{path}: cannot be written ({error.strerror})") from None
 
     def _check_folder(self, folder: Path) -> None:
-        folder.mkdir(parents=True, exist_ok=True)
         if not folder.resolve().is_relative_to(self._root):
             raise DataError(f"{folder}: a link leads out of {self._out}")
+        folder.mkdir(parents=True, exist_ok=True)
 
 
 def pictures_of(outcome: Outcome, save: Sequence[str], spec: ConditionSpec) -> dict[str, Picture]:

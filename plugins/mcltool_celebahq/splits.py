@@ -115,7 +115,7 @@ def _share(number: int) -> float:
 
 
 def _is_number(text: str) -> bool:
-    return text.isascii() and text.isdecimal()
+    return text.isascii() and text.isdecimal() and len(text) < 19
 
 
 def _lines(path: Path) -> list[str]:
