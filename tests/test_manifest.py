@@ -10,10 +10,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 from click.testing import CliRunner, Result
+from faults import Fault, faults
 from mcltool_shapes import ShapesPlugin
 
 from mcltool.cli import cli
-from mcltool.translate.manifest import Entry, Journal, read_manifest, stamp
+from mcltool.translate.manifest import Entry, Journal, read_lines, read_manifest, stamp
 from mcltool.translate.pairing import pair_by_names
 from mcltool.translate.plan import Conditions, Exemplars, Plan
 from mcltool.translate.resume import DONE, FAILED, TODO, Ledger
@@ -78,20 +79,22 @@ def test_the_place_of_a_line_is_where_it_begins(tmp_path: Path) -> None:
     ]
 
 
-def test_a_line_that_does_not_fit_on_the_disk_is_taken_back(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    path = tmp_path / "manifest.jsonl"
-    real = os.write
-    with Journal(path) as journal:
+def test_a_line_that_does_not_fit_on_the_disk_is_taken_back(tmp_path: Path) -> None:
+    with Journal(tmp_path / "manifest.jsonl") as journal:
         journal.add(named("a.png"))
-        monkeypatch.setattr(os, "write", lambda file, data: real(file, data[:10]))
-        with pytest.raises(OSError, match="No space") as error:
+        half_then_full = Fault("append", "short", times=1), Fault("append", "ENOSPC")
+        with faults(*half_then_full), pytest.raises(OSError, match="No space") as error:
             journal.add(named("b.png"))
         assert error.value.errno == errno.ENOSPC
-        monkeypatch.undo()
         journal.add(named("c.png"))
     assert [line["input"] for line in lines(tmp_path)] == ["a.png", "c.png"]
+
+
+def test_a_line_that_the_system_takes_in_pieces_is_whole(tmp_path: Path) -> None:
+    with Journal(tmp_path / "manifest.jsonl") as journal, faults(Fault("append", "short")):
+        places = [journal.add(named(name)) for name in ("a.png", "b.png")]
+    assert [place for place, _ in read_lines(tmp_path / "manifest.jsonl")] == places
+    assert [line["input"] for line in lines(tmp_path)] == ["a.png", "b.png"]
 
 
 def test_names_that_are_not_unicode_survive(tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from mcltool.data.contract import IMAGE_SUFFIXES, walk_files
 from mcltool.data.images import read_photo
 from mcltool.data.resize import resize_photo
 from mcltool.errors import DataError, UsageError
+from mcltool.files import parse_json
 
 Files = Mapping[str, Path]
 """Images by their names: relative to their folder, "/"-separated, without suffix; sorted."""

@@ -6,6 +6,7 @@ written. At the end it is rewritten in one step. Manifests are read as streams: 
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 from collections import Counter
@@ -91,7 +92,10 @@ class Journal:
         line, start = entry.line(), self._end
         try:
             while line:  # once, unless the disk is about to be full
-                line = line[files.append(self._file, line) :]
+                written = files.append(self._file, line)
+                if not written:
+                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+                line = line[written:]
         except OSError as error:
             os.ftruncate(self._file, start)
             raise OSError(error.errno, error.strerror, str(self.path)) from None

@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from mcltool import files
 from mcltool.errors import DataError, UsageError
-from mcltool.files import create, replacing
 from mcltool.translate.job import WINDOW_BATCHES
 from mcltool.translate.opening import files_of, plugin_of
 from mcltool.translate.pipeline import Outcome, Pipeline, Work
@@ -92,7 +92,7 @@ def translate_file(
         out.with_name(f"{out.stem}.{kind}{out.suffix}"): picture for kind, picture in made.extras.items()
     }
     for path, picture in (pictures | {out: made.image}).items():
-        with replacing(path) as temporary, create(temporary) as file:
+        with files.replacing(path) as temporary, files.create(temporary) as file:
             save_picture(file, picture, settings)
     return [*pictures, out]
 

@@ -22,9 +22,9 @@ from pathlib import Path
 
 TESTS = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(TESTS))
-from fuzz.mutate import digest
-from fuzz.targets import TARGETS, write
-from fuzz.worker import make
+from fuzz.mutate import digest  # noqa: E402
+from fuzz.targets import TARGETS, write  # noqa: E402
+from fuzz.worker import make  # noqa: E402
 
 CASES = TESTS / "fuzz" / "cases"
 LONGEST, HANG = 60.0, 600.0

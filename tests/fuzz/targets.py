@@ -147,8 +147,6 @@ def _manifest(folder: Path) -> None:
         (folder / "scratch").rmdir()
     summary(folder)
 
-    names = property(lambda self: list(self))
-
 
 def _ledger(folder: Path) -> None:
     """Resuming from whatever lies in OUT."""

@@ -76,7 +76,7 @@ def _reset_peak() -> None:
 
 def _peak() -> int:
     """Bytes: the most that was resident since the last reset."""
-    for line in open("/proc/self/status"):
+    for line in Path("/proc/self/status").read_text().splitlines():
         if line.startswith("VmHWM"):
             return int(line.split()[1]) << 10
     return 0
