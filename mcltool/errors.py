@@ -15,5 +15,16 @@ class UsageError(McltoolError):
     exit_code = 2
 
 
+class HungError(McltoolError):
+    """The system does not answer, as with a network file system that is gone. A thread still waits for it, so that
+    the process, to end, must not wait for its threads."""
+
+
 class DataError(McltoolError):
     """A file holds something else than what is expected of it."""
+
+
+def printable(text: str) -> str:
+    """Text as it can be shown: what is none, and what a terminal would take for commands, as escapes."""
+    shown = text.encode("utf-8", "backslashreplace").decode()
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in shown)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -10,7 +11,7 @@ from typing import Any
 
 import click
 
-from mcltool.errors import McltoolError, UsageError
+from mcltool.errors import HungError, McltoolError, UsageError, printable
 
 
 class Commands(click.Group):
@@ -46,7 +47,10 @@ class Program(Commands):
         except Exception as error:
             if debug:
                 raise
-            sys.exit(_report(error))
+            code = _report(error)
+            if isinstance(error, HungError):
+                os._exit(code)
+            sys.exit(code)
 
 
 @contextmanager
@@ -75,8 +79,10 @@ def _report(error: Exception) -> int:
             message += f" See {error.ctx.command_path} --help"
     elif isinstance(error, McltoolError):
         message, code = str(error), error.exit_code
+    elif isinstance(error, OSError) and error.strerror:
+        message, code = ": ".join([*([str(error.filename)] if error.filename else []), error.strerror]), 1
     else:
         what = f"{type(error).__name__}: {error}"
         message, code = f"a bug in mcltool or in a plugin: {what} (add --debug to see the traceback)", 1
-    click.echo(f"mcltool: {' '.join(message.split())}", err=True)
+    click.echo(f"mcltool: {printable(' '.join(message.split()))}", err=True)
     return code

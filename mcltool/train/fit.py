@@ -6,7 +6,7 @@ import logging
 import math
 import os
 from collections.abc import Callable, Generator, Iterator
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -105,7 +105,8 @@ def iterate(job: Job) -> Generator[Progress, None, bool]:
         header = WeightsHeader(config, job.plugin.spec, job.plugin.version, trainer.total)
         recorder = _recorder(folder, trainer, header, data, held_out, before) if main else None
         _say_what_starts(job, config, trainer, data, ranks)
-        yield from _steps(trainer, data, recorder, stop, folder)
+        with _explaining_killed_workers():
+            yield from _steps(trainer, data, recorder, stop, folder)
         if trainer.steps_done < trainer.total:
             return False
         if main:
@@ -195,6 +196,18 @@ def _steps(
                     raise InterruptedRun(f"stopped and saved at {where}", stop.signal)
                 log.info("the time is up: saved at %s", where)
                 return
+
+
+@contextmanager
+def _explaining_killed_workers() -> Iterator[None]:
+    """torch raises a RuntimeError wherever this process is when one of its loader's is killed."""
+    try:
+        yield
+    except RuntimeError as error:
+        if "DataLoader worker" not in str(error):
+            raise
+        cause = "a loader process was killed, perhaps for want of memory"
+        raise McltoolError(f"{cause}; go on with --resume, perhaps with --set data.workers=1") from None
 
 
 def _step(trainer: Trainer, batches: Iterator[Batch]) -> StepResult:

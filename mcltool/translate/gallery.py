@@ -18,13 +18,12 @@ from PIL import Image
 
 from mcltool.data.batches import condition_picture
 from mcltool.data.images import read_photo
-from mcltool.errors import DataError
+from mcltool.errors import DataError, printable
 from mcltool.files import write_text
 from mcltool.translate.job import Job
 from mcltool.translate.manifest import Entry, manifests, read_lines
 from mcltool.translate.plan import Task
 from mcltool.translate.prepare import Preparer
-from mcltool.translate.progress import printable
 
 NAME = "index.html"
 MOST_PICTURES = 240

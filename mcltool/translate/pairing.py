@@ -5,11 +5,13 @@ from __future__ import annotations
 import csv
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
+from io import TextIOWrapper
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from mcltool import files
 from mcltool.errors import UsageError
 from mcltool.files import replacing
 from mcltool.translate.names import hashes, stem
@@ -62,7 +64,7 @@ def write_pairs(path: Path, pairs: Iterable[tuple[str, str]], scratch: Path | No
     """Write condition,exemplar rows that ``--pair FILE.csv`` reads; scratch as in ``replacing``."""
     with (
         replacing(path, scratch) as temporary,
-        temporary.open("w", encoding="utf-8", errors="surrogateescape", newline="") as file,
+        TextIOWrapper(files.create(temporary), "utf-8", "surrogateescape", newline="") as file,
     ):
         writer = csv.writer(file)
         writer.writerow(HEADER)

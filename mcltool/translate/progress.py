@@ -15,6 +15,7 @@ import numpy as np
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from mcltool.errors import printable
 from mcltool.translate.job import Job
 from mcltool.translate.resume import DONE, FAILED, TODO
 
@@ -61,12 +62,6 @@ def show_plan(job: Job, as_json: bool = False) -> None:
         print(f"  {printable(task.input)} with {printable(task.exemplar)} to {printable(task.output)}")
     if left > FIRST_TASKS:
         print(f"  and {left - FIRST_TASKS} more; --pair-out FILE.csv writes all pairs")
-
-
-def printable(text: str) -> str:
-    """A name as it can be shown: what is no text, and control characters, as escapes."""
-    shown = text.encode("utf-8", "backslashreplace").decode()
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in shown)
 
 
 def _consume(job: Job, counts: Counter[str], started: float) -> None:

@@ -11,17 +11,20 @@ import signal
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 
-from mcltool.errors import McltoolError
+from mcltool.errors import HungError, McltoolError
 from mcltool.translate.plan import Task
 from mcltool.translate.prepare import Prepared, Preparer
 
 AHEAD = 2
 UNIT = 4
 """Files that are read in one go by one process."""
+PATIENCE, LOOKS = 10.0, 60
+"""Seconds between two looks whether a unit is read, and how many looks there are before it counts as hung. A
+process that was stopped meanwhile has missed one look, not ten minutes."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,6 +56,7 @@ class Reader:
 
     def __init__(self, preparer: Preparer, workers: int = 0) -> None:
         self._preparer, self._workers = preparer, workers
+        self._hung = False
 
     def __enter__(self) -> Reader:
         self._pool: Executor
@@ -69,14 +73,15 @@ class Reader:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._pool.shutdown(wait=True, cancel_futures=True)
+        self._pool.shutdown(wait=not self._hung, cancel_futures=True)
 
     def exemplar(self, photo: str) -> Prepared:
         """Read one exemplar here and now."""
         return self._preparer.exemplar(photo)
 
     def read(self, windows: Iterable[Window]) -> Iterator[ReadWindow]:
-        """The windows in order. Raises McltoolError where a reader process is killed."""
+        """The windows in order. Raises McltoolError where a reader process is killed, HungError where a file is
+        not read in ten minutes."""
         pending: deque[tuple[Window, list[Future[list[Prepared]]]]] = deque()
         try:
             for window in windows:
@@ -89,6 +94,9 @@ class Reader:
             raise McltoolError(
                 "a reader process was killed, perhaps for want of memory; run again, with fewer --workers"
             ) from None
+        except HungError:
+            self._hung = True
+            raise
 
 
 _Unit = list[tuple[Sequence[str], str] | str]
@@ -101,9 +109,21 @@ def _units(window: Window) -> Iterator[_Unit]:
 
 
 def _gathered(window: Window, futures: list[Future[list[Prepared]]]) -> ReadWindow:
-    found = [prepared for future in futures for prepared in future.result()]
+    units = zip(futures, _units(window), strict=True)
+    found = [prepared for future, unit in units for prepared in _result(future, unit)]
     photos = dict(zip(window.photos, found, strict=False))
     return ReadWindow(window.tasks, found[len(window.photos) :], photos)
+
+
+def _result(future: Future[list[Prepared]], unit: _Unit) -> list[Prepared]:
+    for _ in range(LOOKS):
+        if wait([future], PATIENCE).done:
+            return future.result()
+    first = unit[0] if isinstance(unit[0], str) else unit[0][0][0]
+    raise HungError(
+        f"{first} and what is read with it: no answer in {PATIENCE * LOOKS / 60:.0f} minutes; is the file system "
+        "still there? run again to go on"
+    )
 
 
 def _read(preparer: Preparer, unit: _Unit) -> list[Prepared]:

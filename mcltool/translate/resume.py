@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import stat as modes
 from array import array
 from collections.abc import Iterator
 from functools import cached_property, lru_cache
@@ -127,7 +128,7 @@ class Ledger:
                     if number < 0:
                         if not index.concerns(entry) and (self.out / entry.output).is_file():
                             self._others[file].append(place)
-                    elif finished[number] <= entry.finished:
+                    elif file == self._file[number] or finished[number] <= entry.finished:  # clocks jump
                         finished[number] = entry.finished
                         self._file[number], self._place[number] = file, place
                         if self.mine[number]:
@@ -144,7 +145,16 @@ class Ledger:
             return TODO
         if entry.status == "failed":
             return FAILED
-        return DONE if os.path.isfile(f"{self._out}/{entry.output}") else TODO
+        return DONE if _is_there(f"{self._out}/{entry.output}") else TODO
+
+
+def _is_there(path: str) -> bool:
+    """Whether there is such a file. A power cut may leave the name of one and nothing in it."""
+    try:
+        status = os.stat(path)
+    except OSError:
+        return False
+    return modes.S_ISREG(status.st_mode) and status.st_size > 0
 
 
 class _Index:

@@ -69,15 +69,24 @@ def read_drawing(path: Path) -> NDArray[np.uint8]:
     """
     picture = read_photo(path)
     opacity = _opacity(path)
-    if opacity is not None and opacity.shape == picture.shape[:2] and np.median(opacity) < 128:
+    if opacity is not None and opacity.shape == picture.shape[:2] and _median(opacity) < 128:
         difference = opacity
     else:
-        ground = np.median(picture.reshape(-1, 3), axis=0).round().astype(np.uint8)
-        difference = cv2.absdiff(picture, np.broadcast_to(ground, picture.shape).copy()).max(axis=2)
+        difference = np.zeros(picture.shape[:2], np.uint8)
+        for channel in cv2.split(picture):  # one by one: of a large picture a copy is hundreds of megabytes
+            apart = cv2.absdiff(channel, np.full(1, round(_median(channel)), np.uint8))
+            np.maximum(difference, apart, out=difference)
     largest = int(difference.max())
     if largest < _LEAST_CONTRAST:
         raise DataError(f"{path}: expected a line drawing, found one even colour")
     return (difference > largest // 2) * np.uint8(LINE)
+
+
+def _median(channel: NDArray[np.uint8]) -> float:
+    """Of bytes, by their histogram."""
+    upto = cv2.calcHist([channel], [0], None, [256], [0, 256]).ravel().astype(np.int64).cumsum()
+    middle = (channel.size + 1) // 2, channel.size // 2 + 1
+    return float(np.searchsorted(upto, middle).mean())
 
 
 def edge_planes(lines: NDArray[np.uint8]) -> NDArray[np.float32]:

@@ -29,7 +29,7 @@ from fuzz.worker import make  # noqa: E402
 CASES = TESTS / "fuzz" / "cases"
 LONGEST, HANG = 60.0, 600.0
 """Seconds of the processor for one input, and seconds by the clock (the process may be paused from outside)."""
-CHUNK = 2000
+CHUNK = 8000
 """Inputs a process: a slow leak is not taken for one input's memory."""
 
 

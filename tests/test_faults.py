@@ -1,0 +1,269 @@
+"""What the system may do to a job: whatever it is, outputs are whole or not there, and running again makes the rest."""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from faults import Fault, faults
+from mcltool_shapes import ShapesPlugin
+from training import small_job, small_trainer
+from translating import files, make_condition, make_photo, make_weights, manifest, run
+
+from mcltool import McltoolError, Sample, UsageError
+from mcltool import files as system
+from mcltool.files import read_limited, replacing, write_text
+from mcltool.locks import locked
+from mcltool.program import _report
+from mcltool.train.checkpoints import newest_whole, write_checkpoint
+from mcltool.train.fit import fit
+from mcltool.translate.job import Job
+from mcltool.translate.pairing import write_pairs
+from mcltool.translate.settings import Settings
+from mcltool.translate.writer import save_picture
+from mcltool.weights import WeightsHeader
+
+OPTIONS = ("--batch-size", "2", "--save", "warp")
+
+
+@pytest.fixture(scope="module")
+def inputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Seven conditions, two photos, and what an undisturbed job makes of them."""
+    folder = tmp_path_factory.mktemp("inputs")
+    for number in range(7):
+        make_condition(folder / "masks" / f"{number % 2}" / f"{number}.png", label=1 + number % 5)
+    for number in range(2):
+        make_photo(folder / "photos" / f"{number}.png", number)
+    make_weights(folder / "runs" / "shapes-1" / "weights.safetensors")
+    before = Path.cwd()
+    os.chdir(folder)
+    try:
+        assert run(*OPTIONS, "--pair", "cycle", out="whole").exit_code == 0
+    finally:
+        os.chdir(before)
+    return folder
+
+
+@pytest.fixture
+def work(inputs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with the same inputs, by links."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("masks", "photos", "runs", "whole"):
+        (tmp_path / name).symlink_to(inputs / name)
+    return tmp_path
+
+
+def translate(*options: str):  # type: ignore[no-untyped-def]
+    return run(*OPTIONS, "--pair", "cycle", *options)
+
+
+CALLS = ("create", "write", "append", "replace")
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "skip"),
+    [(call, error, 4) for call in CALLS for error in ("ENOSPC", "EIO", "EACCES")]
+    + [(call, "ENOSPC", 0) for call in CALLS],
+)
+def test_a_call_that_fails_ends_the_job_in_one_line_and_it_goes_on_later(
+    work: Path, call: str, error: str, skip: int
+) -> None:
+    with faults(Fault(call, error, skip=skip)):
+        result = translate()
+    whole = files(work / "whole")
+    assert result.exit_code == 1
+    assert isinstance(result.exception, SystemExit)
+    assert result.output.splitlines()[-1].startswith("mcltool: ")
+    assert "Traceback" not in result.output
+    assert "bug" not in result.output
+    assert files(work / "out").items() <= whole.items(), "half a file, or something left over"
+    assert translate().exit_code == 0
+    assert files(work / "out") == whole
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        Fault("write", "short"),
+        Fault("append", "short"),
+        Fault("clock", "jump"),
+        Fault("write", "short", chance=0.3),
+    ],
+    ids=str,
+)
+def test_what_can_be_made_good_is(work: Path, fault: Fault) -> None:
+    with faults(fault):
+        assert translate().exit_code == 0
+    assert fault.happened
+    assert files(work / "out") == files(work / "whole")
+    assert len(manifest(work / "out")) == 7
+    assert "7 skipped" in translate().output, "the clock decides what is done"
+
+
+def test_a_clock_set_back_does_not_bring_back_an_old_line(work: Path) -> None:
+    """The line written last counts, whatever time is on it."""
+    assert translate().exit_code == 0
+    kept = (work / "out" / "manifest.jsonl").read_text()
+    old, new = (
+        kept.replace('"settings": "', '"settings": "x'),
+        re.sub(r'"finished": \d+', '"finished": 5', kept),
+    )
+    (work / "out" / "manifest.jsonl").write_text(old + new)
+    assert "7 skipped" in translate().output
+
+
+def test_files_that_vanish_after_they_were_listed_are_failed_lines(work: Path, inputs: Path) -> None:
+    for name in ("masks", "photos"):
+        (work / name).unlink()
+        for path in (inputs / name).rglob("*.png"):
+            copy = work / name / path.relative_to(inputs / name)
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            copy.write_bytes(path.read_bytes())
+    weights = work / "runs" / "shapes-1" / "weights.safetensors"
+    settings = Settings("fp32", batch_size=2)
+    job = Job(work / "masks", work / "photos", work / "out", weights, "cycle", settings=settings)
+    (work / "masks" / "0" / "2.png").unlink()
+    (work / "photos" / "1.png").unlink()
+    causes = {result.input: result.cause for result in job.results()}
+    assert "no such file" in causes["0/2.png"]
+    by_photo = {entry["input"]: entry["exemplar"] for entry in manifest(work / "out").values()}
+    for name, cause in causes.items():
+        assert bool(cause) == (name == "0/2.png" or by_photo[name] == "1.png"), (name, cause)
+
+
+def test_a_full_output_whose_content_a_power_cut_has_lost_is_made_again(work: Path) -> None:
+    assert translate().exit_code == 0
+    (work / "out" / "0" / "2.png").write_bytes(b"")
+    assert translate().exit_code == 0
+    assert files(work / "out") == files(work / "whole")
+
+
+HANG = """
+import sys, threading
+from mcltool.translate import prepare, reader
+reader.PATIENCE, reader.LOOKS = 0.05, 10
+read = prepare.Preparer.condition
+def condition(self, files, part):
+    if files[0].endswith("6.png"):
+        threading.Event().wait()
+    return read(self, files, part)
+prepare.Preparer.condition = condition
+from mcltool.cli import main
+main()
+"""
+
+
+def test_a_read_that_never_ends_is_given_up_with_what_is_done_kept(work: Path) -> None:
+    """As of a network file system that is gone; the process ends although its thread does not."""
+    command = [sys.executable, "-c", HANG, "translate-dir", "masks", "photos", "out", "--device", "cpu"]
+    options = [*OPTIONS, "--pair", "cycle", "--precision", "fp32", "--workers", "0"]
+    # Batches of one: whole windows are given out before the one that hangs.
+    options[options.index("--batch-size") + 1] = "1"
+    done = subprocess.run([*command, *options], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 1, done.stderr
+    last = done.stderr.splitlines()[-1]
+    assert "no answer in 0 minutes" in last
+    assert last.endswith("run again to go on")
+    assert "Traceback" not in done.stderr
+    assert files(work / "out").items() <= files(work / "whole").items()
+    assert translate().exit_code == 0
+    assert files(work / "out") == files(work / "whole")
+
+
+# --- training ---
+
+
+def test_a_checkpoint_that_cannot_be_written_leaves_the_one_before(tmp_path: Path) -> None:
+    trainer = small_trainer()
+
+    def write(step: int) -> None:
+        header = WeightsHeader(trainer.config, ShapesPlugin().spec, "1", step)
+        write_checkpoint(tmp_path, trainer, header, {}, {})
+
+    write(2)
+    before = files(tmp_path)
+    for call, error in (("create", "ENOSPC"), ("replace", "EIO"), ("to_disk", "EIO"), ("replace", "EACCES")):
+        with (
+            faults(Fault(call, error)),
+            pytest.raises(McltoolError, match="step-000004: the checkpoint cannot"),
+        ):
+            write(4)
+        assert files(tmp_path) == before
+    write(4)
+    newest = newest_whole(tmp_path)
+    assert newest is not None
+    assert newest.step == 4
+
+
+def test_a_loader_process_that_is_killed_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As by the system for want of memory."""
+    real, parent = ShapesPlugin.photo, os.getpid()
+
+    def photo(self: ShapesPlugin, sample: Sample, short_side: int) -> Any:
+        if os.getpid() != parent:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return real(self, sample, short_side)
+
+    monkeypatch.setattr(ShapesPlugin, "photo", photo)
+    with pytest.raises(McltoolError, match=r"a loader process was killed.*--resume"):
+        fit(small_job(tmp_path, data__workers=1))
+
+
+# --- what all writers share ---
+
+
+def test_a_file_is_private_until_it_is_whole(tmp_path: Path) -> None:
+    with replacing(tmp_path / "a.txt") as temporary:
+        assert temporary.stat().st_mode & 0o777 == 0o600
+    umask = os.umask(0o022)
+    os.umask(umask)
+    assert (tmp_path / "a.txt").stat().st_mode & 0o777 == 0o666 & ~umask
+
+
+@pytest.mark.parametrize("call", ["create", "write", "replace"])
+def test_a_file_that_cannot_be_written_is_as_it_was(tmp_path: Path, call: str) -> None:
+    path = tmp_path / "a.csv"
+    write_pairs(path, [("a", "b")])
+    before = path.read_bytes()
+    for write in (lambda: write_text(path, "new"), lambda: write_pairs(path, [("c", "d")] * 2000)):
+        with faults(Fault(call, "EIO")), pytest.raises(OSError, match=r"Input/output"):
+            write()
+    assert files(tmp_path) == {"a.csv": before}
+
+
+def test_an_error_of_the_system_is_no_bug(capsys: pytest.CaptureFixture[str]) -> None:
+    """Wherever it comes from: one line with the file and the cause, and nothing that a terminal obeys."""
+    assert _report(OSError(errno.ENOSPC, "No space left on device", "a\x1b[2J.csv")) == 1
+    assert capsys.readouterr().err == "mcltool: a\\x1b[2J.csv: No space left on device\n"
+
+
+def test_a_lock_that_is_a_link_is_refused_and_what_it_leads_to_is_not_touched(tmp_path: Path) -> None:
+    (tmp_path / "precious").write_text("mine")
+    (tmp_path / "lock").symlink_to("precious")
+    with pytest.raises(UsageError, match="found a link"), locked(tmp_path / "lock", "busy"):
+        pass
+    assert (tmp_path / "precious").read_text() == "mine"
+
+
+def test_no_more_is_read_than_can_be_meant(tmp_path: Path) -> None:
+    (tmp_path / "a").write_bytes(b"x" * 1000)
+    assert read_limited(tmp_path / "a", 1000) == b"x" * 1000
+    with pytest.raises(OSError, match="larger than"):
+        read_limited(tmp_path / "a", 999)
+    with pytest.raises(OSError, match="larger than"):
+        read_limited(Path("/dev/zero"), 1 << 20)
+
+
+def test_the_helper_does_what_it_says(tmp_path: Path) -> None:
+    """Of short writes, half arrives; and Pillow meets faults too, though it would write past Python."""
+    pixels = np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)
+    with faults(Fault("write", "EIO")), pytest.raises(OSError, match="Input/output"):
+        save_picture(system.create(tmp_path / "a.jpg"), pixels, Settings(format="jpg"))
