@@ -125,7 +125,7 @@ def plan(tmp_path: Path) -> Plan:
 def entry(name: str, out: Path | None = None, **changes: object) -> Entry:
     """The line of an input of ``plan``, and its output, if ``out`` is given."""
     if out:
-        (out / name).touch()
+        (out / name).write_bytes(b"picture")
     return named(name, **{"source": "0@5 0@5"} | changes)
 
 
@@ -203,7 +203,7 @@ def test_the_end_leaves_one_line_an_input_in_order_and_says_who_made_it(plan: Pl
 def test_lines_of_other_jobs_stay_while_their_outputs_do(plan: Plan, tmp_path: Path) -> None:
     out = tmp_path / "out"
     for name in ("kept.png", "a.png"):
-        (out / name).touch()
+        (out / name).write_bytes(b"picture")
     write(out / "manifest.jsonl", named("kept.png"), named("gone.png"), named("other.jpg", output="a.png"))
     ledger(plan, out).write(tmp_path, absorb=True)
     assert [line["input"] for line in lines(out)] == ["kept.png"]
