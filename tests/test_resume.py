@@ -15,7 +15,7 @@ import pytest
 import torch
 from click.testing import CliRunner, Result
 from safetensors.torch import load_file
-from training import batches, same, small_job, small_trainer
+from training import SMALL, batches, same, small_job, small_trainer
 
 from mcltool.cli import cli
 from mcltool.errors import McltoolError
@@ -281,15 +281,25 @@ def test_what_may_not_change_is_named_with_what_may(tmp_path: Path) -> None:
 # --- Signals and kills ---
 
 
+def small_network() -> list[str]:
+    """Options for networks of some ten thousand parameters."""
+    settings = {name: value for name, value in SMALL.items() if name.startswith("model.")}
+    return [word for name, value in settings.items() for word in ("--set", f"{name}={toml(value)}")]
+
+
+def toml(value: Any) -> str:
+    return str(list(value)) if isinstance(value, tuple) else str(value)
+
+
 def start(folder: Path, *args: str) -> subprocess.Popen[str]:
     """``mcltool fit`` in a process of its own, which has trained at least two steps when this returns."""
     command = [
         sys.executable, "-m", "mcltool", "fit", *SHAPES, "--device", "cpu", "--workers", "1", "--size", "32",
         "--max-steps", "400", "--run", str(folder), "--set", "train.validation_samples=2",
-        "--set", "train.checkpoint_every=2", "--set", "train.log_every=1", *args,
+        "--set", "train.checkpoint_every=2", "--set", "train.log_every=1", *small_network(), *args,
     ]  # fmt: skip
     process = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 240
     while len(RunFolder(folder).rows()) < 3:
         assert process.poll() is None, process.communicate()
         assert time.monotonic() < deadline
@@ -301,7 +311,7 @@ def start(folder: Path, *args: str) -> subprocess.Popen[str]:
 def test_a_signal_ends_the_step_saves_and_says_how_to_go_on(tmp_path: Path, number: int, code: int) -> None:
     process = start(tmp_path)
     process.send_signal(number)
-    _, errors = process.communicate(timeout=60)
+    _, errors = process.communicate(timeout=120)
     assert process.returncode == code, errors
     assert f"go on with --resume --run {tmp_path}" in errors.splitlines()[-1]
     last = RunFolder(tmp_path).rows()[-1]["step"]
