@@ -141,7 +141,9 @@ def _about(device: torch.device) -> str:
         free, total = torch.cuda.mem_get_info(device)
         major, minor = torch.cuda.get_device_capability(device)
         name = torch.cuda.get_device_name(device)
-        return f"{name}, {_size(free)} of {_size(total)} free, compute capability {major}.{minor}"
+        bf16 = "native" if torch.cuda.is_bf16_supported(including_emulation=False) else "emulated"
+        memory = f"{_size(free)} of {_size(total)} free"
+        return f"{name}, {memory}, compute capability {major}.{minor}, fp16, bf16 {bf16}"
     if device.type == "mps":
         return "Apple GPU"
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
