@@ -15,6 +15,7 @@ from mcltool.commands.demo import demo
 from mcltool.commands.doctor import doctor
 from mcltool.commands.evaluate import compare, evaluate
 from mcltool.commands.explain import explain
+from mcltool.commands.export import export
 from mcltool.commands.fit import fit
 from mcltool.commands.manifest import manifest_group
 from mcltool.commands.pack import pack_group
@@ -60,6 +61,7 @@ cli.add_command(pack_group)
 cli.add_command(pair)
 cli.add_command(weights_group)
 cli.add_command(bench)
+cli.add_command(export)
 cli.add_command(doctor)
 cli.add_command(completion)
 

@@ -28,7 +28,11 @@ LIBRARIES = {
     "safetensors": "safetensors",
 }  # fmt: skip
 """What the package depends on: names of the distributions and of their modules."""
-EXTRAS = {"metrics": ("torchmetrics", "torch_fidelity"), "tensorboard": ("tensorboard",)}
+EXTRAS = {
+    "metrics": ("torchmetrics", "torch_fidelity"),
+    "tensorboard": ("tensorboard",),
+    "export": ("onnx", "onnxscript", "onnxruntime"),
+}
 """Optional extras of the package, and the modules that tell whether one is there."""
 NVIDIA = Path("/proc/driver/nvidia")
 """Is there where the driver is."""

@@ -1,0 +1,110 @@
+"""mcltool export: what was written gives the model's own image without mcltool, for any batch and a size of choice."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from click.testing import CliRunner, Result
+from PIL import Image
+from translating import SPEC, make_condition, make_photo, make_weights
+
+import mcltool.export as export_module
+from mcltool import ConditionSpec
+from mcltool.cli import cli
+from mcltool.data.batches import condition_planes, to_bytes, to_unit
+from mcltool.weights import load_model
+
+EDGES = ConditionSpec("channels", ("edges", "lines"), ((255, 0, 0), (0, 255, 0)))
+HAS_ONNX = all(importlib.util.find_spec(name) for name in ("onnx", "onnxscript", "onnxruntime"))
+PAGE = Path(__file__).parents[1] / "docs" / "export.md"
+
+
+def export(*words: object) -> Result:
+    return CliRunner().invoke(cli, ["export", *map(str, words)])
+
+
+def image_of(
+    weights: Path, spec: ConditionSpec, condition: torch.Tensor, exemplar: torch.Tensor
+) -> torch.Tensor:
+    """(B, H, W, 3) bytes, by the model itself."""
+    net, _ = load_model(weights)
+    with torch.no_grad():
+        made = net(condition_planes(condition, spec), to_unit(exemplar.permute(0, 3, 1, 2))).image
+    return to_bytes(made).permute(0, 2, 3, 1)
+
+
+def test_a_torch_program_takes_channels_of_another_size_in_any_batch(tmp_path: Path) -> None:
+    weights, out = make_weights(tmp_path / "w.safetensors", spec=EDGES), tmp_path / "sub" / "model.pt2"
+    result = export(weights, out, "--size", "64x32")
+    assert result.exit_code == 0, result.output
+    assert "condition (B, 2, 64, 32) float32, exemplar (B, 64, 32, 3) uint8" in result.stdout
+    assert re.search(r"at most [01] of 255 levels, mean 0\.\d+", result.stdout)
+    described = {"mcltool.json": ""}
+    run = torch.export.load(out, extra_files=described).module()
+    for batch in (1, 3):
+        condition = torch.rand(batch, 2, 64, 32)
+        exemplar = torch.randint(256, (batch, 64, 32, 3), dtype=torch.uint8)
+        gap = run(condition, exemplar).int() - image_of(weights, EDGES, condition, exemplar).int()
+        assert gap.abs().max() <= 1
+    assert json.loads(described["mcltool.json"])["graph_size"] == [64, 32]
+    assert [path.name for path in out.parent.iterdir()] == ["model.pt2"]
+
+
+@pytest.mark.skipif(not HAS_ONNX, reason="the extra export (onnx, onnxscript, onnxruntime) is not installed")
+def test_the_program_in_the_documentation_runs_an_onnx_graph(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import onnxruntime
+
+    monkeypatch.chdir(tmp_path)
+    weights = make_weights(tmp_path / "w.safetensors")
+    result = export(weights, "model.onnx")
+    assert result.exit_code == 0, result.output
+    make_condition(Path("mask.png"))
+    make_photo(Path("photo.png"), size=(32, 32))
+    Path("photo.png").rename("photo.jpg")  # a PNG: its pixels stay what they are
+    program = re.search(r"```py\n(.*?onnxruntime.*?)```", PAGE.read_text(), re.DOTALL)
+    assert program
+    exec(compile(program[1], str(PAGE), "exec"), {})
+    labels, photo = (torch.from_numpy(np.array(Image.open(name)))[None] for name in ("mask.png", "photo.jpg"))
+    expected = image_of(weights, SPEC, labels, photo)[0].numpy()
+    made = np.asarray(Image.open("result.png"))
+    assert np.abs(made.astype(int) - expected).max() <= 1
+    metadata = onnxruntime.InferenceSession("model.onnx").get_modelmeta().custom_metadata_map
+    assert json.loads(metadata["mcltool"])["condition"]["names"] == list(SPEC.names)
+
+
+def test_what_differs_is_not_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    weights, out = make_weights(tmp_path / "w.safetensors"), tmp_path / "model.pt2"
+    out.write_text("what was there")
+    monkeypatch.setattr(export_module, "to_bytes", lambda image: to_bytes(torch.rand_like(image)))
+    result = export(weights, out)
+    assert result.exit_code == 1
+    assert "not written" in result.stderr
+    assert "1 is allowed" in result.stderr
+    assert out.read_text() == "what was there"
+    assert {path.name for path in tmp_path.iterdir()} == {"w.safetensors", "model.pt2"}
+
+
+def test_what_cannot_be_exported_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    weights = make_weights(tmp_path / "w.safetensors")
+    published = tmp_path / "latest_net_G.pth"
+    published.write_bytes(b"PK\x03\x04 a pickle of another program")
+    monkeypatch.setattr(export_module, "find_spec", lambda name: None if name == "onnxruntime" else name)
+    for words, parts in {
+        (weights, tmp_path / "model.bin"): [".pt2 (torch-export)", ".onnx (onnx)", "--format"],
+        (weights, tmp_path / "model.onnx"): ["onnxruntime", "pip install 'mcltool[export]'"],
+        (weights, tmp_path / "model.pt2", "--size", "100"): ["100", "multiple of 32"],
+        (published, tmp_path / "model.pt2"): ["latest_net_G.pth", "not a .safetensors file"],
+    }.items():
+        result = export(*words)
+        assert result.exit_code == 2, result.output
+        assert len(result.stderr.strip().splitlines()) == 1
+        assert all(part in result.stderr for part in parts), result.stderr
+    assert {path.suffix for path in tmp_path.iterdir()} == {".safetensors", ".pth"}
