@@ -83,7 +83,13 @@ def test_the_program_in_the_documentation_runs_an_onnx_graph(
 def test_what_differs_is_not_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     weights, out = make_weights(tmp_path / "w.safetensors"), tmp_path / "model.pt2"
     out.write_text("what was there")
-    monkeypatch.setattr(export_module, "to_bytes", lambda image: to_bytes(torch.rand_like(image)))
+
+    def writes_another_image(program: object, path: Path, description: str) -> export_module.Run:
+        path.write_text("a graph")
+        return lambda condition, exemplar: torch.full_like(exemplar, 255)
+
+    monkeypatch.setattr(export_module.torch.export, "export", lambda *words, **options: None)
+    monkeypatch.setattr(export_module, "_WRITERS", {"torch-export": writes_another_image})
     result = export(weights, out)
     assert result.exit_code == 1
     assert "not written" in result.stderr
