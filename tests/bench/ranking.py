@@ -51,11 +51,13 @@ def make_noise(outputs: Path, folder: Path) -> None:
     import numpy as np
     from PIL import Image
 
-    for number, path in enumerate(sorted(outputs.glob("*.png"))):
+    for number, path in enumerate(sorted(outputs.rglob("*.png"))):
         with Image.open(path) as image:
             size = (image.height, image.width, 3)
         noise = np.random.default_rng(number).integers(0, 256, size, np.uint8)
-        Image.fromarray(noise).save(folder / path.name)
+        target = folder / path.relative_to(outputs)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(noise).save(target)
 
 
 def main() -> None:
