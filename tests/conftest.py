@@ -3,7 +3,19 @@
 from __future__ import annotations
 
 import signal
+from pathlib import Path
+
+import pytest
 
 # A shell starts what it puts in the background with Ctrl-C ignored, and every process that a test starts inherits that.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.fixture
+def real_samples() -> Path:
+    """A folder with a few real samples of each data set, beside the repository; they are not part of it."""
+    folder = Path(__file__).parents[2] / "shared" / "real-samples"
+    if not folder.is_dir():
+        pytest.skip(f"the real samples are not at {folder}")
+    return folder

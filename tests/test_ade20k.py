@@ -12,7 +12,6 @@ from PIL import Image
 from mcltool import DataError, UsageError
 from mcltool.config import resolve
 
-REAL = Path(__file__).parents[2] / "shared" / "real-samples" / "ade20k"
 PLUGIN = Ade20kPlugin()
 
 
@@ -159,10 +158,10 @@ def test_the_defaults_are_settings_that_exist(preset: str) -> None:
     assert (config.loss.perc_layer, config.train.epochs, config.data.flip) == ("relu5_2", 200, True)
 
 
-@pytest.mark.skipif(not REAL.is_dir(), reason=f"the real samples are not at {REAL}")
-def test_real_files_are_read() -> None:
+def test_real_files_are_read(real_samples: Path) -> None:
+    root = real_samples / "ade20k"
     for split in ("train", "val"):
-        samples = PLUGIN.index(REAL, split)
+        samples = PLUGIN.index(root, split)
         assert len(samples) == 3
         for sample in samples:
             photo, condition = PLUGIN.photo(sample, 0), PLUGIN.condition(sample, 0)

@@ -11,15 +11,16 @@ import torch
 from mcltool.data.batches import (
     BACKGROUND,
     Batch,
+    TravellingBatch,
     collate,
     condition_picture,
     condition_planes,
     condition_tensor,
-    photo_tensor,
     to_bytes,
     to_unit,
 )
 from mcltool.data.contract import Condition, ConditionSpec, DatasetPlugin
+from mcltool.data.views import travelling
 from mcltool.errors import DataError
 
 LABELS = ConditionSpec("labels", ("sky", "tree", "road"), ((10, 20, 30), (40, 50, 60), (70, 80, 90)))
@@ -127,14 +128,7 @@ def test_channel_pictures_show_the_brighter_on_a_dark_ground():
     assert picture.tolist() == [[[dark] * 3, [255, dark, 100]], [[128, 50, 50], [255, 200, 200]]]
 
 
-def test_tensors_are_copies_in_the_right_order():
-    photo = np.arange(24, dtype=np.uint8).reshape(2, 4, 3)
-    photo.flags.writeable = False  # as Pillow gives them; torch would warn about sharing such an array
-    tensor = photo_tensor(photo)
-    assert tensor.is_contiguous()
-    assert [tensor[c, y, x].item() for c, y, x in np.ndindex(3, 2, 4)] == [
-        photo[y, x, c] for c, y, x in np.ndindex(3, 2, 4)
-    ]
+def test_rendered_tensors_are_copies_in_the_right_order():
     planes = np.random.default_rng(0).random((2, 4, 2), np.float32)
     channels = condition_tensor(Rendering(EDGES, planes), Condition((2, 4)))
     assert channels.shape == (2, 2, 4)
@@ -143,6 +137,77 @@ def test_tensors_are_copies_in_the_right_order():
     tensor = condition_tensor(Rendering(LABELS, labels), Condition((1, 4)))
     tensor[0, 0] = 1
     assert labels[0, 0] == 0
+
+
+def travelling_batch(condition, size=(4, 6)):
+    count, photos = len(condition), torch.arange(len(condition) * size[0] * size[1] * 3, dtype=torch.uint8)
+    matrix = torch.tensor([[1.0, 0, 0], [0, 1, 0]]).repeat(count, 1, 1)
+    matrix[0] = torch.tensor([[-1.0, 0, size[1] - 1], [0, 1, 0]])  # mirrored
+    photos = photos.view(count, *size, 3)
+    return TravellingBatch(
+        condition, photos, photos.flip(0), condition.flip(0), matrix, torch.ones(count).bool()
+    )
+
+
+def test_photos_arrive_with_their_channels_first():
+    sent = travelling_batch(torch.zeros(2, 4, 6, dtype=torch.uint8))
+    batch = sent.arrive(None)
+    for b, c, y, x in np.ndindex(2, 3, 4, 6):
+        assert batch.photo[b, c, y, x] == sent.photo[b, y, x, c]
+        assert batch.exemplar[b, c, y, x] == sent.exemplar[b, y, x, c]
+    assert batch.photo.is_contiguous()
+    assert batch.condition is sent.condition
+    assert torch.equal(batch.pseudo[0], batch.photo[0].flip(-1))
+    assert torch.equal(batch.pseudo[1], batch.photo[1])
+
+
+def test_points_are_drawn_on_arrival_sample_by_sample():
+    def draw_points(
+        xp, points, x, y
+    ):  # one point each, 1 at its pixel; the second channel is the row's number / 10
+        assert xp is torch
+        hit = (x == points[:, :, None, :1]) & (y[:, None] == points[:, :, None, 1:])
+        return torch.cat([hit.float(), (y[:, None] / 10).expand(hit.shape)], 1)
+
+    points = torch.tensor([[[1.0, 2.0]], [[5.0, 0.0]], [[np.nan, np.nan]]])
+    batch = travelling_batch(points).arrive(draw_points)
+    assert batch.condition.shape == batch.exemplar_condition.shape == (3, 2, 4, 6)
+    assert batch.condition[:, 0].nonzero().tolist() == [[0, 2, 1], [1, 0, 5]]
+    assert batch.exemplar_condition[:, 0].nonzero().tolist() == [[1, 0, 5], [2, 2, 1]]
+    assert batch.condition[2, 1, :, 3].tolist() == pytest.approx([0, 0.1, 0.2, 0.3])
+
+
+class Dots(Rendering):
+    """Points alone: each channel is 1 in the pixels nearest to its point."""
+
+    @staticmethod
+    def draw_points(xp, points, x, y):
+        apart = xp.abs(x - points[..., :1, None]) + xp.abs(y[:, None] - points[..., 1:, None])
+        return xp.where(apart < 1, xp.ones_like(apart), xp.zeros_like(apart))
+
+
+def test_one_drawing_serves_render_and_the_device():
+    points = np.array([[2, 1], [np.nan, np.nan]], np.float32)
+    plugin, condition = Dots(EDGES, None), Condition((3, 4), points=points)
+    planes = DatasetPlugin.render(plugin, condition)
+    assert planes.shape == (3, 4, 2)
+    assert np.argwhere(planes).tolist() == [[1, 2, 0]]
+    assert travelling(plugin, condition) is points
+    batch = travelling_batch(torch.from_numpy(points)[None], (3, 4)).arrive(plugin.draw_points)
+    np.testing.assert_array_equal(batch.condition[0].permute(1, 2, 0), planes)
+
+
+@pytest.mark.parametrize(
+    "condition",
+    [
+        Condition((3, 4), np.zeros((3, 4), np.uint8)),
+        Condition((3, 4), np.zeros((3, 4), np.uint8), np.zeros((2, 2), np.float32)),
+        Condition((3, 4), points=np.zeros((2, 3), np.float32)),
+    ],
+)
+def test_only_points_alone_are_drawn_on_the_device(condition):
+    with pytest.raises(DataError, match=r"^rendering: draw_points\(\) needs conditions of points alone"):
+        travelling(Dots(EDGES, None), condition)
 
 
 @pytest.mark.parametrize(

@@ -14,10 +14,9 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from torch.utils.data import Dataset
 
 from mcltool.config import DataConfig
-from mcltool.data.batches import Batch
+from mcltool.data.batches import Batch, TravellingBatch
 from mcltool.data.contract import Condition, ConditionSpec, DatasetPlugin, Sample
 from mcltool.data.dataset import EvaluationData, TrainingData
 from mcltool.data.loader import SampleStream, training_loader
@@ -328,13 +327,16 @@ def test_data_can_be_sent_to_a_worker_that_was_spawned():
         assert all(torch.equal(item[name], other[name]) for name in item)
 
 
-class AboutTheProcess(Dataset):
-    """Items that say how the process that made them is set up."""
+class AboutTheProcess:
+    """Samples that say how the process that made them is set up."""
 
-    def __getitem__(self, number):
+    def travelling(self, number):
         ignores = signal.getsignal(signal.SIGINT) is signal.SIG_IGN
         facts = torch.tensor([os.getpid(), int(ignores), cv2.getNumThreads(), torch.get_num_threads()])
-        return {f.name: facts for f in fields(Batch)}
+        return {f.name: facts for f in fields(TravellingBatch)}
+
+    def arrive(self, batch):
+        return batch
 
 
 def test_workers_ignore_ctrl_c_and_use_one_thread():

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import torch
 from click.testing import CliRunner
-from translating import make_weights
+from tiny_weights import make_weights
 
 from mcltool.cli import cli
 from mcltool.doctor import LIBRARIES

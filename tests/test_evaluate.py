@@ -11,27 +11,17 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
 from click.testing import CliRunner, Result
 from mcltool_shapes import ShapesPlugin
 from PIL import Image
+from tiny_weights import make_weights
 
 from mcltool.cli import cli
-from mcltool.config import resolve
 from mcltool.evaluate.scores import Scores, bootstrap_interval
 from mcltool.evaluate.truth import psnr
-from mcltool.model.network import MCLNet
 from mcltool.translate.settings import EXTRAS
-from mcltool.weights import WeightsHeader, save_weights
 
 COUNT = 12
-SMALL = {
-    "model.encoder_widths": (8, 8, 8),
-    "model.generator_widths": (8, 8, 8),
-    "model.feature_channels": 8,
-    "model.scm_channels": 4,
-    "data.size": (32, 32),
-}
 
 
 def run(*args: object) -> Result:
@@ -300,15 +290,6 @@ def test_bootstrap_intervals_are_near_the_normal_ones_and_repeatable() -> None:
     assert low == pytest.approx(values.mean() - half, abs=0.25 * half)
     assert high == pytest.approx(values.mean() + half, abs=0.25 * half)
     assert (low, high) == bootstrap_interval(values)
-
-
-def make_weights(path: Path, seed: int = 0) -> Path:
-    torch.manual_seed(seed)
-    spec = ShapesPlugin().spec
-    config = resolve("shapes", "tiny", SMALL)
-    network = MCLNet(config.model, spec.channels, config.data.size)
-    save_weights(path, network.state_dict(), WeightsHeader(config, spec, "1", step=1))
-    return path
 
 
 def test_weights_are_scored_on_the_held_out_split(work: Path) -> None:

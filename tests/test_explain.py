@@ -14,36 +14,24 @@ from click.testing import CliRunner, Result
 from mcltool_shapes import ShapesPlugin
 from PIL import Image
 from safetensors.torch import load_file
+from tiny_weights import make_weights
 from torch import Tensor
 
 from mcltool import Condition, ConditionFiles, ConditionSpec, UsageError, translate_images
 from mcltool.cli import cli
-from mcltool.config import resolve
 from mcltool.explain import _read_condition, explain, spread_positions
 from mcltool.explain_view import CELL, View, look
 from mcltool.model.correspondence import from_patches, patches
 from mcltool.model.network import MCLNet
 from mcltool.pictures import GAP
-from mcltool.weights import WeightsHeader, load_model, read_header, save_weights
+from mcltool.weights import load_model, read_header, save_weights
 
 SPEC = ShapesPlugin().spec
-SMALL = {
-    "model.encoder_widths": (8, 8, 8),
-    "model.generator_widths": (8, 8, 8),
-    "model.feature_channels": 8,
-    "model.scm_channels": 4,
-    "data.size": (32, 32),
-}
 
 
 @pytest.fixture(scope="module")
 def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("weights") / "weights.safetensors"
-    torch.manual_seed(0)
-    config = resolve("shapes", "tiny", SMALL)
-    network = MCLNet(config.model, SPEC.channels, config.data.size)
-    save_weights(path, network.state_dict(), WeightsHeader(config, SPEC, "1", step=1))
-    return path
+    return make_weights(tmp_path_factory.mktemp("weights") / "weights.safetensors")
 
 
 @pytest.fixture

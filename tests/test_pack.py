@@ -41,7 +41,8 @@ PALETTE = ((0, 0, 0), (9, 9, 9), (99, 0, 0))
 
 
 class Album(DatasetPlugin):
-    """Noise photos of several sizes, with conditions of one kind: labels, drawing (two smooth planes), joints."""
+    """Noise photos of several sizes, with conditions of one kind: labels, drawing (smooth planes), joints,
+    or drawn joints, which are drawn on the device."""
 
     name = "album"
     version = "3"
@@ -49,6 +50,8 @@ class Album(DatasetPlugin):
 
     def __init__(self, kind: str = "labels") -> None:
         self.kind = kind
+        if kind == "drawn joints":
+            self.draw_points = dots
 
     @property
     def spec(self) -> ConditionSpec:
@@ -87,6 +90,12 @@ class Album(DatasetPlugin):
             if 0 <= x < condition.size[1] and 0 <= y < condition.size[0]:
                 planes[y, x, number % 3] = 1
         return planes
+
+
+def dots(xp, points, x, y):
+    """Three of the joints, each a spot in a channel of its own."""
+    apart = (x - points[:, :3, :1, None]) ** 2 + (y[:, None] - points[:, :3, 1:, None]) ** 2
+    return xp.nan_to_num(xp.exp(-apart / 9), nan=0.0)
 
 
 class Altered(Album):
@@ -148,7 +157,7 @@ def alike(first, second) -> bool:
     return all(torch.equal(a[name], b[name]) for a, b in zip(first, second, strict=True) for name in a)
 
 
-@pytest.mark.parametrize("kind", ["labels", "drawing", "joints"])
+@pytest.mark.parametrize("kind", ["labels", "drawing", "joints", "drawn joints"])
 @pytest.mark.parametrize("compression", ["none", "lzf", "gzip"])
 def test_a_pack_gives_the_batches_of_the_files(kind: str, compression: str, tmp_path: Path) -> None:
     plugin, out = Album(kind), tmp_path / "album.h5"

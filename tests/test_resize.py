@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from geometry import augmented
 from numpy.typing import NDArray
 
 from mcltool.config import DataConfig
 from mcltool.data.contract import Condition
 from mcltool.data.resize import resize_condition, resize_labels, resize_photo
-from mcltool.data.transforms import pseudo_view, training_geometry
+from mcltool.data.transforms import RandomState, training_geometry
 
 RANDOM = np.random.default_rng(3)
 
@@ -115,7 +116,7 @@ def test_warps_obey_the_field_too() -> None:
     for seed in range(5):
         pictures, rasters = [], []
         for smooth in (True, False):
-            view = pseudo_view(photo, Condition((64, 64), disc, smooth=smooth), seed, flip=True)
+            view = augmented(photo, Condition((64, 64), disc, smooth=smooth), seed, flip=True)
             assert view[1].smooth is smooth
             assert view[1].raster is not None
             pictures.append(view[0])
@@ -130,7 +131,7 @@ def test_training_geometry_keeps_the_field_through_crop_and_mirror() -> None:
     grey = noise(80, 80)
     for seed in range(4):
         photo, condition = training_geometry(
-            np.stack([grey] * 3, axis=2), Condition((80, 80), grey, smooth=True), config, seed
+            np.stack([grey] * 3, axis=2), Condition((80, 80), grey, smooth=True), config, RandomState(seed)
         )
         assert condition.smooth
         np.testing.assert_array_equal(condition.raster, photo[..., 0])

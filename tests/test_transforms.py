@@ -6,15 +6,19 @@ import os
 import subprocess
 import sys
 
+import cv2
 import numpy as np
 import pytest
+import torch
+from geometry import augmented
 
 from mcltool.config import DataConfig
+from mcltool.data.batches import warped
 from mcltool.data.contract import Condition
 from mcltool.data.transforms import (
+    RandomState,
     evaluation_geometry,
     pseudo_exemplar,
-    pseudo_view,
     read_short_side,
     same_aspect,
     training_geometry,
@@ -72,32 +76,71 @@ PLACES = ((0.25, 0.3), (0.7, 0.35), (0.45, 0.75))
 def test_photo_raster_and_points_move_together(raster_size):
     photo, condition = marked_scene((120, 150), raster_size, PLACES, 0.06)
     config = DataConfig(size=(96, 128), load_scale=1.2, flip=True)
-    seen = sum(assert_moved_together(*training_geometry(photo, condition, config, s), 0.6) for s in SEEDS)
+    seen = sum(
+        assert_moved_together(*training_geometry(photo, condition, config, RandomState(s)), 0.6)
+        for s in SEEDS
+    )
     assert seen > len(SEEDS)
 
 
 def test_photo_raster_and_points_move_together_in_the_augmented_view():
     places = ((0.4, 0.42), (0.6, 0.45), (0.52, 0.6))
     photo, condition = marked_scene((128, 96), (128, 96), places, 0.04)
-    views = [pseudo_view(photo, condition, seed, flip=True) for seed in SEEDS]
+    views = [augmented(photo, condition, seed, flip=True) for seed in SEEDS]
     assert sum(assert_moved_together(*view, 0.6) for view in views) > 2 * len(SEEDS)
     # What was drawn differs from seed to seed, and half of it is mirrored.
     x = np.array([view[1].points[1, 0] - view[1].points[0, 0] for view in views])
     assert 8 < (x < 0).sum() < 32
 
 
-def test_augmented_copy_is_the_view_without_its_condition():
-    photo, condition = marked_scene((64, 64), (64, 64), PLACES, 0.06)
-    for seed in range(5):
-        copy = pseudo_exemplar(photo, seed, flip=True)
-        assert np.array_equal(copy, pseudo_view(photo, condition, seed, flip=True)[0])
-        assert copy.shape == photo.shape
-        assert not np.array_equal(copy, photo)
+def copy_of(photo, seed, flip=False):
+    """The pseudo exemplar as the device makes it."""
+    matrix = pseudo_exemplar(photo.shape[:2], flip, RandomState(seed))
+    found = warped(torch.from_numpy(photo.transpose(2, 0, 1).copy())[None], torch.from_numpy(matrix)[None])
+    return found[0].permute(1, 2, 0).numpy()
+
+
+def smooth_noise(height, width):
+    coarse = np.random.default_rng(0).integers(0, 256, (height // 8, width // 8, 3), np.uint8)
+    return cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC)
+
+
+def test_the_copy_made_on_the_device_agrees_with_a_formula_a_pixel():
+    """In float64: each pixel from the four around its place, what lies outside reflected about the border's pixels."""
+    photo = smooth_noise(32, 48)
+
+    def reflect(n, last):
+        n = n % (2 * last)
+        return 2 * last - n if n > last else n
+
+    for seed in range(3):
+        found = copy_of(photo, seed, flip=True)
+        matrix = pseudo_exemplar((32, 48), True, RandomState(seed)).astype(np.float64)
+        expected = np.empty((32, 48, 3))
+        for y, x in np.ndindex(32, 48):
+            u, v = matrix @ [x, y, 1]
+            left, top = int(np.floor(u)), int(np.floor(v))
+            expected[y, x] = sum(
+                (1 - abs(u - column))
+                * (1 - abs(v - row))
+                * photo[reflect(row, 31), reflect(column, 47)].astype(float)
+                for row in (top, top + 1)
+                for column in (left, left + 1)
+            )
+        assert np.abs(found - expected).max() < 0.51  # it is rounded to whole bytes
 
 
 def test_augmented_copy_has_no_black_border():
     white = np.full((64, 64, 3), 255, np.uint8)
-    assert min(pseudo_exemplar(white, seed).min() for seed in SEEDS) == 255
+    assert min(copy_of(white, seed).min() for seed in SEEDS) == 255
+    assert min(augmented(white, Condition((64, 64), white), seed)[0].min() for seed in SEEDS) == 255
+
+
+def test_the_copy_is_mirrored_half_of_the_time():
+    ramp = np.repeat(np.linspace(0, 255, 64).astype(np.uint8)[None, :, None], 64, 0).repeat(3, 2)
+    falls = [copy_of(ramp, seed, flip=True)[32, 16, 0] > 127 for seed in SEEDS]
+    assert 10 < sum(falls) < 30
+    assert not any(copy_of(ramp, seed)[32, 16, 0] > 150 for seed in SEEDS)
 
 
 def test_points_are_scaled_about_pixel_centres():
@@ -106,7 +149,7 @@ def test_points_are_scaled_about_pixel_centres():
     raster = photo[..., 0] // 255
     config = DataConfig(size=(64, 64), load_scale=1.0)
     condition = Condition((16, 16), raster, np.array([[5, 9]], np.float32))
-    photo, condition = training_geometry(photo, condition, config, 0)
+    photo, condition = training_geometry(photo, condition, config, RandomState(0))
     assert condition.points.tolist() == [[21.5, 37.5]]  # the middle of the 4 x 4 block that the pixel became
     assert centroid(photo[..., 0].astype(float)) == pytest.approx([21.5, 37.5], abs=0.05)
     assert np.array_equal(np.argwhere(condition.raster).min(0), [36, 20])
@@ -134,7 +177,7 @@ def test_crop_is_an_exact_window_at_every_offset():
     offsets = []
     for seed in range(200):
         condition = Condition((80, 80), photo[..., 0].copy(), np.array([[10, 20]], np.float32))
-        cropped, moved = training_geometry(photo, condition, config, seed)
+        cropped, moved = training_geometry(photo, condition, config, RandomState(seed))
         top, left = (int(v) for v in cropped[0, 0, :2])
         assert np.array_equal(cropped, photo[top : top + 64, left : left + 64])
         assert np.array_equal(moved.raster, cropped[..., 0])
@@ -151,7 +194,7 @@ def test_mirror_happens_half_of_the_time_whatever_the_crop():
     mirrored, lefts = [], []
     for seed in range(200):
         condition = Condition((80, 80), photo[..., 1].copy(), np.array([[30, 40]], np.float32))
-        cropped, moved = training_geometry(photo, condition, config, seed)
+        cropped, moved = training_geometry(photo, condition, config, RandomState(seed))
         first, last = int(cropped[0, 0, 1]), int(cropped[0, -1, 1])
         mirrored.append(first > last)
         lefts.append(min(first, last))
@@ -165,9 +208,11 @@ def test_mirror_happens_half_of_the_time_whatever_the_crop():
 def test_nothing_is_touched_where_nothing_is_to_do():
     photo = numbered(64, 96)
     condition = Condition((64, 96), photo[..., 0])
-    same, untouched = training_geometry(photo, condition, DataConfig(size=(64, 96), load_scale=1.0), 5)
-    assert same is photo
-    assert untouched is condition
+    config = DataConfig(size=(64, 96), load_scale=1.0)
+    same, untouched = training_geometry(photo, condition, config, RandomState(5))
+    assert np.array_equal(same, photo)
+    assert np.shares_memory(same, photo)
+    assert np.array_equal(untouched.raster, photo[..., 0])
 
 
 def test_evaluation_takes_the_centre_at_the_size_itself():
@@ -196,24 +241,24 @@ def test_absent_points_stay_absent_and_outside_points_stay():
     condition = Condition((80, 80), points=points)
     config = DataConfig(size=(64, 64), load_scale=1.5, flip=True)
     for seed in range(10):
-        cropped, moved = training_geometry(photo, condition, config, seed)
-        cropped, moved = pseudo_view(cropped, moved, seed)
+        cropped, moved = training_geometry(photo, condition, config, RandomState(seed))
+        cropped, moved = augmented(cropped, moved, seed)
         assert moved.raster is None
         assert moved.points.shape == (4, 2)
         assert moved.points.dtype == np.float32
         assert np.isnan(moved.points).tolist() == [[True, True]] + [[False, False]] * 3
         assert np.abs(moved.points[2]).max() > 80
     none = Condition((80, 80), points=np.full((3, 2), np.nan, np.float32))
-    assert np.isnan(training_geometry(photo, none, config, 0)[1].points).all()
+    assert np.isnan(training_geometry(photo, none, config, RandomState(0))[1].points).all()
 
 
 @pytest.mark.parametrize("channels", [1, 2, 7])
 def test_rasters_of_any_depth_keep_it(channels):
     raster = np.random.default_rng(0).integers(0, 256, (50, 60, channels), np.uint8)
     config = DataConfig(size=(32, 32), load_scale=1.3, flip=True)
-    view = training_geometry(numbered(100, 120), Condition((50, 60), raster), config, 1)
+    view = training_geometry(numbered(100, 120), Condition((50, 60), raster), config, RandomState(1))
     assert view[1].raster.shape == (32, 32, channels)
-    assert pseudo_view(*view, 1)[1].raster.shape == (32, 32, channels)
+    assert augmented(*view, 1)[1].raster.shape == (32, 32, channels)
 
 
 def test_what_is_given_is_not_changed():
@@ -222,9 +267,12 @@ def test_what_is_given_is_not_changed():
     for array in (photo, raster, points):
         array.flags.writeable = False
     view = training_geometry(
-        photo, Condition((80, 80), raster, points), DataConfig(size=(64, 64), load_scale=1.25, flip=True), 3
+        photo,
+        Condition((80, 80), raster, points),
+        DataConfig(size=(64, 64), load_scale=1.25, flip=True),
+        RandomState(3),
     )
-    pseudo_view(*view, 3)
+    augmented(*view, 3)
 
 
 def test_a_seed_says_it_all():
@@ -232,9 +280,9 @@ def test_a_seed_says_it_all():
     config = DataConfig(size=(64, 64), load_scale=1.2, flip=True)
 
     def draw(seed):
-        view = training_geometry(photo, condition, config, seed)
-        augmented, moved = pseudo_view(*view, seed)
-        return view[0], view[1].points, augmented, moved.raster, moved.points
+        view = training_geometry(photo, condition, config, RandomState(seed))
+        copy, moved = augmented(*view, seed)
+        return view[0], view[1].points, copy, moved.raster, moved.points
 
     first = draw(7)
     other = draw(8)
@@ -276,8 +324,7 @@ def test_albumentations_is_imported_late_and_never_goes_online():
         "socket.socket.connect = socket.create_connection = socket.getaddrinfo = online\n"
         "import mcltool.data.transforms as t\n"
         "assert 'albumentations' not in sys.modules\n"
-        "import numpy as np\n"
-        "t.pseudo_exemplar(np.zeros((32, 32, 3), np.uint8), 0)\n"
+        "t.pseudo_exemplar((32, 32), True, t.RandomState(0))\n"
         "assert os.environ['NO_ALBUMENTATIONS_UPDATE'] == '1'\n"
         "assert sys.modules['albumentations.check_version'].opener is None, 'looked for a newer version'"
     )

@@ -13,7 +13,8 @@ import torch
 from mcltool_shapes import ShapesPlugin
 from numpy.typing import NDArray
 from PIL import Image
-from translating import SPEC, files, make_condition, make_photo, make_weights, manifest, run, statuses
+from tiny_weights import SPEC, make_weights
+from translating import files, make_condition, make_photo, manifest, run, statuses
 
 from mcltool import Condition, ConditionSpec, DataError, UsageError
 from mcltool.model.network import EncodedExemplar, MCLNet, Translation

@@ -17,7 +17,8 @@ import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 from PIL import Image, features
-from translating import files, make_condition, make_photo, make_weights, manifest, run
+from tiny_weights import make_weights
+from translating import files, make_condition, make_photo, manifest, run
 
 from mcltool.cli import cli
 

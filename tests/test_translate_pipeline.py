@@ -12,7 +12,8 @@ import torch
 from mcltool_shapes import ShapesPlugin
 from numpy.typing import NDArray
 from PIL import Image
-from translating import files, make_condition, make_photo, make_weights, manifest, run
+from tiny_weights import make_weights
+from translating import files, make_condition, make_photo, manifest, run
 
 import mcltool
 from mcltool import DataError, UsageError

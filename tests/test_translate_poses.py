@@ -7,32 +7,18 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from click.testing import CliRunner, Result
 from mcltool_deepfashion import DeepFashionPlugin
 from PIL import Image
+from tiny_weights import make_weights
 
 from mcltool.cli import cli
-from mcltool.config import resolve
-from mcltool.model.network import MCLNet
-from mcltool.weights import WeightsHeader, save_weights
-
-SMALL = {
-    "model.encoder_widths": (8, 8, 8),
-    "model.generator_widths": (8, 8, 8),
-    "model.feature_channels": 8,
-    "model.scm_channels": 4,
-    "data.size": (32, 32),
-}
 
 
 @pytest.fixture
 def work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
-    torch.manual_seed(0)
-    spec, config = DeepFashionPlugin().spec, resolve("deepfashion", "tiny", SMALL)
-    network = MCLNet(config.model, spec.channels, config.data.size)
-    save_weights(tmp_path / "w.safetensors", network.state_dict(), WeightsHeader(config, spec, "1", step=1))
+    make_weights(tmp_path / "w.safetensors", "deepfashion", DeepFashionPlugin().spec)
     (tmp_path / "photos").mkdir()
     noise = np.random.default_rng(0).integers(0, 256, (40, 40, 3), np.uint8)
     Image.fromarray(noise).save(tmp_path / "photos" / "style.png")

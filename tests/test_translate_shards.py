@@ -12,7 +12,8 @@ import time
 from pathlib import Path
 
 import pytest
-from translating import OWN, files, make_condition, make_photo, make_weights, manifest, run
+from tiny_weights import make_weights
+from translating import OWN, files, make_condition, make_photo, manifest, run
 
 from mcltool.locks import locked
 from mcltool.translate.job import translate_dir

@@ -1,4 +1,4 @@
-"""What the tests of translate-dir share: random tiny weights, conditions, photos, and looking at an OUT."""
+"""What the tests of translate-dir share: conditions, photos, and looking at an OUT."""
 
 from __future__ import annotations
 
@@ -7,35 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from click.testing import CliRunner, Result
-from mcltool_shapes import ShapesPlugin
 from PIL import Image
 
-from mcltool import ConditionSpec
 from mcltool.cli import cli
-from mcltool.config import resolve
-from mcltool.model.network import MCLNet
-from mcltool.weights import WeightsHeader, save_weights
 
-SPEC = ShapesPlugin().spec
-SMALL = {
-    "model.encoder_widths": (8, 8, 8),
-    "model.generator_widths": (8, 8, 8),
-    "model.feature_channels": 8,
-    "model.scm_channels": 4,
-    "data.size": (32, 32),
-}
 OWN = {"manifest.jsonl", "job.json"}
 """What a job says of itself."""
-
-
-def make_weights(path: Path, plugin: str = "shapes", spec: ConditionSpec = SPEC, seed: int = 0) -> Path:
-    torch.manual_seed(seed)
-    config = resolve(plugin, "tiny", SMALL)
-    network = MCLNet(config.model, spec.channels, config.data.size)
-    save_weights(path, network.state_dict(), WeightsHeader(config, spec, "1", step=1))
-    return path
 
 
 def make_condition(path: Path, size: tuple[int, int] = (32, 32), label: int = 1) -> None:

@@ -9,19 +9,23 @@ from functools import partial
 from pathlib import Path, PurePosixPath
 
 import numpy as np
+import torch
 
 from mcltool.config import resolve
 from mcltool.conformance.subject import SkipError, Subject, form, require, require_raises
-from mcltool.data.batches import condition_tensor
+from mcltool.data.batches import condition_tensor, drawn_points
 from mcltool.data.contract import Condition, ConditionSpec, DatasetPlugin, Sample
 from mcltool.data.dataset import TrainingData
 from mcltool.data.resize import resize_condition
 from mcltool.data.transforms import same_aspect
+from mcltool.data.views import travelling
 from mcltool.errors import DataError, McltoolError
 
 SHORT_SIDES = (64, 160)
 CANVASES = ((64, 64), (96, 64), (33, 50))
 """Sizes (height, width) at which conditions are rendered."""
+SAME_DRAWING = 1e-3
+"""How far apart two drawings of one pose may be, by rounding."""
 
 
 def check_photos(subject: Subject) -> str:
@@ -91,6 +95,7 @@ def check_render(subject: Subject) -> str:
                 before == pickle.dumps((moved.raster, moved.points)),
                 f"{sample.id}: render() changes its condition",
             )
+            _require_same_drawing(subject.plugin, moved, sample.id)
             if moved.points is not None:
                 absent = np.full_like(moved.points, np.nan)
                 _require_planes(
@@ -107,6 +112,22 @@ def _require_planes(plugin: DatasetPlugin, condition: Condition, name: str) -> N
     if plugin.spec.kind == "channels":
         fits = np.isfinite(planes).all() and planes.min() >= 0 and planes.max() <= 1
         require(fits, f"{name}: render() gave {planes.min():g} to {planes.max():g}, expected 0 to 1")
+
+
+def _require_same_drawing(plugin: DatasetPlugin, condition: Condition, name: str) -> None:
+    """What is drawn on the device, here beside a sample without points, is what ``render`` gives."""
+    draw_points = plugin.draw_points
+    if draw_points is None:
+        return
+    points = torch.from_numpy(travelling(plugin, condition).copy())
+    drawn = drawn_points(draw_points, torch.stack([points, points * torch.nan]), condition.size)
+    planes = condition_tensor(plugin, condition)
+    require(drawn.dtype == torch.float32, f"{name}: draw_points() gave {drawn.dtype}, expected float32")
+    require(
+        drawn.shape == (2, *planes.shape), f"{name}: draw_points() gave {tuple(drawn.shape)} for 2 samples"
+    )
+    apart = float((drawn[0] - planes).abs().max())
+    require(apart <= SAME_DRAWING, f"{name}: draw_points() and render() are {apart:.3g} apart")
 
 
 def check_repeats(subject: Subject) -> str:

@@ -2,28 +2,87 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.nn import functional
 
-from mcltool.data.contract import Condition, ConditionSpec, DatasetPlugin
+from mcltool.data.contract import Condition, ConditionSpec, DatasetPlugin, PointDrawing
+from mcltool.data.resize import Size
 from mcltool.data.views import rendered
 
 Item = dict[str, Tensor]
 """One sample: the fields of a Batch without the first dimension."""
 
+DRAWN_AT_ONCE = 8
+"""Samples on a GPU; on a CPU it is one, whose planes stay in its cache."""
+
 BACKGROUND = 24
 """Grey level behind pictures of channel conditions."""
 
 
+class _Tensors:
+    """What a dataclass of tensors does as a whole."""
+
+    def to(self, device: torch.device | str) -> Self:
+        """All on ``device``; from pinned memory to a GPU without waiting for the copies."""
+        target = torch.device(device)
+        return self._each(lambda tensor: tensor.to(target, non_blocking=target.type == "cuda"))
+
+    def pin_memory(self) -> Self:
+        """All in page-locked memory; torch's DataLoader calls this."""
+        return self._each(Tensor.pin_memory)
+
+    def record_stream(self, stream: torch.cuda.Stream) -> None:
+        """Say that ``stream`` works on them, so that their memory is not used anew before."""
+        self._each(lambda tensor: tensor.record_stream(stream))
+
+    def _each(self, change: Callable[[Tensor], Any]) -> Self:
+        return type(self)(*(change(getattr(self, field.name)) for field in fields(self)))  # type: ignore[arg-type]
+
+
 @dataclass(frozen=True, eq=False)
-class Batch:
-    """Samples as they are stored and sent to the device: bytes, labels not yet one-hot.
+class TravellingBatch(_Tensors):
+    """Samples as worker processes make them and as they go to the device, which makes a Batch of them.
+
+    photo: (B, H, W, 3) uint8 RGB. exemplar: likewise.
+    condition: (B, H, W) uint8 labels, (B, C, H, W) float32 planes, or (B, K, 2) float32 points yet to be drawn.
+    exemplar_condition: likewise.
+    pseudo: (B, 2, 3) float32: from x, y, 1 of the pseudo exemplar to x, y of the photo.
+    paired: (B,) bool.
+    """
+
+    condition: Tensor
+    photo: Tensor
+    exemplar: Tensor
+    exemplar_condition: Tensor
+    pseudo: Tensor
+    paired: Tensor
+
+    def arrive(self, draw_points: PointDrawing | None) -> Batch:
+        """The batch, made on the device where this one is: poses are drawn, the pseudo exemplars warped.
+
+        draw_points: the plugin's.
+        """
+        photo, exemplar = (photos.permute(0, 3, 1, 2).contiguous() for photos in (self.photo, self.exemplar))
+        condition, exemplar_condition = self.condition, self.exemplar_condition
+        if draw_points is not None:
+            size = photo.shape[2], photo.shape[3]
+            condition, exemplar_condition = (
+                drawn_points(draw_points, points, size) for points in (condition, exemplar_condition)
+            )
+        pseudo = warped(photo, self.pseudo)
+        return Batch(condition, photo, exemplar, exemplar_condition, pseudo, self.paired)
+
+
+@dataclass(frozen=True, eq=False)
+class Batch(_Tensors):
+    """Samples on the device: bytes, labels not yet one-hot.
 
     condition: (B, H, W) uint8 labels, or (B, C, H, W) float32 in [0, 1].
     photo: (B, 3, H, W) uint8 RGB, the condition's ground truth.
@@ -39,21 +98,6 @@ class Batch:
     pseudo: Tensor
     paired: Tensor
 
-    def to(self, device: torch.device | str) -> Batch:
-        """The batch on ``device``; from pinned memory to a GPU without waiting for the copies."""
-        target = torch.device(device)
-        tensors = (getattr(self, field.name) for field in fields(self))
-        return Batch(*(tensor.to(target, non_blocking=target.type == "cuda") for tensor in tensors))
-
-    def pin_memory(self) -> Batch:
-        """The batch in page-locked memory; torch's DataLoader calls this."""
-        return Batch(*(getattr(self, field.name).pin_memory() for field in fields(self)))
-
-    def record_stream(self, stream: torch.cuda.Stream) -> None:
-        """Say that ``stream`` works on the batch, so that its memory is not used anew before."""
-        for field in fields(self):
-            getattr(self, field.name).record_stream(stream)
-
     def __len__(self) -> int:
         return len(self.photo)
 
@@ -63,9 +107,39 @@ def collate(items: Sequence[Item]) -> Batch:
     return Batch(**{field.name: torch.stack([item[field.name] for item in items]) for field in fields(Batch)})
 
 
-def photo_tensor(photo: NDArray[np.uint8]) -> Tensor:
-    """(H, W, 3) uint8 as a tensor of its own, (3, H, W)."""
-    return torch.from_numpy(np.array(photo.transpose(2, 0, 1), order="C"))
+def warped(photo: Tensor, matrix: Tensor) -> Tensor:
+    """``photo`` (B, 3, H, W) uint8 with its pixels taken from elsewhere in it, interpolated linearly; its border is
+    reflected.
+
+    matrix: (B, 2, 3) float32, from x, y, 1 of the result to x, y of the photo, in pixels.
+    """
+    height, width = photo.shape[2:]
+    x, y = _pixel_centres((height, width), photo.device)
+    places = (
+        matrix[:, row, None, None, 0] * x
+        + matrix[:, row, None, None, 1] * y[:, None]
+        + matrix[:, row, None, None, 2]
+        for row in (0, 1)
+    )  # x and y, each (B, H, W)
+    # To grid_sample -1 and 1 are the centres of the first and the last pixel.
+    grid = torch.stack(
+        [p * (2 / (side - 1)) - 1 for p, side in zip(places, (width, height), strict=True)], -1
+    )
+    found = functional.grid_sample(photo.float(), grid, "bilinear", "reflection", align_corners=True)
+    return found.round().clamp(0, 255).to(torch.uint8)
+
+
+def drawn_points(draw_points: PointDrawing, points: Tensor, size: Size) -> Tensor:
+    """Planes (B, C, H, W) of points (B, K, 2), a few samples at a time: what drawing needs meanwhile is a multiple."""
+    x, y = _pixel_centres(size, points.device)
+    at_once = 1 if points.device.type == "cpu" else DRAWN_AT_ONCE
+    return torch.cat([draw_points(torch, some, x, y) for some in torch.split(points, at_once)])
+
+
+def _pixel_centres(size: Size, device: torch.device) -> tuple[Tensor, Tensor]:
+    """x (W,) and y (H,)."""
+    y, x = (torch.arange(side, dtype=torch.float32, device=device) for side in size)
+    return x, y
 
 
 def condition_tensor(plugin: DatasetPlugin, condition: Condition) -> Tensor:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
@@ -25,6 +25,8 @@ CONTRACT_VERSION = 1
 IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff"})
 
 RGB = tuple[int, int, int]
+PointDrawing = Callable[[Any, Any, Any, Any], Any]
+"""See DatasetPlugin.draw_points."""
 
 
 @dataclass(frozen=True)
@@ -162,6 +164,14 @@ class DatasetPlugin(ABC):
     """Training settings, as ``{"loss.fm": 0.1}``; what a user sets goes first."""
     canvas: tuple[int, int] | None = None
     """(height, width) in pixels of conditions whose files do not say it, where a user does (``--canvas``)."""
+    draw_points: PointDrawing | None = None
+    """For channel conditions of points alone: a static method ``draw_points(xp, points, x, y)`` that draws a batch.
+
+    In training the points travel to the device and are drawn there; ``render`` draws by it too, unless it is
+    overridden, and must then give the same. xp: the library that the arrays are of, numpy or torch, for what both
+    have under one name (``xp.exp``, ``xp.where``). points: (B, K, 2) float32, NaN where absent. x: (W,) and
+    y: (H,) float32, the pixels' centres. Returns (B, C, H, W) float32 in [0, 1], each sample by itself.
+    """
 
     @property
     @abstractmethod
@@ -212,9 +222,15 @@ class DatasetPlugin(ABC):
 
     def render(self, condition: Condition) -> NDArray[Any]:
         """Planes of a condition after geometry: (H, W) uint8 labels, or (H, W, C) float32 in [0, 1]."""
-        if condition.raster is None:
-            raise DataError(f"{self.name}: a condition of points needs its own render()")
-        return condition.raster
+        if condition.raster is not None:
+            return condition.raster
+        if self.draw_points is None or condition.points is None:
+            raise DataError(f"{self.name}: a condition of points needs its own draw_points() or render()")
+        import numpy as np
+
+        y, x = (np.arange(side, dtype=np.float32) for side in condition.size)
+        planes: NDArray[Any] = self.draw_points(np, condition.points[None], x, y)[0].transpose(1, 2, 0)
+        return planes
 
     def write_condition(self, condition: Condition, stem: Path) -> Path:
         """Write a condition to files that ``conditions`` finds and ``read_part`` reads; returns the first.

@@ -1,32 +1,34 @@
 """Samples for training and evaluation.
 
-A training sample is a function of (seed, its global number n): the order of the epoch n falls in, the
-exemplar and all geometry are drawn from generators seeded with these and a purpose. Nothing is carried from
-one sample to the next, so that a resumed run, and one with other workers, sees the same batches.
+A training sample is a function of (seed, its global number n): the order of the epoch n falls in is drawn from
+one generator, the exemplar and all geometry from another. Nothing is carried from one sample to the next, so that
+a resumed run, and one with other workers, sees the same batches.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import fields
 from enum import IntEnum
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 from torch.utils.data import Dataset
 
 from mcltool.config import DataConfig
-from mcltool.data.batches import Item, condition_tensor, photo_tensor
+from mcltool.data.batches import Batch, Item, TravellingBatch
 from mcltool.data.contract import DatasetPlugin, Sample
 from mcltool.data.transforms import (
-    Photo,
+    RandomState,
     evaluation_geometry,
     pseudo_exemplar,
-    pseudo_view,
     read_short_side,
     training_geometry,
 )
-from mcltool.data.views import View, read_view
+from mcltool.data.views import View, read_view, travelling
 from mcltool.errors import UsageError
 
 
@@ -34,14 +36,29 @@ class Purpose(IntEnum):
     """What a generator draws. The values are part of what makes a run repeatable: never renumber them."""
 
     ORDER = 0
-    EXEMPLAR = 1
-    PHOTO_GEOMETRY = 2
-    EXEMPLAR_GEOMETRY = 3
-    EXEMPLAR_COPY = 4
-    PSEUDO = 5
+    SAMPLE = 1
 
 
-class TrainingData(Dataset[Item]):
+class _Samples(Dataset[Item]):
+    """Samples by number, as they travel and as they arrive."""
+
+    plugin: DatasetPlugin
+
+    def travelling(self, number: int) -> Item:
+        """A sample with the fields of a TravellingBatch."""
+        raise NotImplementedError
+
+    def arrive(self, batch: TravellingBatch) -> Batch:
+        """What is made of a batch on its device."""
+        return batch.arrive(self.plugin.draw_points)
+
+    def __getitem__(self, number: int) -> Item:
+        """A sample with the fields of a Batch."""
+        batch = self.arrive(TravellingBatch(**{k: v[None] for k, v in self.travelling(number).items()}))
+        return {field.name: getattr(batch, field.name)[0] for field in fields(Batch)}
+
+
+class TrainingData(_Samples):
     """Training samples by global number n = 0, 1, 2, ... without end; ``len`` is the length of an epoch.
 
     An item has the fields of a Batch. Its exemplar is another member of the photo's group; without one, a
@@ -71,26 +88,24 @@ class TrainingData(Dataset[Item]):
     def __len__(self) -> int:
         return len(self.samples)
 
-    def __getitem__(self, number: int) -> Item:
+    def travelling(self, number: int) -> Item:
         epoch, place = divmod(number, len(self.samples))
-        target = int(self._epoch_order(epoch)[place])
-        chosen = self._choose_exemplar(target, self._generator(number, Purpose.EXEMPLAR))
-
-        short_side = read_short_side(self.config)
-        read = read_view(self.plugin, self.samples[target], short_side)
-        view = training_geometry(*read, self.config, self._draw(number, Purpose.PHOTO_GEOMETRY))
-        pseudo = pseudo_exemplar(view[0], self._draw(number, Purpose.PSEUDO), self.config.flip)
-        if chosen != target:
-            read = read_view(self.plugin, self.samples[chosen], short_side)
-        exemplar = training_geometry(*read, self.config, self._draw(number, Purpose.EXEMPLAR_GEOMETRY))
-        if chosen == target:
-            exemplar = pseudo_view(*exemplar, self._draw(number, Purpose.EXEMPLAR_COPY), self.config.flip)
-        paired = _is_right(self.samples[target], self.samples[chosen])
-        return _item(self.plugin, view, exemplar, pseudo, paired)
+        target, state = int(self._epoch_order(epoch)[place]), RandomState([self.seed, number, Purpose.SAMPLE])
+        chosen = self._choose_exemplar(target, state.numpy)
+        short_side, size = read_short_side(self.config), self.config.size
+        own = read_view(self.plugin, self.samples[target], short_side)
+        other = own if chosen == target else read_view(self.plugin, self.samples[chosen], short_side)
+        view = training_geometry(*own, self.config, state)
+        exemplar = training_geometry(*other, self.config, state, augment=chosen == target)
+        pseudo = pseudo_exemplar(size, self.config.flip, state)
+        return _item(
+            self.plugin, view, exemplar, pseudo, _is_right(self.samples[target], self.samples[chosen])
+        )
 
     def _epoch_order(self, epoch: int) -> NDArray[np.int64]:
         if self._order is None or self._order[0] != epoch:
-            self._order = epoch, self._generator(epoch, Purpose.ORDER).permutation(len(self.samples))
+            generator = np.random.default_rng([self.seed, epoch, Purpose.ORDER])
+            self._order = epoch, generator.permutation(len(self.samples))
         return self._order[1]
 
     def _choose_exemplar(self, target: int, generator: np.random.Generator) -> int:
@@ -103,15 +118,8 @@ class TrainingData(Dataset[Item]):
             return target
         return candidates[int(generator.integers(len(candidates)))]
 
-    def _generator(self, number: int, purpose: Purpose) -> np.random.Generator:
-        return np.random.default_rng([self.seed, number, purpose])
 
-    def _draw(self, number: int, purpose: Purpose) -> int:
-        """A seed for a transform."""
-        return int(self._generator(number, purpose).integers(1 << 32))
-
-
-class EvaluationData(Dataset[Item]):
+class EvaluationData(_Samples):
     """Held-out pairs, fixed: item i has the condition and photo of sample i.
 
     Its exemplar is the one in ``exemplars``; without one, the next member of the sample's group (after the
@@ -136,10 +144,10 @@ class EvaluationData(Dataset[Item]):
     def __len__(self) -> int:
         return len(self.samples)
 
-    def __getitem__(self, index: int) -> Item:
-        sample, chosen = self.samples[index], self.exemplar_of(index)
-        view = self._view(sample)
-        return _item(self.plugin, view, self._view(chosen), view[0], _is_right(sample, chosen))
+    def travelling(self, number: int) -> Item:
+        sample, chosen = self.samples[number], self.exemplar_of(number)
+        view, exemplar = self._view(sample), self._view(chosen)
+        return _item(self.plugin, view, exemplar, np.eye(2, 3, dtype=np.float32), _is_right(sample, chosen))
 
     def exemplar_of(self, index: int) -> Sample:
         """The exemplar of sample ``index``."""
@@ -175,12 +183,19 @@ def _is_right(target: Sample, exemplar: Sample) -> bool:
     return target == exemplar or (target.group != "" and target.group == exemplar.group)
 
 
-def _item(plugin: DatasetPlugin, target: View, exemplar: View, pseudo: Photo, paired: bool) -> Item:
+def _item(
+    plugin: DatasetPlugin, target: View, exemplar: View, pseudo: NDArray[np.float32], paired: bool
+) -> Item:
     return {
-        "condition": condition_tensor(plugin, target[1]),
-        "photo": photo_tensor(target[0]),
-        "exemplar": photo_tensor(exemplar[0]),
-        "exemplar_condition": condition_tensor(plugin, exemplar[1]),
-        "pseudo": photo_tensor(pseudo),
+        "condition": _tensor(travelling(plugin, target[1])),
+        "photo": _tensor(target[0]),
+        "exemplar": _tensor(exemplar[0]),
+        "exemplar_condition": _tensor(travelling(plugin, exemplar[1])),
+        "pseudo": _tensor(pseudo),
         "paired": torch.tensor(paired),
     }
+
+
+def _tensor(array: NDArray[Any]) -> Tensor:
+    """Not a copy, where the array is in one piece and may be written to, as torch wants it."""
+    return torch.from_numpy(np.require(array, requirements=["C", "W"]))

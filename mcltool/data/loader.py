@@ -6,16 +6,17 @@ import signal
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 import cv2
 import torch
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, default_collate
 
-from mcltool.data.batches import Batch, Item, collate
+from mcltool.data.batches import Batch, Item, TravellingBatch
 from mcltool.errors import McltoolError, UsageError
 
 T = TypeVar("T")
+U = TypeVar("U")
 
 
 @dataclass(frozen=True)
@@ -51,30 +52,41 @@ class SampleStream:
         return max(0, self.stop - self.start) * self.parts
 
 
+class Samples(Protocol):
+    """What is loaded: see TrainingData."""
+
+    def travelling(self, number: int) -> Item: ...
+
+    def arrive(self, batch: TravellingBatch) -> Batch: ...
+
+
 def training_loader(
-    data: Dataset[Item], stream: SampleStream, workers: int, device: torch.device | str
+    data: Samples, stream: SampleStream, workers: int, device: torch.device | str
 ) -> Generator[Batch, None, None]:
     """The batches of ``stream`` in order, loaded ahead by ``workers`` processes (0: in this one).
 
-    device: on a GPU they arrive there, the next one copied from pinned memory while one is worked on; else
-    they stay in ordinary memory. Raises the DataError of a sample that cannot be read (the worker's own, by its
+    device: where they arrive. On a GPU the next one is copied from pinned memory, and what is made of it there is
+    made, while one is worked on. Raises the DataError of a sample that cannot be read (the worker's own, by its
     words) when its batch is due. Closing the iterator ends the workers.
     """
     target = torch.device(device)
-    batches = _load(data, stream, workers, pinned=target.type == "cuda")
-    with closing(batches):
-        yield from _copied_ahead(batches, target) if target.type == "cuda" else batches
+    loaded = load(data, stream, workers, pinned=target.type == "cuda")
+    with closing(loaded):
+        if target.type == "cuda":
+            yield from _ahead(loaded, data.arrive, target)
+        else:
+            yield from (data.arrive(batch) for batch in loaded)
 
 
 def one_ahead(
-    batches: Iterator[Batch], start: Callable[[Batch], Batch], finish: Callable[[Batch], None]
-) -> Generator[Batch, None, None]:
+    batches: Iterator[T], start: Callable[[T], U], finish: Callable[[U], None]
+) -> Generator[U, None, None]:
     """What ``start`` makes of each of ``batches``; it is called for the next one before one is given out.
 
     finish: called with one right before it is given out. An error of ``batches`` is raised when it is due.
     """
 
-    def following() -> Batch | McltoolError | None:
+    def following() -> U | McltoolError | None:
         try:
             return start(next(batches))
         except StopIteration:
@@ -92,28 +104,29 @@ def one_ahead(
         yield current
 
 
-def _copied_ahead(batches: Iterator[Batch], device: torch.device) -> Generator[Batch, None, None]:
-    """The batches on a GPU, copied on a stream of their own beside the work on the one before."""
-    copies = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
+def _ahead(
+    loaded: Iterator[TravellingBatch], arrive: Callable[[TravellingBatch], Batch], device: torch.device
+) -> Generator[Batch, None, None]:
+    """The batches on a GPU, copied and made on a stream of their own beside the work on the one before."""
+    aside = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
 
-    def start(batch: Batch) -> Batch:
-        with torch.cuda.stream(copies):
-            return batch.to(device)
+    def start(batch: TravellingBatch) -> Batch:
+        with torch.cuda.stream(aside):
+            return arrive(batch.to(device))
 
     def finish(batch: Batch) -> None:
         work = torch.cuda.current_stream(device)
-        work.wait_stream(copies)
-        batch.record_stream(
-            work
-        )  # its memory is of the copies' stream, which must not take it back too early
+        work.wait_stream(aside)
+        batch.record_stream(work)  # its memory is of the other stream, which must not take it back too early
 
-    yield from one_ahead(batches, start, finish)
+    yield from one_ahead(loaded, start, finish)
 
 
-def _load(
-    data: Dataset[Item], stream: SampleStream, workers: int, pinned: bool
-) -> Generator[Batch, None, None]:
-    loader: DataLoader[Batch | McltoolError] = DataLoader(
+def load(
+    data: Samples, stream: SampleStream, workers: int, pinned: bool
+) -> Generator[TravellingBatch, None, None]:
+    """The batches of ``stream`` as ``workers`` processes make them: all that ``training_loader`` does on the CPU."""
+    loader: DataLoader[TravellingBatch | McltoolError] = DataLoader(
         _Batches(data),  # type: ignore[arg-type]
         batch_sampler=stream,
         num_workers=workers,
@@ -132,14 +145,15 @@ class _Batches:
     """Samples by the batch. An error a user can cause is handed over as a value, because torch re-raises what
     it catches in a worker with a traceback for a message."""
 
-    def __init__(self, data: Dataset[Item]) -> None:
+    def __init__(self, data: Samples) -> None:
         self.data = data
 
-    def __getitems__(self, numbers: Sequence[int]) -> Batch | McltoolError:
+    def __getitems__(self, numbers: Sequence[int]) -> TravellingBatch | McltoolError:
         try:
-            return collate([self.data[number] for number in numbers])
+            items = [self.data.travelling(number) for number in numbers]
         except McltoolError as error:
             return error
+        return TravellingBatch(**default_collate(items))  # in a worker, into memory that is shared already
 
 
 def _unchanged(batch: T) -> T:

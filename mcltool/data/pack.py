@@ -29,7 +29,7 @@ class PackedDataset(DatasetPlugin):
 
     def __init__(self, plugin: DatasetPlugin, path: Path) -> None:
         self.plugin, self.path, self.header = plugin, path, read_header(path)
-        for name in ("name", "version", "home_page", "preset", "defaults"):
+        for name in ("name", "version", "home_page", "preset", "defaults", "draw_points"):
             setattr(self, name, getattr(plugin, name))  # a pack goes by its plugin's name, also in errors
         self._opened: tuple[int, h5py.File, dict[str, Bucket]] | None = None
         made_with = self.header.plugin, self.header.plugin_version

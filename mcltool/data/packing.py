@@ -37,7 +37,7 @@ from mcltool.data.pack_format import (
 )
 from mcltool.data.resize import Size
 from mcltool.data.transforms import Photo, cover
-from mcltool.data.views import View, read_view, rendered
+from mcltool.data.views import View, read_view, travelling
 from mcltool.data.workers import in_processes
 from mcltool.errors import McltoolError
 from mcltool.files import replacing, write_bytes
@@ -190,7 +190,7 @@ def _make_part(part: _Part) -> PackStep:
 
 def _packed_view(part: _Part, sample: Sample) -> View:
     photo, condition = cover(*read_view(part.plugin, sample, max(part.size)), part.size)
-    rendered(part.plugin, condition)  # say now what training would stumble over
+    travelling(part.plugin, condition)  # say now what training would stumble over
     return photo, condition
 
 

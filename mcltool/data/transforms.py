@@ -1,8 +1,8 @@
 """Geometry of photos and conditions; the only module that imports albumentations.
 
-Resizing is fixed arithmetic (mcltool.data.resize); what is random (crop, mirror, affine) is an albumentations
-Compose that is seeded anew for each sample, so that a sample's geometry is a function of its seed and of
-nothing before.
+Resizing is fixed arithmetic (mcltool.data.resize). What is random is drawn by albumentations' transforms, all of
+a sample from one random state, so that a sample's geometry is a function of its seed and of nothing before. What
+was drawn is put together to one matrix, and each array is moved once.
 
 Points are x, y in pixels with whole numbers at pixel centres: the centre of the first pixel is (0, 0) and a
 picture W wide goes from -0.5 to W - 0.5. Mirroring also exchanges what a condition's ``mirror`` pairs: the
@@ -12,6 +12,8 @@ left hand of a mirrored person looks like a right one.
 from __future__ import annotations
 
 import os
+import random
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import cache
 from typing import Any
@@ -26,6 +28,8 @@ from mcltool.data.resize import Size, resize_condition, resize_photo
 
 Photo = NDArray[np.uint8]
 """(H, W, 3) RGB."""
+Matrix = NDArray[np.float64]
+"""(3, 3): from x, y, 1 of a picture to x, y, 1 of what it becomes."""
 
 # The augmented copy: enough that a position has to be found by what it shows, not by where it is, and little
 # enough that most of the picture stays in view. Each is drawn evenly between the two values.
@@ -39,6 +43,23 @@ SHEAR = (-8.0, 8.0)
 
 ASPECT_TOLERANCE = 1.05
 """Photo and condition can be of one picture where their aspects differ by at most this factor (rounding)."""
+
+
+class RandomState:
+    """All chance of one sample: what is drawn next is a function of ``seed`` and of what was drawn before."""
+
+    def __init__(self, seed: int | Sequence[int]) -> None:
+        self.numpy = np.random.default_rng(seed)
+        self.python = random.Random(int(self.numpy.integers(1 << 63)))  # albumentations asks for both kinds
+
+    def flips(self, flip: bool) -> bool:
+        """True half of the time where ``flip``; draws nothing where not."""
+        return flip and self.python.random() < 0.5
+
+    def parameters(self, transform: Any, size: Size) -> dict[str, Any]:
+        """What ``transform``, of albumentations, does to a picture of ``size`` this time."""
+        transform.set_random_state(self.numpy, self.python)
+        return dict(transform.get_params_dependent_on_data({"shape": (*size, 3)}, {}))
 
 
 def load_size(config: DataConfig) -> Size:
@@ -70,85 +91,112 @@ def cover(photo: Photo, condition: Condition, size: Size) -> tuple[Photo, Condit
 
 
 def training_geometry(
-    photo: Photo, condition: Condition, config: DataConfig, seed: int
+    photo: Photo, condition: Condition, config: DataConfig, state: RandomState, augment: bool = False
 ) -> tuple[Photo, Condition]:
     """Resize to cover ``load_scale * size``, crop to ``size`` at random, mirror half of the time if ``flip``.
 
-    photo: (h, w, 3) uint8. condition: of the same picture (see ``same_aspect``), at any resolution. Both are
-    returned at config.size (height, width), moved alike; points may lie outside, absent ones stay NaN. The
-    given arrays are not changed, but may be what is returned.
+    photo: (h, w, 3) uint8. condition: of the same picture (see ``same_aspect``), at any resolution. augment: turn,
+    scale, shift and shear what was cropped (see ROTATION and the like); what comes in from outside the picture is
+    reflected, but points are not: each goes where it belongs. Both are returned at config.size (height, width),
+    moved alike; points may lie outside, absent ones stay NaN. The given arrays are not changed, but may be what
+    is returned.
     """
     photo, condition = cover(photo, condition, load_size(config))
-    crop = config.size if condition.size != config.size else None
-    if crop is None and not config.flip:
-        return photo, condition
-    return _apply(_crop_and_flip(crop, config.flip), photo, condition, seed)
+    left, top = state.parameters(_crop(config.size), condition.size)["crop_coords"][:2]
+    matrix = _shift(-left, -top)
+    if augment:
+        matrix = state.parameters(_affine(), config.size)["matrix"] @ matrix
+    return _move(photo, condition, matrix, config.size, state.flips(config.flip))
 
 
-def evaluation_geometry(photo: Photo, condition: Condition, size: tuple[int, int]) -> tuple[Photo, Condition]:
+def evaluation_geometry(photo: Photo, condition: Condition, size: Size) -> tuple[Photo, Condition]:
     """Resize to cover ``size`` (height, width) and crop the centre; otherwise as ``training_geometry``."""
     photo, condition = cover(photo, condition, size)
-    if condition.size == size:
-        return photo, condition
-    return _apply(_centre_crop(size), photo, condition, 0)
+    top, left = ((condition.size[axis] - size[axis]) // 2 for axis in (0, 1))
+    return _move(photo, condition, _shift(-left, -top), size, mirrored=False)
 
 
-def pseudo_exemplar(photo: Photo, seed: int, flip: bool = False) -> Photo:
-    """A geometrically augmented copy of ``photo`` (H, W, 3), the same size; its border is reflected.
+def pseudo_exemplar(size: Size, flip: bool, state: RandomState) -> NDArray[np.float32]:
+    """Where an augmented copy of a photo of ``size`` takes its pixels from, drawn as in ``training_geometry``.
 
-    flip: mirror half of the time as well.
+    Returns a (2, 3) matrix, from x, y, 1 of the copy to x, y of the photo: the copy is made on the device.
+    flip: it is mirrored half of the time as well.
     """
-    return _apply(_affine(flip), photo, Condition(photo.shape[:2]), seed)[0]
+    matrix = state.parameters(_affine(), size)["matrix"]
+    if state.flips(flip):
+        matrix = np.array([[-1, 0, size[1] - 1], [0, 1, 0], [0, 0, 1]], np.float64) @ matrix
+    return np.linalg.inv(matrix)[:2].astype(np.float32)
 
 
-def pseudo_view(photo: Photo, condition: Condition, seed: int, flip: bool = False) -> tuple[Photo, Condition]:
-    """``pseudo_exemplar`` with the condition (at the photo's size) taking the same way.
-
-    Points are not reflected: each goes where it belongs, outside the picture too.
-    """
-    mirror = condition.mirror if condition.points is None else ()  # it is of the points where there are any
-    raster = replace(condition, points=None, mirror=mirror)
-    photo, moved = _apply(_affine(flip, smooth=condition.smooth), photo, raster, seed)
-    if condition.points is not None:
-        # albumentations makes further points out of reflected borders: points go through a twin of the
-        # transform that differs in the border alone.
-        alone = replace(condition, raster=None)
-        blank = np.zeros(condition.size, np.uint8)
-        _, twin = _apply(_affine(flip, reflect=False), blank, alone, seed)
-        moved = replace(moved, points=twin.points, mirror=twin.mirror)
-    return photo, moved
+def _shift(x: int, y: int) -> Matrix:
+    return np.array([[1, 0, x], [0, 1, y], [0, 0, 1]], np.float64)
 
 
-def _apply(transform: Any, photo: Photo, condition: Condition, seed: int) -> tuple[Photo, Condition]:
-    """One seeded call; what the condition lacks is left out of it."""
-    transform.set_random_seed(seed)
-    given: dict[str, Any] = {"image": photo}
-    if condition.raster is not None:
-        given["mask"] = condition.raster
-    if condition.points is not None:
-        given["keypoints"] = condition.points
-    moved = transform(**given)
-    image = moved["image"]
-    size, raster, points = image.shape[:2], moved.get("mask"), moved.get("keypoints")
-    condition = replace(condition, size=size, raster=raster, points=points)
-    mirrored = any(name == "HorizontalFlip" for name, _ in moved["applied_transforms"])
-    return image, _exchange_sides(condition) if mirrored else condition
-
-
-def _exchange_sides(condition: Condition) -> Condition:
-    """Let the pairs of ``condition.mirror`` change places."""
-    if not condition.mirror:
-        return condition
-    one, other = (list(side) for side in zip(*condition.mirror, strict=True))
-    points, raster = condition.points, condition.raster
+def _move(
+    photo: Photo, condition: Condition, matrix: Matrix, size: Size, mirrored: bool
+) -> tuple[Photo, Condition]:
+    """Both at ``size``: moved by ``matrix``, and then perhaps mirrored."""
+    raster, points = condition.raster, condition.points
+    photo = _warp(photo, matrix, size, smooth=True)
+    if raster is not None:
+        raster = _warp(raster, matrix, size, condition.smooth)
     if points is not None:
-        points = points.copy()
+        points = (points @ matrix[:2, :2].T + matrix[:2, 2]).astype(np.float32)
+    moved = replace(condition, size=size, raster=raster, points=points)
+    return (_flip(photo), _mirror(moved)) if mirrored else (photo, moved)
+
+
+def _warp(image: NDArray[np.uint8], matrix: Matrix, size: Size, smooth: bool) -> NDArray[np.uint8]:
+    """(H, W) or (H, W, C). A matrix that does nothing but shift by whole pixels takes a window, not a copy."""
+    if (matrix[:2, :2] == np.eye(2)).all():
+        left, top = (-matrix[:2, 2]).astype(int)
+        return image[top : top + size[0], left : left + size[1]]
+    affine = _affine()
+    apply = affine.apply if smooth else affine.apply_to_mask
+    return np.asarray(apply(image, matrix=matrix, output_shape=size))
+
+
+def _mirror(condition: Condition) -> Condition:
+    """Left and right exchanged, and the pairs of ``condition.mirror`` with them."""
+    raster, points = condition.raster, condition.points
+    one, other = (
+        (list(side) for side in zip(*condition.mirror, strict=True)) if condition.mirror else ([], [])
+    )
+    if points is not None:
+        points = np.array([condition.size[1] - 1, 0], np.float32) + points * np.array([-1, 1], np.float32)
         points[one + other] = points[other + one]
-    elif raster is not None:
-        order = np.arange(256 if raster.ndim == 2 else raster.shape[2], dtype=np.uint8)
-        order[one + other] = order[other + one]
-        raster = order[raster] if raster.ndim == 2 else np.ascontiguousarray(raster[..., order])
-    return replace(condition, points=points, raster=raster)
+    if raster is not None:
+        raster = _flip(raster)
+        if one and points is None:  # mirror is of the points where there are any
+            order = np.arange(256 if raster.ndim == 2 else raster.shape[2], dtype=np.uint8)
+            order[one + other] = order[other + one]
+            raster = np.asarray(cv2.LUT(raster, order), np.uint8) if raster.ndim == 2 else raster[..., order]
+    return replace(condition, raster=raster, points=points)
+
+
+def _flip(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    return np.asarray(cv2.flip(image, 1), np.uint8).reshape(image.shape)  # OpenCV drops a single channel
+
+
+# Building a transform takes longer than many uses of it: one a process and setting.
+
+
+@cache
+def _crop(size: Size) -> Any:
+    return _albumentations().RandomCrop(*size)
+
+
+@cache
+def _affine() -> Any:
+    return _albumentations().Affine(
+        rotate=ROTATION,
+        scale=SCALE,
+        keep_ratio=True,
+        translate_percent=TRANSLATION,
+        shear=SHEAR,
+        mask_interpolation=cv2.INTER_NEAREST,
+        border_mode=cv2.BORDER_REFLECT_101,
+    )
 
 
 @cache
@@ -158,40 +206,3 @@ def _albumentations() -> Any:
     import albumentations
 
     return albumentations
-
-
-def _compose(steps: list[Any]) -> Any:
-    A = _albumentations()
-    keep_outside = A.KeypointParams(format="xy", remove_invisible=False)
-    return A.Compose(steps, keypoint_params=keep_outside, save_applied_params=True)
-
-
-# Building a Compose takes longer than many calls of it: one a process and setting.
-
-
-@cache
-def _crop_and_flip(crop: tuple[int, int] | None, flip: bool) -> Any:
-    A = _albumentations()
-    steps = [A.RandomCrop(*crop)] if crop else []
-    return _compose([*steps, A.HorizontalFlip(p=0.5)] if flip else steps)
-
-
-@cache
-def _centre_crop(size: tuple[int, int]) -> Any:
-    return _compose([_albumentations().CenterCrop(*size)])
-
-
-@cache
-def _affine(flip: bool, reflect: bool = True, smooth: bool = False) -> Any:
-    A = _albumentations()
-    affine = A.Affine(
-        rotate=ROTATION,
-        scale=SCALE,
-        keep_ratio=True,
-        translate_percent=TRANSLATION,
-        shear=SHEAR,
-        mask_interpolation=cv2.INTER_LINEAR if smooth else cv2.INTER_NEAREST,
-        border_mode=cv2.BORDER_REFLECT_101 if reflect else cv2.BORDER_CONSTANT,
-        p=1.0,
-    )
-    return _compose([affine, A.HorizontalFlip(p=0.5)] if flip else [affine])

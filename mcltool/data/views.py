@@ -32,6 +32,21 @@ def read_view(plugin: DatasetPlugin, sample: Sample, short_side: int) -> View:
     return photo, condition
 
 
+def travelling(plugin: DatasetPlugin, condition: Condition) -> NDArray[Any]:
+    """What of a condition goes to the device: its points (K, 2) float32 where the plugin draws them there (see
+    DatasetPlugin.draw_points), else its planes: (H, W) uint8 labels, or (C, H, W) float32 in [0, 1].
+
+    Raises DataError where that is not what the plugin's spec and the contract say.
+    """
+    if plugin.draw_points is None:
+        planes = rendered(plugin, condition)
+        return planes if planes.ndim == 2 else planes.transpose(2, 0, 1)
+    points = condition.points
+    if points is None or condition.raster is not None or points.ndim != 2 or points.shape[1] != 2:
+        raise DataError(f"{plugin.name}: draw_points() needs conditions of points alone, (K, 2) float32")
+    return points.astype(np.float32, copy=False)
+
+
 def rendered(plugin: DatasetPlugin, condition: Condition) -> NDArray[Any]:
     """A condition's planes, checked: (H, W) uint8 labels, or (H, W, C) float32 in [0, 1].
 

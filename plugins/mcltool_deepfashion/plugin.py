@@ -17,7 +17,7 @@ from mcltool_deepfashion.folders import OPENPOSE, poses_in, read_pose
 from mcltool_deepfashion.joints import SIDES, Joints
 from mcltool_deepfashion.poses import Pose, openpose_document
 from mcltool_deepfashion.root import PAGE, SPLITS, WAY_OUT, find_samples
-from mcltool_deepfashion.skeleton import CHANNELS, PALETTE, draw
+from mcltool_deepfashion.skeleton import CHANNELS, PALETTE, draw, draw_points
 
 CANVAS = (256, 256)
 """Height, width of the benchmark's photos, on which poses lie whose file does not say."""
@@ -35,6 +35,7 @@ class DeepFashionPlugin(DatasetPlugin):
     """
 
     name: ClassVar[str] = "deepfashion"
+    draw_points = staticmethod(draw_points)
     home_page: ClassVar[str] = PAGE
     # The published settings but for the batch: 32 at 256 px takes several GPUs, so that the preset's stays.
     defaults: ClassVar[Mapping[str, Any]] = {

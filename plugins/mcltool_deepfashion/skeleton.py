@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import colorsys
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,10 +19,12 @@ REACH = 1 / 4
 HUES = np.array([colorsys.hsv_to_rgb(n / 18, 1, 1) for n in range(18)], np.float32)
 """(18, 3) in [0, 1], OpenPose's colours: joint and limb n have hue 20 n degrees."""
 
-FAR = 1e6
-"""Pixels; joints beyond are taken to be there, which keeps squares of distances finite."""
+FAR = 1e5
+"""Pixels; joints beyond are taken to be there, which keeps rounding below a hundredth of a pixel."""
 
-_Plane = NDArray[np.float32]
+_PARTS = (*LIMBS, *((joint, joint) for joint in range(len(NAMES))))
+"""What a skeleton is painted of, one over the other: limbs, then joints, which are limbs of no length."""
+_HUES = np.concatenate([HUES[: len(LIMBS)], HUES])
 
 
 def draw(joints: Joints, size: tuple[int, int]) -> NDArray[np.float32]:
@@ -30,77 +33,90 @@ def draw(joints: Joints, size: tuple[int, int]) -> NDArray[np.float32]:
     Channels: the skeleton's red, green and blue; then for each of LIMBS a map that is 1 on the limb and falls
     in proportion to the distance from it, to 0 at REACH. A limb that lacks a joint leaves no trace in either.
     Lines and discs are anti-aliased: a pixel whose centre lies d inside an edge is covered by d + 1/2.
+
+    This is ``draw_points`` for one pose on a CPU, which has time only for the pixels near each part.
     """
     planes = np.zeros((3 + len(LIMBS), *size), np.float32)
-    short_side, ends = min(size), joints.clip(-FAR, FAR).astype(np.float64)
-    for limb, (a, b) in enumerate(LIMBS):
-        if not np.isnan(ends[[a, b]]).any():
-            half_width = short_side * LIMB_WIDTH / 2
-            _draw_limb(planes, limb, ends[a], ends[b], short_side * REACH, half_width)
-    for joint in np.flatnonzero(~np.isnan(ends[:, 0])):
-        _draw_disc(planes[:3], ends[joint], short_side * RADIUS, HUES[joint])
+    y, x = (np.arange(side, dtype=np.float32) for side in size)
+    ends, reach = joints.clip(-FAR, FAR), min(size) * REACH
+    for part, (one, other) in enumerate(_PARTS):
+        a, b = ends[one], ends[other]
+        if np.isnan(a + b).any():
+            continue
+        radius = _radius(part, min(size))
+        if part < len(LIMBS):
+            near = _window(a, b, reach, size)
+            planes[(3 + part, *near)] = _nearness(np, _distance(np, x[near[1]], y[near[0]], a, b), reach)
+        inked = _window(a, b, radius + 1, size)
+        cover = _cover(np, _distance(np, x[inked[1]], y[inked[0]], a, b), radius)
+        _paint(planes[(slice(0, 3), *inked)], cover, _HUES[part][:, None, None])
     return planes.transpose(1, 2, 0)
 
 
-def _draw_limb(
-    planes: NDArray[np.float32],
-    limb: int,
-    a: NDArray[np.float64],
-    b: NDArray[np.float64],
-    reach: float,
-    half_width: float,
-) -> None:
-    size = planes.shape[1:]
-    low, high = np.minimum(a, b), np.maximum(a, b)
-    margin = max(reach, half_width + 1)
-    area = _window(low - margin, high + margin, size)
-    distance = _distance(area, a, b)
-    if distance.size == 0:
-        return
-    inked = _window(low - half_width - 1, high + half_width + 1, size)
-    within = tuple(slice(i.start - o.start, i.stop - o.start) for i, o in zip(inked, area, strict=True))
-    _paint(planes[(slice(0, 3), *inked)], distance[within], half_width, HUES[limb])
-    distance *= np.float32(-1 / reach)
-    distance += 1
-    np.maximum(distance, 0, out=planes[(3 + limb, *area)])
+def draw_points(xp: Any, points: Any, x: Any, y: Any) -> Any:
+    """Poses (B, 18, 2) as (B, 3 + 17, H, W), see ``draw`` and ``mcltool.DatasetPlugin.draw_points``."""
+    short_side, limbs = min(len(x), len(y)), len(LIMBS)
+    ends = xp.clip(points, -FAR, FAR)
+    a, b = (ends[:, [part[end] for part in _PARTS]] for end in (0, 1))  # (B, 35, 2)
+    absent = xp.isnan(a + b)
+    a, b = xp.where(absent, FAR, a), xp.where(absent, FAR, b)  # out of everything's reach
+    distance = _distance(xp, x, y, a, b)  # (B, 35, H, W)
+    radii = xp.asarray([_radius(part, short_side) for part in range(len(_PARTS))], device=points.device)
+    cover = _cover(xp, distance, radii[:, None, None])
+    picture = xp.zeros_like(distance[:, :3])
+    hues = xp.asarray(_HUES, device=points.device)
+    for part in range(len(_PARTS)):
+        _paint(picture, cover[:, part, None], hues[part][:, None, None])
+    return xp.concatenate([picture, _nearness(xp, distance[:, :limbs], short_side * REACH)], 1)
 
 
-def _draw_disc(
-    picture: NDArray[np.float32], centre: NDArray[np.float64], radius: float, colour: _Plane
-) -> None:
-    area = _window(centre - radius - 1, centre + radius + 1, picture.shape[1:])
-    _paint(picture[(slice(0, 3), *area)], _distance(area, centre, centre), radius, colour)
-
-
-def _paint(picture: NDArray[np.float32], distance: _Plane, reach: float, colour: _Plane) -> None:
-    """Lay ``colour`` over ``picture`` (3, h, w) where ``distance`` (h, w) is below ``reach``."""
-    cover = np.clip(np.float32(reach + 0.5) - distance, 0, 1)
-    picture += cover * (colour[:, None, None] - picture)
-
-
-def _window(
-    low: NDArray[np.float64], high: NDArray[np.float64], size: tuple[int, ...]
-) -> tuple[slice, slice]:
-    """Rows and columns of the pixels between two corners x, y, as far as the picture goes."""
-    limits = np.array(size[::-1], np.float64)
-    x0, y0 = np.floor(low).clip(0, limits).astype(int)
-    x1, y1 = (np.ceil(high) + 1).clip(0, limits).astype(int)
-    return slice(int(y0), max(int(y0), int(y1))), slice(int(x0), max(int(x0), int(x1)))
-
-
-def _distance(area: tuple[slice, slice], a: NDArray[np.float64], b: NDArray[np.float64]) -> _Plane:
-    """Distance in pixels from each pixel's centre in ``area`` to the segment from ``a`` to ``b``."""
-    length = float(np.hypot(*(b - a)))
-    along_x, along_y = (b - a) / length if length else (1.0, 0.0)
-    x, y = np.arange(area[1].start, area[1].stop) - a[0], np.arange(area[0].start, area[0].stop) - a[1]
-    # In the segment's own frame: along it, counted beyond its ends alone, and across it.
-    along = np.add.outer((y * along_y).astype(np.float32), (x * along_x).astype(np.float32))
-    across = np.subtract.outer((y * along_x).astype(np.float32), (x * along_y).astype(np.float32))
-    along -= along.clip(0, np.float32(length))
+def _distance(xp: Any, x: Any, y: Any, a: Any, b: Any) -> Any:
+    """Distance in pixels from each of the pixels at ``x`` (W,), ``y`` (H,) to segments from ``a`` to ``b`` (..., 2):
+    (..., H, W)."""
+    half = (b - a) / 2
+    reach = xp.sqrt(half[..., 0] ** 2 + half[..., 1] ** 2)
+    is_point, length = reach == 0, xp.where(reach == 0, 1, reach)
+    along_x = xp.where(is_point, 1.0, half[..., 0] / length)  # of a point any direction will do
+    along_y = half[..., 1] / length
+    # In the segment's own frame, from its middle: along it, counted beyond its ends alone, and across it.
+    from_x, from_y = x - (a + half)[..., 0, None], y - (a + half)[..., 1, None]
+    along = (from_x * along_x[..., None])[..., None, :] + (from_y * along_y[..., None])[..., None]
+    across = (from_x * along_y[..., None])[..., None, :] - (from_y * along_x[..., None])[..., None]
+    xp.abs(along, out=along)
+    along -= reach[..., None, None]
+    xp.clip(along, 0, None, out=along)
     along *= along
     across *= across
     along += across
-    return np.asarray(np.sqrt(along, out=along))
+    return xp.sqrt(along, out=along)
+
+
+def _nearness(xp: Any, distance: Any, reach: float) -> Any:
+    nearness = 1 - distance / reach
+    return xp.clip(nearness, 0, 1, out=nearness)
+
+
+def _cover(xp: Any, distance: Any, radius: Any) -> Any:
+    cover = radius + 0.5 - distance
+    return xp.clip(cover, 0, 1, out=cover)
+
+
+def _paint(picture: Any, cover: Any, colour: Any) -> None:
+    """Lay ``colour`` (3, 1, 1) over ``picture`` (..., 3, h, w)."""
+    picture += cover * (colour - picture)
+
+
+def _radius(part: int, short_side: int) -> float:
+    return short_side * (LIMB_WIDTH / 2 if part < len(LIMBS) else RADIUS)
+
+
+def _window(a: Any, b: Any, margin: float, size: tuple[int, int]) -> tuple[slice, slice]:
+    """Rows and columns of the pixels within ``margin`` of the box that ``a`` and ``b`` span."""
+    low, high = np.minimum(a, b) - margin, np.maximum(a, b) + margin
+    limits = np.array(size[::-1])
+    x0, y0 = np.floor(low).clip(0, limits).astype(int)
+    x1, y1 = (np.ceil(high) + 1).clip(0, limits).astype(int)
+    return slice(int(y0), max(int(y0), int(y1))), slice(int(x0), max(int(x0), int(x1)))
 
 
 CHANNELS = ("red", "green", "blue", *(f"{NAMES[a]} to {NAMES[b]}" for a, b in LIMBS))
