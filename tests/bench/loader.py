@@ -1,12 +1,12 @@
 """How fast samples come: from files, from a pack, and by bare h5py from the pack; and how fast training takes them.
 
-    OMP_NUM_THREADS=1 PYTHONPATH=.:plugins python tests/bench/loader.py [--count N] [--seconds S] [--rounds R]
+    OMP_NUM_THREADS=1 PYTHONPATH=.:plugins python tests/bench/loader.py [--workers 0 1 2] [--plugins NAME ...]
 
-Reading: photo and condition of samples in random order, by 1 and 2 worker processes, which send back nothing but
-a count. "bare" is h5py's read_direct of the same arrays into memory that is there already. Training batches: the
-whole way, with exemplar, geometry and rendering, to batches in this process, all exemplars retrieved.
-
-Both also as milliseconds of processor time a sample in one process, which other work on the machine disturbs least.
+Reading: photo and condition of samples in random order, by worker processes, which send back nothing but a count.
+"bare" is h5py's read_direct of the same arrays into memory that is there already. Loading: all that the CPU does
+for training, with exemplar and geometry, to batches in this process, ready to be copied to a device; all exemplars
+retrieved. --workers 0 measures both, and apart from them what the device does with a batch (here it is this CPU), as
+milliseconds of processor time a sample in one process; --workers 1 and 2 measure rates by the clock.
 
 Data: the few real samples (default: ../shared/real-samples), linked under new names until there are N; shapes
 draws its own. Everything is in the page cache. The variants take turns, R rounds of S seconds each; a rate is the
@@ -34,7 +34,7 @@ from torch.utils.data import DataLoader
 from mcltool import DatasetPlugin, Sample, plugins
 from mcltool.config import Config, resolve
 from mcltool.data.dataset import TrainingData
-from mcltool.data.loader import SampleStream, training_loader
+from mcltool.data.loader import SampleStream, load, training_loader
 from mcltool.data.pack import PackedDataset
 from mcltool.data.packing import PackOptions, pack
 from mcltool.data.transforms import load_size, read_short_side
@@ -145,27 +145,30 @@ def rate(batches: Iterator[Any], seconds: float) -> float:
 
 
 def milliseconds(work: dict[str, Callable[[int], Any]], count: int, rounds: int) -> dict[str, Any]:
-    """Processor time of each, in this process, in turns: the median of 5 * rounds passes over 16 samples."""
+    """Processor time of each, in this process, in turns: the median of ``rounds`` passes over 16 samples."""
     found: dict[str, list[float]] = {name: [] for name in work}
-    for turn in range(-1, 5 * rounds):
+    for turn in range(-1, rounds):
         for name, step in work.items():
             start = time.process_time()
             for number in range(16):
                 step((16 * turn + number) % count)
             if turn >= 0:
                 found[name].append((time.process_time() - start) / 16 * 1e3)
-    return {name: {"ms": round(median(times), 3)} for name, times in found.items()}
+    return {
+        name: {"ms": round(median(times), 3), "spread": [round(min(times), 3), round(max(times), 3)]}
+        for name, times in found.items()
+    }
 
 
-def in_turns(variants: dict[str, Iterator[Any]], seconds: float, rounds: int) -> dict[str, Any]:
+def in_turns(variants: dict[str, Iterator[Any]], workers: int, seconds: float, rounds: int) -> dict[str, Any]:
     """Rates, and each one's ratio to the first's. One variant at a time is asked; the others' workers idle."""
     for batches in variants.values():
-        for _ in range(12):  # workers are up, what they had loaded ahead is gone
+        for _ in range(3 * workers):  # workers are up
             next(batches)
     found: dict[str, list[float]] = {name: [] for name in variants}
     for _ in range(rounds):
         for name, batches in variants.items():
-            for _ in range(4):
+            for _ in range(2 * workers + 1):  # what was loaded ahead meanwhile is not counted
                 next(batches)
             found[name].append(rate(batches, seconds))
     base = found[next(iter(variants))]
@@ -203,16 +206,25 @@ def bench_plugin(plugin: DatasetPlugin, options: argparse.Namespace, folder: Pat
         "pack": TrainingData(packed, packed_samples, config, 0, lists),
         "files": TrainingData(plugin, samples, config, 0, lists),
     }
-    items = {name: found.__getitem__ for name, found in data.items()}
-    result["reading, ms"] = milliseconds(readers, count, options.rounds)
-    result["samples, ms"] = milliseconds(items, count, options.rounds)
-    for workers in (1, 2):
+    for workers in options.workers:
+        if workers == 0:
+            result["reading, ms"] = milliseconds(readers, count, options.rounds)
+            items = {name: found.travelling for name, found in data.items()}
+            result["loading, ms"] = milliseconds(items, count, options.rounds)
+            result["device, ms"] = milliseconds(arrival(data["pack"]), count, options.rounds)
+            continue
         variants = {name: reading_batches(read, count, workers) for name, read in readers.items()}
-        result[f"reading, {workers} workers"] = in_turns(variants, options.seconds, options.rounds)
+        result[f"reading, {workers} workers"] = in_turns(variants, workers, options.seconds, options.rounds)
         stream = SampleStream(0, 10**9, 0, 1, BATCH)
-        variants = {name: training_loader(found, stream, workers, "cpu") for name, found in data.items()}
-        result[f"batches, {workers} workers"] = in_turns(variants, options.seconds, options.rounds)
+        loaded = {name: load(found, stream, workers, pinned=False) for name, found in data.items()}
+        result[f"loading, {workers} workers"] = in_turns(loaded, workers, options.seconds, options.rounds)
     return result
+
+
+def arrival(data: TrainingData) -> dict[str, Callable[[int], Any]]:
+    """What the device does with batches of one sample."""
+    batches = list(load(data, SampleStream(0, 16, 0, 1, 1), 0, pinned=False))
+    return {"pack": lambda number: data.arrive(batches[number % 16])}
 
 
 def consumption(preset: str, steps: int, batch: int) -> float:
@@ -239,8 +251,9 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--samples", type=Path, default=REPOSITORY.parent / "shared" / "real-samples")
-    parser.add_argument("--count", type=int, default=256)
-    parser.add_argument("--seconds", type=float, default=2.0)
+    parser.add_argument("--count", type=int, default=48)
+    parser.add_argument("--workers", type=int, nargs="*", default=(0, 1, 2))
+    parser.add_argument("--seconds", type=float, default=1.0)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--plugins", nargs="*", default=NAMES)
     parser.add_argument("--no-training", action="store_true", help="leave out what training consumes")
@@ -248,7 +261,7 @@ def main() -> None:
     options = parser.parse_args()
     cv2.setNumThreads(0)
     result: dict[str, Any] = {"cores": os.cpu_count(), "size": 256, "plugins": {}}
-    if options.out.exists():  # plugins that are not asked for this time stay
+    if options.out.exists():  # what is not asked for this time stays
         result = json.loads(options.out.read_text())
     print(f"{'plugin':15}{'':20}{'files':>10}{'pack':>10}{'bare':>10}{'pack/bare':>11}{'pack/files':>12}")
     with tempfile.TemporaryDirectory() as name:
@@ -256,7 +269,8 @@ def main() -> None:
             if plugin.needs_root and not (options.samples / plugin.name.removesuffix("-mask")).is_dir():
                 print(f"{plugin.name:15}not measured: no {options.samples}")
                 continue
-            found = result["plugins"][plugin.name] = bench_plugin(plugin, options, Path(name))
+            found = bench_plugin(plugin, options, Path(name))
+            result["plugins"].setdefault(plugin.name, {}).update(found)
             for row in [key for key in found if "," in key]:
                 show(plugin.name, row, found[row])
             write(options.out, result)
@@ -286,7 +300,8 @@ def show(name: str, row: str, found: dict[str, Any]) -> None:
         for variant in ("files", "pack", "bare")
     )
     to_bare = f"{speeds['pack'] / speeds['bare']:11.2f}" if "bare" in speeds else " " * 11
-    print(f"{name:15}{row:20}{shown}{to_bare}{speeds['pack'] / speeds['files']:12.1f}", flush=True)
+    to_files = f"{speeds['pack'] / speeds['files']:12.1f}" if "files" in speeds else ""
+    print(f"{name:15}{row:20}{shown}{to_bare}{to_files}", flush=True)
 
 
 if __name__ == "__main__":
