@@ -22,7 +22,7 @@ import pytest
 from click.testing import CliRunner
 from mcltool_ade20k import Ade20kPlugin
 from PIL import Image
-from translating import make_weights
+from tiny_weights import make_weights
 
 from mcltool.cli import cli
 from mcltool.config import read_toml, resolve

@@ -15,8 +15,9 @@ import numpy as np
 import pytest
 from faults import Fault, faults
 from mcltool_shapes import ShapesPlugin
+from tiny_weights import make_weights
 from training import small_job, small_trainer
-from translating import files, make_condition, make_photo, make_weights, manifest, run
+from translating import files, make_condition, make_photo, manifest, run
 
 from mcltool import McltoolError, Sample, UsageError
 from mcltool import files as system

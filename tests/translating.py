@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 from click.testing import CliRunner, Result
 from PIL import Image
+from tiny_weights import SPEC as SPEC
+from tiny_weights import make_weights as make_weights
 
 from mcltool.cli import cli
 
