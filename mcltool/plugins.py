@@ -96,6 +96,8 @@ def load_packed(path: Path, name: str | None = None) -> DatasetPlugin:
     made_with = read_header(path).plugin
     if name not in (None, made_with):
         raise UsageError(f"{path}: a pack of plugin {made_with}, not of {name}")
+    if made_with not in _registered() | _registered(disabled=True):
+        raise UsageError(f"{path}: packed with plugin {made_with}, which is not installed here")
     return PackedDataset(load(made_with), path)
 
 

@@ -363,7 +363,7 @@ def test_a_flipped_byte_is_found_and_its_sample_named(album: Path) -> None:
         assert problems(album) == ["train: train/ä3"]
         result = run("check", album)
         assert "broken: train: train/ä3: its bytes are not those that were packed" in result.stdout
-        assert f"{album}: 1 problems" in result.stdout
+        assert f"{album}: 1 problem\n" in result.stdout
 
 
 def test_a_flipped_byte_anywhere_is_found_unless_nothing_is_there(album: Path) -> None:
@@ -487,6 +487,9 @@ def test_a_pack_of_another_plugin_or_version_is_refused(album: Path) -> None:
         PackedDataset(Altered(palette=((1, 1, 1), *PALETTE[1:])), album)
     result = CliRunner().invoke(cli, ["fit", "--data", str(album), "--plugin", "shapes"])
     assert (result.exit_code, "a pack of plugin album, not of shapes" in result.stderr) == (2, True)
+    result = CliRunner().invoke(cli, ["fit", "--data", str(album)])
+    cause = f"{album}: packed with plugin album, which is not installed here"
+    assert (result.exit_code, cause in result.stderr) == (2, True)
 
 
 def test_a_split_that_is_not_packed_is_named(tmp_path: Path) -> None:

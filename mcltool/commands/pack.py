@@ -160,7 +160,9 @@ def pack_check(file: Path, as_json: bool) -> int:
     else:
         _show_problems(problems)
         click.echo(
-            f"{file}: {len(problems)} problems" if problems else f"{file}: all {count} samples are well"
+            f"{file}: {len(problems)} problem{'s' * (len(problems) > 1)}"
+            if problems
+            else f"{file}: all {count} samples are well"
         )
     return 1 if problems else 0
 

@@ -87,6 +87,7 @@ def pair(
         raise click.UsageError("Missing argument 'OUT.csv' (or '--data', a pack to put them in)")
     if out is not None and (out.is_dir() or out.suffix == ".h5"):
         raise click.UsageError(f"{out}: expected the name of a text file to write, like pairs.csv")
+    _check_writable(out or pack)
     dataset, root = plugins.load_data(plugin, root, pack)
     samples = {name: dataset.index(root, name) for name in ([split] if split else splits_of(dataset))}
     chosen = pick_features(features)
@@ -101,6 +102,15 @@ def pair(
 
         store_retrieved(pack, tables)
     click.echo(f"{out or pack}: {top} exemplars for each of {count} photos, by {chosen} features")
+
+
+def _check_writable(path: Path | None) -> None:
+    """Say now, not after an hour of comparing, that ``path`` cannot be written."""
+    import os
+
+    folder = next((parent for parent in path.absolute().parents if parent.exists()), None) if path else None
+    if folder is not None and not os.access(folder, os.W_OK):
+        raise click.UsageError(f"{path}: cannot be written: no permission for that in {folder}")
 
 
 def _retrieve(

@@ -44,6 +44,8 @@ REPOSITORY = Path(__file__).parents[2]
 RESULTS = Path(__file__).parent / "results"
 NAMES = ("shapes", "ade20k", "celebahq", "celebahq-mask", "deepfashion")
 BATCH = 8
+TRAINING = {"tiny": ("tiny, 64 px, batch 8", 10, 8), "paper": ("paper, 256 px, batch 1", 1, 1)}
+"""Name, steps and samples a step of what is timed."""
 
 
 def repeated(plugin: DatasetPlugin, samples: Path, count: int, to: Path) -> Path | None:
@@ -256,7 +258,9 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=1.0)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--plugins", nargs="*", default=NAMES)
-    parser.add_argument("--no-training", action="store_true", help="leave out what training consumes")
+    parser.add_argument(
+        "--training", nargs="*", default=tuple(TRAINING), help="presets whose steps are timed"
+    )
     parser.add_argument("--out", type=Path, default=RESULTS / "loader.json")
     options = parser.parse_args()
     cv2.setNumThreads(0)
@@ -274,12 +278,11 @@ def main() -> None:
             for row in [key for key in found if "," in key]:
                 show(plugin.name, row, found[row])
             write(options.out, result)
-    if not options.no_training:
-        result["training_consumes"] = {
-            "tiny, 64 px, batch 8": round(consumption("tiny", 10, 8), 2),
-            "paper, 256 px, batch 1": round(consumption("paper", 2, 1), 4),
-        }
-        print(json.dumps(result["training_consumes"], indent=2))
+    for preset in options.training:
+        name, steps, batch = TRAINING[preset]
+        consumed = round(consumption(preset, steps, batch), 4)
+        result.setdefault("training_consumes", {})[f"{name}, {torch.get_num_threads()} threads"] = consumed
+        print(f"{name}: {consumed} samples a second")
         write(options.out, result)
 
 
