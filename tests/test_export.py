@@ -12,7 +12,8 @@ import pytest
 import torch
 from click.testing import CliRunner, Result
 from PIL import Image
-from translating import SPEC, make_condition, make_photo, make_weights
+from tiny_weights import SPEC, make_weights
+from translating import make_condition, make_photo
 
 import mcltool.export as export_module
 from mcltool import ConditionSpec
