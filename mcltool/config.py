@@ -33,8 +33,15 @@ Settings = Mapping[str, Any]
 class ModelConfig:
     """Sizes of the networks. Widths are channels; index i of a list is resolution 1 / 2**i."""
 
+    condition_embedding: int = 0
+    """E: learned numbers a class that encoder, generator and discriminator read in place of K one-hot planes; 0
+    reads the planes as they are. Layers at full resolution then have E inputs, not K."""
+    encoder_stem: int = 1
+    """Pixels a side that the encoders' first layer takes at once: 1, 2 or 4. The widths then begin at that part of
+    the size, and finer resolutions cost nothing."""
     encoder_widths: tuple[int, ...] = (64, 128, 256, 512, 512)
-    """Channels of both feature encoders, from full resolution down; at least 3 (the features are at 1/4)."""
+    """Channels of both feature encoders, from 1 / encoder_stem of the size down, at least to 1/4 where the
+    features are."""
     feature_channels: int = 256
     """C: channels of the features at stride 4."""
     scm_channels: int = 256
@@ -49,14 +56,23 @@ class ModelConfig:
     """Hidden channels of the layers that turn (warped exemplar, condition) into scale and shift."""
     spade_kernel: int = 3
     """Kernel of the convolution that makes scale and shift of them: 3 as published, 1 is lean."""
+    spade_shared: bool = False
+    """Whether the two modulations of a block read one hidden layer; as published each has its own."""
     discriminator_widths: tuple[int, ...] = (64, 128, 256, 512)
     discriminator_scales: int = 2
 
     def __post_init__(self) -> None:
-        for name in ("encoder_widths", "generator_widths", "discriminator_widths"):
-            widths, least = getattr(self, name), 1 if name == "discriminator_widths" else 3
+        _check(self.encoder_stem in (1, 2, 4), "model.encoder_stem", "must be 1, 2 or 4")
+        taken = self.encoder_stem.bit_length() - 1  # halvings in the stem
+        ranges = {
+            "encoder_widths": (3 - taken, 6 - taken),
+            "generator_widths": (3, 6),
+            "discriminator_widths": (1, 6),
+        }
+        for name, (least, most) in ranges.items():
+            widths = getattr(self, name)
             _check(len(widths) >= least, f"model.{name}", f"needs at least {least} widths")
-            _check(len(widths) <= 6, f"model.{name}", "at most 6 (sizes divide by 32)")
+            _check(len(widths) <= most, f"model.{name}", f"at most {most} (sizes divide by 32)")
             _check(min(widths) >= 1, f"model.{name}", "must be at least 1 each")
             _check(max(widths) <= MOST_CHANNELS, f"model.{name}", f"must be at most {MOST_CHANNELS} each")
         for name in ("feature_channels", "spade_hidden", "discriminator_scales"):
@@ -67,7 +83,8 @@ class ModelConfig:
         ):  # fmt: skip
             _check(getattr(self, name) <= most, f"model.{name}", f"must be at most {most}")
         _check(self.temperature > 0, "model.temperature", "must be above 0")
-        _check(self.scm_channels >= 0, "model.scm_channels", "must not be negative")
+        for name in ("scm_channels", "condition_embedding"):
+            _check(getattr(self, name) >= 0, f"model.{name}", "must not be negative")
         _check(self.spade_kernel >= 1 and self.spade_kernel % 2 == 1, "model.spade_kernel", "must be odd")
 
 
@@ -251,6 +268,17 @@ SECTIONS: dict[str, type] = {
 }
 
 PRESETS: dict[str, Settings] = {
+    "base": {
+        "model.condition_embedding": 32,
+        "model.encoder_stem": 2,
+        "model.encoder_widths": (64, 128, 256, 384),
+        "model.feature_channels": 192,
+        "model.scm_channels": 64,
+        "model.generator_widths": (48, 96, 256, 384, 512, 512),
+        "model.spade_hidden": 64,
+        "model.spade_kernel": 1,
+        "model.spade_shared": True,
+    },
     "paper": {},
     "hd": {
         "data.size": (512, 512),

@@ -7,7 +7,7 @@ import sys
 import timeit
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from typing import Literal
+from typing import Literal, TypeVar
 
 import torch
 
@@ -15,6 +15,8 @@ from mcltool.errors import McltoolError, UsageError
 
 Precision = Literal["bf16", "fp16", "fp32"]
 PRECISIONS: tuple[Precision, ...] = ("bf16", "fp16", "fp32")
+
+Network = TypeVar("Network", bound=torch.nn.Module)
 
 _DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -56,6 +58,16 @@ def autocast(device: torch.device, precision: Precision) -> AbstractContextManag
     if precision == "fp32":
         return nullcontext()
     return torch.autocast(device.type, dtype=_DTYPES[precision])
+
+
+def frozen(module: Network, device: torch.device, precision: Precision) -> Network:
+    """``module`` on ``device``, for use without training: in eval mode, its convolutions' weights in the format that
+    they compute in under ``autocast``, so that no pass converts them again, and laid out as channels_last."""
+    module.eval().requires_grad_(False).to(device)
+    for layer in module.modules():
+        if isinstance(layer, torch.nn.Conv2d):
+            layer.to(_DTYPES.get(precision, torch.float32)).to(memory_format=torch.channels_last)
+    return module
 
 
 def memory_used(device: torch.device) -> int:

@@ -152,7 +152,7 @@ def test_an_unknown_split_is_an_error(root: Path) -> None:
         PLUGIN.index(root, "test")
 
 
-@pytest.mark.parametrize("preset", ["tiny", "paper"])
+@pytest.mark.parametrize("preset", ["tiny", "base", "paper"])
 def test_the_defaults_are_settings_that_exist(preset: str) -> None:
     config = resolve("ade20k", preset, PLUGIN.defaults)
     assert (config.loss.perc_layer, config.train.epochs, config.data.flip) == ("relu5_2", 200, True)

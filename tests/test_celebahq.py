@@ -15,7 +15,7 @@ from mcltool.config import resolve
 
 
 @pytest.mark.parametrize("plugin", [EDGES, MASKS])
-@pytest.mark.parametrize("preset", ["tiny", "paper"])
+@pytest.mark.parametrize("preset", ["tiny", "base", "paper"])
 def test_the_defaults_are_settings_that_exist(plugin: CelebAHQPlugin, preset: str) -> None:
     config = resolve(plugin.name, preset, plugin.defaults)
     assert (config.loss.perc, config.loss.perc_layer, config.loss.cyc) == (0.001, "relu4_2", 1.0)

@@ -200,7 +200,7 @@ def test_every_option_of_fit_arrives(fitted: dict[str, Any]) -> None:
     ("args", "preset"),
     [
         (["--plugin", "shapes"], "tiny"),
-        (["--plugin", "ade20k"], "paper"),
+        (["--plugin", "ade20k"], "base"),
         (["--plugin", "ade20k", "--config", "mine.toml"], "tiny"),
         (["--plugin", "ade20k", "--config", "mine.toml", "--preset", "paper"], "paper"),
     ],

@@ -53,7 +53,9 @@ def test_an_unknown_setting_is_refused_with_the_nearest_name(address: str, hint:
 
 
 def test_an_unknown_preset_is_refused_with_the_nearest_name() -> None:
-    with pytest.raises(UsageError, match=r"no preset 'papr' \(did you mean paper\?\); there are paper, "):
+    with pytest.raises(
+        UsageError, match=r"no preset 'papr' \(did you mean paper\?\); there are base, paper, "
+    ):
         resolve("shapes", "papr")
 
 

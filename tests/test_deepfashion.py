@@ -230,7 +230,7 @@ def test_an_unknown_split_is_an_error(root: Path) -> None:
         PLUGIN.index(root, "test")
 
 
-@pytest.mark.parametrize("preset", ["tiny", "paper"])
+@pytest.mark.parametrize("preset", ["tiny", "base", "paper"])
 def test_the_defaults_are_settings_that_exist(preset: str) -> None:
     config = resolve("deepfashion", preset, PLUGIN.defaults)
     assert (config.loss.perc_layer, config.loss.warp, config.train.epochs) == ("relu4_2", 100.0, 100)

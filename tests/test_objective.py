@@ -18,7 +18,8 @@ from mcltool.model.discriminator import Discriminator
 from mcltool.model.network import MCLNet
 from mcltool.model.vgg import VGGFeatures, random_vgg
 from mcltool.train.objective import (
-    DiscriminatorObjective,
+    AdversarialObjective,
+    FeatureObjective,
     GeneratorObjective,
     Inputs,
     class_shares,
@@ -73,12 +74,11 @@ def x() -> Inputs:
 # --- Inputs ---
 
 
-def test_inputs_are_planes_and_photos_in_minus_1_to_1() -> None:
+def test_inputs_are_labels_and_photos_in_minus_1_to_1() -> None:
     labels, photo = torch.full((1, 8, 8), 2, dtype=torch.uint8), torch.zeros(1, 3, 8, 8, dtype=torch.uint8)
     white = torch.full_like(photo, 255)
-    x = Inputs.of(Batch(labels, photo, white, labels, white, torch.tensor([True])), SPEC)
-    assert x.X[0, :, 0, 0].tolist() == [0, 0, 1, 0]
-    assert torch.equal(x.X, x.Z_labels)
+    x = Inputs.of(Batch(labels, photo, white, labels + 1, white, torch.tensor([True])))
+    assert (x.X.unique().tolist(), x.Z_labels.unique().tolist()) == ([2], [3])
     assert (x.Y.unique().tolist(), x.Z.unique().tolist(), x.P.unique().tolist()) == ([-1], [1], [1])
 
 
@@ -92,20 +92,22 @@ def one_hot(rows: list[str], classes: int = 4) -> Tensor:
 DRAWN = one_hot(["11002233", "11002233", "00002233", "00002233"])
 
 
-def test_class_shares_count_the_pixels_of_each_cell() -> None:
-    assert class_shares(DRAWN).tolist() == [[[0.75, 0.25, 0, 0], [0, 0, 0.5, 0.5]]]
+@pytest.mark.parametrize("condition", [DRAWN, DRAWN.argmax(1).byte()], ids=["planes", "labels"])
+def test_class_shares_count_the_pixels_of_each_cell(condition: Tensor) -> None:
+    assert class_shares(condition, 4).tolist() == [[[0.75, 0.25, 0, 0], [0, 0, 0.5, 0.5]]]
 
 
 def test_known_shares_are_without_classes_the_exemplar_lacks() -> None:
-    exemplar = one_hot(["00000000"] * 3 + ["00000032"])  # a pixel of each is enough
-    assert known_shares(DRAWN, exemplar, None).tolist() == [[[0.75, 0, 0, 0], [0, 0, 0.5, 0.5]]]
-    assert known_shares(DRAWN, exemplar, 0).tolist() == [[[0, 0, 0, 0], [0, 0, 0.5, 0.5]]]
+    shares = class_shares(DRAWN, 4)
+    exemplar = class_shares(one_hot(["00000000"] * 3 + ["00000032"]), 4)  # a pixel of each is enough
+    assert known_shares(shares, exemplar, None).tolist() == [[[0.75, 0, 0, 0], [0, 0, 0.5, 0.5]]]
+    assert known_shares(shares, exemplar, 0).tolist() == [[[0, 0, 0, 0], [0, 0, 0.5, 0.5]]]
 
 
 def test_known_shares_look_at_each_samples_own_exemplar() -> None:
     X = torch.cat([DRAWN, DRAWN])
     exemplars = torch.cat([one_hot(["11111111"] * 4), one_hot(["22222222"] * 4)])
-    one, other = known_shares(X, exemplars, 0)
+    one, other = known_shares(class_shares(X, 4), class_shares(exemplars, 4), 0)
     assert one.tolist() == [[0, 0.25, 0, 0], [0, 0, 0, 0]]
     assert other.tolist() == [[0, 0, 0, 0], [0, 0, 0.5, 0]]
 
@@ -117,41 +119,41 @@ def test_every_term_has_a_weight_of_its_name() -> None:
     assert set(TERMS) == {name for name in TERMS if hasattr(LossConfig(), name)}
 
 
+CORRESPONDENCE, ADVERSARIAL, FEATURES = (
+    {"mcl", "cons", "cyc", "pse", "warp", "mask"},
+    {"gan", "fm"},
+    {"perc", "feat", "ctx"},
+)
+
+
 @pytest.mark.parametrize("left_out", [None, *TERMS])
 def test_a_weight_of_zero_leaves_its_term_out(
     left_out: str | None, net: MCLNet, discriminator: Discriminator, x: Inputs, phi: VGGFeatures
 ) -> None:
     weights = replace(EVERYTHING, **({left_out: 0.0} if left_out else {}))
-    terms, image = GeneratorObjective(net, weights, SPEC, phi)(x, 0, True, discriminator)
-    assert set(terms) == set(TERMS) - {left_out}
-    assert all(term.ndim == 0 and term.isfinite() and term.requires_grad for term in terms.values())
+    made, image = GeneratorObjective(net, weights, SPEC)(x, 0)
+    adversarial, _ = AdversarialObjective(discriminator, weights)(x, image)
+    features = FeatureObjective(phi, weights)(x, image)
+    assert set(made) == (CORRESPONDENCE | {"rec"}) - {left_out}
+    assert set(adversarial) == ADVERSARIAL - {left_out}
+    assert set(features) == FEATURES - {left_out}
+    assert set(TERMS) == CORRESPONDENCE | {"rec"} | ADVERSARIAL | FEATURES
+    for term in (made | adversarial | features).values():
+        assert term.ndim == 0
+        assert term.isfinite()
+        assert term.requires_grad
     assert image.shape == (2, 3, SIZE, SIZE)
 
 
-def test_without_weights_there_are_no_terms(
-    net: MCLNet, discriminator: Discriminator, x: Inputs, phi: VGGFeatures
-) -> None:
-    assert GeneratorObjective(net, NOTHING, SPEC, phi)(x, 0, True, discriminator)[0] == {}
-
-
-def test_terms_of_networks_that_are_not_there_are_left_out(
-    net: MCLNet, discriminator: Discriminator, x: Inputs
-) -> None:
-    objective = GeneratorObjective(net, EVERYTHING, SPEC, phi=None)
-    assert set(TERMS) - set(objective(x, 0, True, discriminator)[0]) == {"perc", "feat", "ctx"}
-    assert set(TERMS) - set(objective(x, 0, True)[0]) == {"perc", "feat", "ctx", "gan", "fm"}
-
-
-def test_before_the_generator_joins_the_warped_exemplar_stands_in_its_place(
-    net: MCLNet, discriminator: Discriminator, x: Inputs, phi: VGGFeatures
-) -> None:
-    terms, image = GeneratorObjective(net, EVERYTHING, SPEC, phi)(x, 0, False, discriminator)
-    assert set(terms) == {"mcl", "cons", "cyc", "pse", "warp", "mask"}
+def test_before_the_generator_joins_the_warped_exemplar_stands_in_its_place(net: MCLNet, x: Inputs) -> None:
+    terms, image = GeneratorObjective(net, EVERYTHING, SPEC)(x, 0, generate=False)
+    assert set(terms) == CORRESPONDENCE
+    assert not image.requires_grad
     close(image, net(x.X, x.Z).warped, atol=1e-4)
 
 
 def test_channel_conditions_have_no_warped_mask(net: MCLNet, x: Inputs) -> None:
-    terms, _ = GeneratorObjective(net, EVERYTHING, CHANNELS, None)(x, 0)
+    terms, _ = GeneratorObjective(net, EVERYTHING, CHANNELS)(x, 0)
     assert "mask" not in terms
 
 
@@ -178,7 +180,7 @@ def parts_of(net: MCLNet, x: Inputs) -> Parts:
 def only(name: str, net: MCLNet, x: Inputs, **settings: float | bool) -> Tensor:
     """The term ``name`` where no other is asked for."""
     weights = replace(NOTHING, **{name: 1.0}, **settings)
-    terms, _ = GeneratorObjective(net, weights, SPEC, None)(x, step=5)
+    terms, _ = GeneratorObjective(net, weights, SPEC)(x, step=5)
     assert set(terms) == {name}
     return terms[name]
 
@@ -195,14 +197,15 @@ def test_the_correspondence_terms_are_those_of_the_method(net: MCLNet, x: Inputs
     close(only("cyc", net, x), (back - patches(x.Z)).abs().mean())
     pseudo = net.warp(p.u, net.photo_features(x.P), x.P, (SIZE, SIZE))
     close(only("pse", net, x), (pseudo - x.Y).abs().mean())
-    shares = (p.u @ p.v.transpose(1, 2) / tau).softmax(2) @ class_shares(x.Z_labels)
-    close(only("mask", net, x), losses.warped_mask(shares, known_shares(x.X, x.Z_labels, unknown=0)))
+    shares = (p.u @ p.v.transpose(1, 2) / tau).softmax(2) @ class_shares(x.Z_labels, 4)
+    known = known_shares(class_shares(x.X, 4), class_shares(x.Z_labels, 4), unknown=0)
+    close(only("mask", net, x), losses.warped_mask(shares, known))
 
 
 def test_the_mask_travels_with_the_picture_and_changes_neither(net: MCLNet, x: Inputs) -> None:
     """One attention warps colours and class shares together."""
-    objective = GeneratorObjective(net, replace(NOTHING, mask=1.0, warp=1.0), SPEC, None)
-    terms, warped = objective.correspondence_terms(x, 0)
+    objective = GeneratorObjective(net, replace(NOTHING, mask=1.0, warp=1.0), SPEC)
+    terms, warped = objective(x, 0, generate=False)
     close(terms["warp"], only("warp", net, x))
     close(terms["mask"], only("mask", net, x))
     p = parts_of(net, x)
@@ -220,10 +223,10 @@ def test_the_contrast_is_over_all_positions_with_the_configured_margin_and_scale
 
 
 def test_sampled_positions_change_from_step_to_step_and_repeat_with_it(net: MCLNet, x: Inputs) -> None:
-    objective = GeneratorObjective(net, replace(NOTHING, mcl=1.0, mcl_positions=16), SPEC, None)
+    objective = GeneratorObjective(net, replace(NOTHING, mcl=1.0, mcl_positions=16), SPEC)
     first, again, next_one = (objective(x, step, False)[0]["mcl"].item() for step in (7, 7, 8))
     assert first == again != next_one
-    everything = GeneratorObjective(net, replace(NOTHING, mcl=1.0, mcl_positions=64), SPEC, None)
+    everything = GeneratorObjective(net, replace(NOTHING, mcl=1.0, mcl_positions=64), SPEC)
     assert everything(x, 7, False)[0]["mcl"].item() == pytest.approx(only("mcl", net, x).item())
 
 
@@ -245,11 +248,13 @@ def test_the_generation_terms_are_those_of_the_method(
     net: MCLNet, discriminator: Discriminator, x: Inputs, phi: VGGFeatures
 ) -> None:
     image = parts_of(net, x).image
-    terms, _ = GeneratorObjective(net, EVERYTHING, SPEC, phi)(x, 0, True, discriminator)
-    close(terms["rec"], (image[1] - x.Y[1]).abs().mean() / 2)  # of two samples one is paired
+    close(only("rec", net, x), (image[1] - x.Y[1]).abs().mean() / 2)  # of two samples one is paired
+    terms, loss = AdversarialObjective(discriminator, EVERYTHING)(x, image)
     real, fake = discriminator(x.X, x.Y), discriminator(x.X, image)
     close(terms["gan"], -(fake[0][-1].mean() + fake[1][-1].mean()) / 2)
     close(terms["fm"], losses.feature_matching(real, fake, x.paired))
+    close(loss, losses.hinge_discriminator([s[-1] for s in real], [s[-1] for s in fake]))
+    terms = FeatureObjective(phi, EVERYTHING)(x, image)
 
     def layer(name: str, photo: Tensor) -> Tensor:
         return phi(photo, [name])[0]
@@ -267,7 +272,9 @@ def test_what_needs_the_right_answer_is_zero_where_there_is_none(
     net: MCLNet, discriminator: Discriminator, x: Inputs, phi: VGGFeatures
 ) -> None:
     x = x._replace(paired=torch.tensor([False, False]))
-    terms, _ = GeneratorObjective(net, EVERYTHING, SPEC, phi)(x, 0, True, discriminator)
+    terms, image = GeneratorObjective(net, EVERYTHING, SPEC)(x, 0)
+    terms |= AdversarialObjective(discriminator, EVERYTHING)(x, image)[0]
+    terms |= FeatureObjective(phi, EVERYTHING)(x, image)
     assert {name for name, term in terms.items() if term.item() == 0} == {"warp", "rec", "fm", "feat"}
 
 
@@ -282,15 +289,3 @@ def test_the_discriminator_judges_both_images_as_it_would_each_alone(
         for scale_together, scale_alone in zip(together, alone, strict=True):
             for a, b in zip(scale_together, scale_alone, strict=True):
                 close(a, b)
-
-
-def test_the_discriminators_loss_teaches_it_alone(
-    discriminator: Discriminator, net: MCLNet, x: Inputs
-) -> None:
-    _, image = GeneratorObjective(net, EVERYTHING, SPEC, None)(x, 0)
-    loss = DiscriminatorObjective(discriminator)(x, image)
-    loss.backward()
-    scores = [[s[-1] for s in discriminator(x.X, photo)] for photo in (x.Y, image)]
-    close(loss, losses.hinge_discriminator(*scores))
-    assert all(p.grad is None for p in net.parameters())
-    assert all(p.grad is not None for p in discriminator.parameters())

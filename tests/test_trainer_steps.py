@@ -13,9 +13,11 @@ from training import batches, same, small_job, small_trainer
 
 from mcltool.data.batches import Batch, collate
 from mcltool.errors import McltoolError
+from mcltool.model.vgg import random_vgg
 from mcltool.train import checkpoints
 from mcltool.train.fit import MOST_SKIPPED, fit
 from mcltool.train.folder import RunFolder
+from mcltool.train.objective import AdversarialObjective, FeatureObjective, GeneratorObjective, Inputs
 from mcltool.train.trainer import Trainer
 
 
@@ -58,6 +60,27 @@ def test_losses_of_a_step_in_parts_are_their_mean() -> None:
     for name, value in theirs.losses.items():
         assert ours.losses[name] == pytest.approx(value, rel=1e-3, abs=1e-4), name
     assert ours.gradient_norm == pytest.approx(theirs.gradient_norm, rel=1e-3)
+
+
+def test_the_networks_have_the_gradients_of_their_losses_as_one_graph() -> None:
+    """The step goes back through each judge of the image on its own; here all that is one sum, and D's loss another."""
+    trainer = without_power_iterations(
+        small_trainer(loss__perc=1.0, loss__feat=1.0, loss__ctx=1.0, loss__pse=1.0)
+    )
+    config, net, discriminator = trainer.config, trainer.net, trainer.discriminator
+    trainer.objective_phi = FeatureObjective(random_vgg(), config.loss)
+    (batch,) = batches(config)
+    x = Inputs.of(batch)
+    terms, image = GeneratorObjective(net, config.loss, trainer.spec)(x, 0)
+    terms |= FeatureObjective(random_vgg(), config.loss)(x, image)
+    terms |= AdversarialObjective(discriminator, config.loss)(x, image)[0]
+    total = sum(getattr(config.loss, name) * term for name, term in terms.items())
+    loss = AdversarialObjective(discriminator, config.loss)(x, image.detach())[1]
+    wanted = [
+        *torch.autograd.grad(total, list(net.parameters())),
+        *torch.autograd.grad(loss, list(discriminator.parameters())),
+    ]
+    assert_alike(gradients(trainer, batch), wanted)
 
 
 def test_recomputed_blocks_have_the_same_gradients_and_names() -> None:

@@ -104,7 +104,7 @@ def data_preview(
 
     dataset, root = _dataset(plugin, root)
     given = {"data.size": parse_size(size)} if size else {}
-    config = resolve(plugin, "paper", dataset.defaults, given).data
+    config = resolve(plugin, "base", dataset.defaults, given).data
     rows = save_preview(dataset, root, split, config, seed, count, _png(out))
     click.echo(f"{out}: {rows} samples")
 

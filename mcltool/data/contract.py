@@ -158,7 +158,7 @@ class DatasetPlugin(ABC):
     """Whether the data set lives in a folder (``--root``)."""
     home_page: ClassVar[str] = ""
     """Where a person gets the data set and reads its terms."""
-    preset: ClassVar[str] = "paper"
+    preset: ClassVar[str] = "base"
     """The preset that ``fit`` takes where a user names none."""
     defaults: ClassVar[Mapping[str, Any]] = {}
     """Training settings, as ``{"loss.fm": 0.1}``; what a user sets goes first."""

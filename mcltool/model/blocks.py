@@ -12,6 +12,33 @@ def conv(inputs: int, outputs: int, kernel: int = 3, stride: int = 1) -> nn.Conv
     return nn.Conv2d(inputs, outputs, kernel, stride, padding=kernel // 2)
 
 
+class ConditionEmbedding(nn.Module):
+    """A condition as the planes that networks read: E learned numbers a class, or with ``width`` 0 one-hot.
+
+    Both are linear: an area's average of them is that of its class shares, so coarser levels just average.
+    """
+
+    def __init__(self, classes: int, width: int) -> None:
+        super().__init__()
+        self.classes, self.channels = classes, width or classes
+        self.weight = nn.Parameter(torch.randn(classes, width)) if width else None
+
+    def forward(self, condition: Tensor) -> Tensor:
+        """(B, H, W) labels, which are looked up, or their (B, K, H, W) planes -> (B, channels, H, W)."""
+        dtype = working_dtype(condition)
+        if condition.ndim == 4:
+            if self.weight is None:
+                return condition.to(dtype)
+            return F.conv2d(condition, self.weight.T[:, :, None, None])
+        labels_BHW = condition.long()
+        if self.weight is None:
+            planes_BHWK = torch.zeros(*labels_BHW.shape, self.classes, dtype=dtype, device=labels_BHW.device)
+            planes_BHWK.scatter_(3, labels_BHW[..., None], 1)
+        else:
+            planes_BHWK = F.embedding(labels_BHW, self.weight).to(dtype)
+        return planes_BHWK.permute(0, 3, 1, 2)  # which lies in memory as channels_last does
+
+
 class ResidualBlock(nn.Module):
     """Two group-normalised convolutions beside the identity."""
 
@@ -39,7 +66,10 @@ class SelfAttention(nn.Module):
 
     def forward(self, x_BCHW: Tensor) -> Tensor:
         q, k, v = (positions(f(x_BCHW)) for f in (self.query, self.key, self.value))
-        h = F.scaled_dot_product_attention(q[:, None], k[:, None], v[:, None])[:, 0]
+        # Zeros up to one width change nothing, and equal widths take the kernel that never stores all pairs.
+        scale, widest = q.shape[2] ** -0.5, max(q.shape[2], v.shape[2])
+        q, k, values = (F.pad(t, (0, widest - t.shape[2]))[:, None] for t in (q, k, v))  # one head
+        h = F.scaled_dot_product_attention(q, k, values, scale=scale)[:, 0, :, : v.shape[2]]
         out: Tensor = self.out(planes(h, x_BCHW.shape[-2:]))
         return x_BCHW + self.gain * out
 
@@ -47,12 +77,28 @@ class SelfAttention(nn.Module):
 def positional_norm(x_BCHW: Tensor) -> Tensor:
     """Mean 0 and deviation 1 over the channels of each position (PONO, arXiv 1907.04312), in float32 inside.
 
-    That is a layer norm over the last axis of (B, H, W, C), which is how channels_last tensors lie in memory.
+    That is a layer norm over the last axis of (B, H, W, C), which is how channels_last tensors lie in memory;
+    torch's takes any format and sums in float32.
     """
     with torch.autocast(x_BCHW.device.type, enabled=False):
-        h = F.layer_norm(x_BCHW.permute(0, 2, 3, 1).float(), (x_BCHW.shape[1],), eps=1e-5)
-        x: Tensor = h.permute(0, 3, 1, 2).to(x_BCHW.dtype)
-    return x
+        h = F.layer_norm(x_BCHW.permute(0, 2, 3, 1), (x_BCHW.shape[1],), eps=1e-5)
+    return h.permute(0, 3, 1, 2)
+
+
+def pyramid(x_BCHW: Tensor, levels: int) -> list[Tensor]:
+    """``x`` averaged to 1, 1/2, 1/4, ... of its size, the finest first."""
+    found = [x_BCHW]
+    while len(found) < levels:
+        found.append(F.avg_pool2d(found[-1], 2))
+    return found
+
+
+def working_dtype(x: Tensor) -> torch.dtype:
+    """The number format that convolutions of ``x`` run in here: autocast's, else its own (float32 for labels)."""
+    kind = x.device.type
+    if torch.is_autocast_enabled(kind):
+        return torch.get_autocast_dtype(kind)
+    return x.dtype if x.is_floating_point() else torch.float32
 
 
 def positions(x_BCHW: Tensor) -> Tensor:

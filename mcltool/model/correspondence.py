@@ -5,6 +5,9 @@ Positions are the cells of the feature grid (h, w) in reading order; N = h w.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -65,19 +68,60 @@ def centred_unit(x_BNC: Tensor) -> Tensor:
     return unit
 
 
-def attention_warp(u_BND: Tensor, v_BMD: Tensor, values_BMV: Tensor, temperature: float) -> Tensor:
-    """T V with T = softmax_j(u_i . v_j / tau) (section 3) as scaled-dot-product attention: (B, N, V).
+def attention_warp(
+    u_BND: Tensor, v_BMD: Tensor, values_BMV: Tensor, temperature: float, rows: int = 1024
+) -> Tensor:
+    """T V with T = softmax_j(u_i . v_j / tau) (section 3): (B, N, V).
 
-    float32 inside: at scale 1 / tau = 100 bfloat16 logits flip best matches. Features and values are padded
-    to one width with zeros, which change nothing, since equal widths take the kernel that never stores T.
+    float32 inside: at scale 1 / tau = 100 bfloat16 logits flip best matches. rows: positions of u handled at a
+    time; memory is linear in N. torch's scaled_dot_product_attention stores T unless the values are padded to
+    the features' width, and then took half as long again and more.
     """
-    width = values_BMV.shape[2]
-    widest = max(width, u_BND.shape[2])
     with torch.autocast(u_BND.device.type, enabled=False):
-        padded = [F.pad(x.float(), (0, widest - x.shape[2])) for x in (u_BND, v_BMD, values_BMV)]
-        u, v, values = (x[:, None] for x in padded)  # one head
-        warped = F.scaled_dot_product_attention(u, v, values, scale=1 / temperature)
-    return warped[:, 0, :, :width]
+        warped: Tensor = _Attention.apply(
+            u_BND.float(), v_BMD.float(), values_BMV.float(), 1 / temperature, rows
+        )
+    return warped
+
+
+class _Attention(torch.autograd.Function):
+    """softmax_j(s u_i . v_j) V, ``rows`` rows of T at a time, which the backward pass computes again."""
+
+    @staticmethod
+    def forward(ctx: Any, u: Tensor, v: Tensor, values: Tensor, scale: float, rows: int) -> Tensor:
+        warped = values.new_empty(u.shape[0], u.shape[1], values.shape[2])
+        for part in _slices(u.shape[1], rows):
+            torch.bmm(_attention_rows(u[:, part], v, scale), values, out=warped[:, part])
+        ctx.save_for_backward(u, v, values, warped)
+        ctx.scale, ctx.rows = scale, rows
+        return warped
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        u, v, values, warped = ctx.saved_tensors
+        (gradient,) = gradients
+        du, dv = torch.empty_like(u), torch.zeros_like(v)
+        dvalues = torch.zeros_like(values) if ctx.needs_input_grad[2] else None
+        mean_BN1 = (gradient * warped).sum(2, keepdim=True)  # sum_j T_ij dT_ij
+        with torch.autocast(u.device.type, enabled=False):
+            for part in _slices(u.shape[1], ctx.rows):
+                T = _attention_rows(u[:, part], v, ctx.scale)
+                if dvalues is not None:
+                    dvalues.baddbmm_(T.transpose(1, 2), gradient[:, part])
+                dT = gradient[:, part] @ values.transpose(1, 2)
+                dlogits = dT.sub_(mean_BN1[:, part]).mul_(T)
+                du[:, part] = ctx.scale * (dlogits @ v)
+                dv.baddbmm_(dlogits.transpose(1, 2), u[:, part], alpha=ctx.scale)
+        return du, dv, dvalues, None, None
+
+
+def _attention_rows(u_BnD: Tensor, v_BMD: Tensor, scale: float) -> Tensor:
+    """Rows of T: (B, n, M)."""
+    return ((scale * u_BnD) @ v_BMD.transpose(1, 2)).softmax(2)
+
+
+def _slices(count: int, size: int) -> Iterator[slice]:
+    return (slice(start, min(start + size, count)) for start in range(0, count, size))
 
 
 def best_match(u_BND: Tensor, v_BMD: Tensor, rows: int = 1024) -> tuple[Tensor, Tensor]:

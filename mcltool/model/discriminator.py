@@ -9,6 +9,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm
 
+from mcltool.config import ModelConfig
+from mcltool.model.blocks import ConditionEmbedding, pyramid
+
 
 class PatchDiscriminator(nn.Module):
     """Strided convolutions to a map of scores, one a patch; gives every layer's output, the scores last."""
@@ -33,11 +36,26 @@ class PatchDiscriminator(nn.Module):
 class Discriminator(nn.Module):
     """The same PatchGAN (with weights of its own) at the image's size, half of it, ..."""
 
-    def __init__(self, condition_channels: int, widths: Sequence[int], scales: int) -> None:
+    def __init__(
+        self, condition_channels: int, widths: Sequence[int], scales: int, embedding: int = 0
+    ) -> None:
         super().__init__()
-        self.scales = nn.ModuleList(PatchDiscriminator(condition_channels + 3, widths) for _ in range(scales))
+        self.embed_condition = ConditionEmbedding(condition_channels, embedding)
+        inputs = self.embed_condition.channels + 3
+        self.scales = nn.ModuleList(PatchDiscriminator(inputs, widths) for _ in range(scales))
 
-    def forward(self, condition_BKHW: Tensor, image_B3HW: Tensor) -> list[list[Tensor]]:
-        """The outputs of every layer, a list a scale; the scores are each list's last."""
-        x = torch.cat([condition_BKHW, image_B3HW], 1)
-        return [d(F.avg_pool2d(x, 2**i) if i else x) for i, d in enumerate(self.scales)]
+    @classmethod
+    def of(cls, config: ModelConfig, condition_channels: int) -> Discriminator:
+        """The discriminator of a configuration. condition_channels: K planes of a condition."""
+        widths, scales = config.discriminator_widths, config.discriminator_scales
+        return cls(condition_channels, widths, scales, config.condition_embedding)
+
+    def forward(self, condition: Tensor, image_B3HW: Tensor) -> list[list[Tensor]]:
+        """The outputs of every layer, a list a scale; the scores are each list's last.
+
+        condition: as MCLNet takes it.
+        """
+        X_BEHW = self.embed_condition(condition)
+        x = torch.cat([X_BEHW, image_B3HW.to(X_BEHW.dtype)], 1)
+        sizes = pyramid(x.contiguous(memory_format=torch.channels_last), len(self.scales))
+        return [d(part) for d, part in zip(self.scales, sizes, strict=True)]

@@ -18,33 +18,38 @@ STRIDE = 4
 class FeatureEncoder(nn.Module):
     """Image to features at stride 4: down to the coarsest width, then back up to 1/4 beside finer features.
 
-    inputs: image channels. widths: channels at 1, 1/2, 1/4, ... of the size. outputs: C.
-    position: append each pixel's coordinates in [-1, 1] to the image.
+    inputs: image channels. stem: pixels a side that the first layer takes at once, 1, 2 or 4. widths: channels at
+    1 / stem, 1 / (2 stem), ... of the size. outputs: C. position: append each pixel's coordinates in [-1, 1].
     """
 
-    def __init__(self, inputs: int, widths: Sequence[int], outputs: int, position: bool) -> None:
+    def __init__(
+        self, inputs: int, widths: Sequence[int], outputs: int, position: bool, stem: int = 1
+    ) -> None:
         super().__init__()
-        self.position = position
-        self.stem = conv(inputs + 2 * position, widths[0])
+        self.position, self.unshuffle = position, stem
+        quarter = STRIDE.bit_length() - stem.bit_length()  # index of the features' resolution in widths
+        self.stem = conv((inputs + 2 * position) * stem**2, widths[0])
         self.down = nn.ModuleList(
             nn.Sequential(_activation(a), conv(a, b, 3, 2), ResidualBlock(b)) for a, b in pairwise(widths)
         )
-        steps_up = range(len(widths) - 1, 2, -1)
+        steps_up = range(len(widths) - 1, quarter, -1)
         self.up = nn.ModuleList(
             nn.Sequential(conv(widths[i] + widths[i - 1], widths[i - 1]), ResidualBlock(widths[i - 1]))
             for i in steps_up
         )
-        self.head = nn.Sequential(_activation(widths[2]), conv(widths[2], outputs, 1))
+        self.head = nn.Sequential(_activation(widths[quarter]), conv(widths[quarter], outputs, 1))
 
     def forward(self, image_BCHW: Tensor) -> Tensor:
         """(B, inputs, H, W) -> (B, C, H/4, W/4); H and W multiples of 32."""
         if self.position:
             image_BCHW = torch.cat([image_BCHW, coordinates(image_BCHW)], 1)
+        if self.unshuffle > 1:
+            image_BCHW = F.pixel_unshuffle(image_BCHW, self.unshuffle)
         levels = [self.stem(image_BCHW)]
         for step in self.down:
             levels.append(step(levels[-1]))
         h = levels[-1]
-        for step, finer in zip(self.up, reversed(levels[2:-1]), strict=True):
+        for step, finer in zip(self.up, reversed(levels[-1 - len(self.up) : -1]), strict=True):
             h = F.interpolate(h, size=finer.shape[-2:], mode="nearest")
             h = step(torch.cat([h, finer], 1))
         features: Tensor = self.head(h)

@@ -17,8 +17,8 @@ from mcltool.device import Precision, autocast
 from mcltool.model.discriminator import Discriminator
 from mcltool.model.network import MCLNet
 from mcltool.model.vgg import random_vgg
-from mcltool.train.objective import GeneratorObjective, Inputs
-from mcltool.train.trainer import TERMS, recompute_blocks
+from mcltool.train.objective import AdversarialObjective, FeatureObjective, GeneratorObjective, Inputs
+from mcltool.train.trainer import recompute_blocks
 
 FLOAT = 4
 """Bytes of a stored number: weights, gradients and moments are float32 in every precision."""
@@ -47,8 +47,7 @@ def estimate(
     size = train.batch_size // (train.accumulate * world)
     with FakeTensorMode(), torch.random.fork_rng(devices=[]):
         net = MCLNet(config.model, spec.channels, config.data.size)
-        model = config.model
-        discriminator = Discriminator(spec.channels, model.discriminator_widths, model.discriminator_scales)
+        discriminator = Discriminator.of(config.model, spec.channels)
         parameters = {
             "encoders and correspondence": _count(net) - _count(net.generator),
             "generator": _count(net.generator),
@@ -57,20 +56,18 @@ def estimate(
         phi = None if perceptual == "none" else random_vgg()
         if train.recompute:
             recompute_blocks(net)
-        objective = GeneratorObjective(net, config.loss, spec, phi)
         x = _inputs(size, config, spec)
-        with _kept() as kept, autocast(torch.device("cpu"), precision):
-            terms, _ = objective(x, 0, True, discriminator.requires_grad_(False))
-            total = torch.stack(
-                [getattr(config.loss, n) * t.float() for n, t in terms.items() if n in TERMS]
-            ).sum()
-            assert total.requires_grad
-        own = {
-            _storage(p)
-            for module in (net, discriminator, *([phi] if phi else []))
-            for p in module.parameters()
-        }
-        activations = sum(size for storage, size in kept.items() if storage not in own)
+        with autocast(torch.device("cpu"), precision):
+            with _kept(net) as of_net:
+                _, image = GeneratorObjective(net, config.loss, spec)(x, 0)
+            image = image.detach().requires_grad_()
+            with _kept(discriminator) as of_discriminator:
+                AdversarialObjective(discriminator, config.loss)(x, image)
+            with _kept(phi) as of_phi:
+                if phi:
+                    FeatureObjective(phi, config.loss)(x, image)
+        # The image's judges come one after the other.
+        activations = sum(of_net.values()) + max(sum(of_discriminator.values()), sum(of_phi.values()))
     trained = sum(parameters.values())
     memory = {
         "weights": FLOAT * trained,
@@ -85,20 +82,25 @@ def estimate(
 
 def _inputs(batch: int, config: Config, spec: ConditionSpec) -> Inputs:
     height, width = config.data.size
-    X, Z_labels = (torch.zeros(batch, spec.channels, height, width) for _ in range(2))
+    planes = () if spec.kind == "labels" else (spec.channels,)
+    dtype = torch.uint8 if spec.kind == "labels" else torch.float32
+    X, Z_labels = (torch.zeros(batch, *planes, height, width, dtype=dtype) for _ in range(2))
     Y, Z, P = (torch.zeros(batch, 3, height, width) for _ in range(3))
     return Inputs(X, Y, Z, P, Z_labels, torch.ones(batch, dtype=torch.bool))
 
 
 @contextmanager
-def _kept() -> Iterator[dict[int, int]]:
-    """Bytes of each storage that autograd keeps for the backward pass, by the storage's identity."""
+def _kept(module: nn.Module | None) -> Iterator[dict[int, int]]:
+    """Bytes of each storage that autograd keeps for the backward pass, by the storage's identity; without the
+    parameters of ``module``."""
     found: dict[int, int] = {}
+    own = {_storage(p) for p in module.parameters()} if module else set()
     alive: list[Any] = []
 
     def pack(tensor: Tensor) -> Tensor:
         alive.append(tensor)  # an identity is only unique while its owner lives
-        found[_storage(tensor)] = tensor.untyped_storage().nbytes()
+        if _storage(tensor) not in own:
+            found[_storage(tensor)] = tensor.untyped_storage().nbytes()
         return tensor
 
     with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):

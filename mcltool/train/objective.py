@@ -1,4 +1,8 @@
-"""What the networks are trained for: the terms of METHOD sections 2, 4 and 5 for one batch."""
+"""What the networks are trained for: the terms of METHOD sections 2, 4 and 5 for one batch.
+
+The terms of an image are computed apart from the network that made it: each objective's layers can then be left behind
+before the next begins, and what they ask of the image goes back through the network once.
+"""
 
 from __future__ import annotations
 
@@ -10,8 +14,9 @@ from torch import Tensor, nn
 
 from mcltool import losses
 from mcltool.config import LossConfig
-from mcltool.data.batches import Batch, condition_planes, to_unit
+from mcltool.data.batches import Batch, to_unit
 from mcltool.data.contract import ConditionSpec
+from mcltool.model.blocks import positions
 from mcltool.model.correspondence import attention_warp, from_patches, patches
 from mcltool.model.discriminator import Discriminator
 from mcltool.model.encoder import STRIDE
@@ -30,8 +35,9 @@ Terms = dict[str, Tensor]
 class Inputs(NamedTuple):
     """A batch as the networks see it.
 
-    X: (B, K, H, W) condition. Y, Z, P: (B, 3, H, W) photo, exemplar and augmented photo in [-1, 1].
-    Z_labels: (B, K, H, W) the exemplar's own condition. paired: (B,) whether Y is the answer for (X, Z).
+    X: the condition, (B, H, W) labels or (B, K, H, W) planes. Z_labels: likewise the exemplar's own.
+    Y, Z, P: (B, 3, H, W) photo, exemplar and augmented photo in [-1, 1]. paired: (B,) whether Y is the answer
+    for (X, Z).
     """
 
     X: Tensor
@@ -42,53 +48,43 @@ class Inputs(NamedTuple):
     paired: Tensor
 
     @classmethod
-    def of(cls, batch: Batch, spec: ConditionSpec) -> Inputs:
-        planes = (condition_planes(c, spec) for c in (batch.condition, batch.exemplar_condition))
-        X, Z_labels = (p.contiguous(memory_format=torch.channels_last) for p in planes)
+    def of(cls, batch: Batch) -> Inputs:
         Y, Z, P = (to_unit(p) for p in (batch.photo, batch.exemplar, batch.pseudo))
-        return cls(X, Y, Z, P, Z_labels, batch.paired)
+        return cls(batch.condition, Y, Z, P, batch.exemplar_condition, batch.paired)
 
 
 class GeneratorObjective(nn.Module):
-    """The terms that encoders, correspondence and generator are trained for."""
+    """What encoders, correspondence and generator make of a batch, and the terms that need no other network."""
 
-    def __init__(
-        self, net: MCLNet, weights: LossConfig, spec: ConditionSpec, phi: VGGFeatures | None
-    ) -> None:
+    def __init__(self, net: MCLNet, weights: LossConfig, spec: ConditionSpec) -> None:
         super().__init__()
-        self.net, self.weights, self.spec, self.phi = net, weights, spec, phi
+        self.net, self.weights, self.spec = net, weights, spec
 
-    def forward(
-        self, x: Inputs, step: int, generate: bool = True, discriminator: Discriminator | None = None
-    ) -> tuple[Terms, Tensor]:
-        """-> the terms and the generated image (B, 3, H, W), which carries no gradient.
+    def forward(self, x: Inputs, step: int, generate: bool = True) -> tuple[Terms, Tensor]:
+        """-> the terms and the generated image (B, 3, H, W).
 
         step: seeds the choice of positions where L_mcl is sampled. generate: False leaves the generator out;
-        the warped exemplar comes back in the image's place. Without discriminator its two terms are left out.
+        the warped exemplar comes back in the image's place, without a gradient.
         """
-        terms, warped = self.correspondence_terms(x, step)
+        X_BEHW = self.net.embed_condition(x.X)
+        terms, warped = self._correspondence_terms(x, X_BEHW, step)
         if not generate:
             return terms, warped.detach()
-        image = self.net.generator(warped, x.X)
-        w = self.weights
-        if w.rec:
+        image = self.net.generator(warped, X_BEHW)
+        if self.weights.rec:
             terms["rec"] = losses.l1(image, x.Y, x.paired)
-        if discriminator is not None and (w.gan or w.fm):
-            terms.update(self._adversarial_terms(x, image, discriminator))
-        if self.phi is not None and (w.perc or w.feat or w.ctx):
-            terms.update(self._feature_terms(x, image, self.phi))
-        return terms, image.detach()
+        return terms, image
 
-    def correspondence_terms(self, x: Inputs, step: int) -> tuple[Terms, Tensor]:
-        """Terms of sections 2 and 4, and the warped exemplar (B, 3, H, W)."""
+    def _correspondence_terms(self, x: Inputs, X_BEHW: Tensor, step: int) -> tuple[Terms, Tensor]:
+        """Terms of sections 2 and 4, and the warped exemplar (B, 3, H, W). X_BEHW: the embedded condition."""
         net, w, terms = self.net, self.weights, Terms()
-        grid = (x.X.shape[2] // STRIDE, x.X.shape[3] // STRIDE)
+        size = (X_BEHW.shape[2], X_BEHW.shape[3])
         photos = {"Z": x.Z}
         if w.mcl or w.cons:
             photos["Y"] = x.Y
         if w.pse:
             photos["P"] = x.P
-        x_BChw = net.encode_condition(x.X)
+        x_BChw = net.encode_condition(X_BEHW)
         stacked = torch.cat(list(photos.values())).contiguous(memory_format=torch.channels_last)
         z_BChw = net.encode_photo(stacked)
         u = net.correspondence(x_BChw)
@@ -96,16 +92,18 @@ class GeneratorObjective(nn.Module):
         v = dict(zip(photos, net.correspondence(z_BChw).chunk(len(photos)), strict=True))
 
         masks = bool(w.mask) and self.spec.kind == "labels"
-        values = torch.cat([patches(x.Z), class_shares(x.Z_labels)], 2) if masks else patches(x.Z)
+        values = patches(x.Z)
+        if masks:
+            shares = class_shares(x.Z_labels, self.spec.channels)
+            values = torch.cat([values, shares], 2)
         warped_values = attention_warp(u, v["Z"], values, net.temperature)
-        warped = from_patches(warped_values[:, :, : 3 * STRIDE**2], grid)
+        warped = from_patches(warped_values[:, :, : 3 * STRIDE**2], (size[0] // STRIDE, size[1] // STRIDE))
 
         if w.warp:
             terms["warp"] = losses.l1(warped, x.Y, x.paired)
         if masks:
-            terms["mask"] = losses.warped_mask(
-                warped_values[:, :, 3 * STRIDE**2 :], known_shares(x.X, x.Z_labels, self.spec.unknown)
-            )
+            wanted = known_shares(class_shares(x.X, self.spec.channels), shares, self.spec.unknown)
+            terms["mask"] = losses.warped_mask(warped_values[:, :, 3 * STRIDE**2 :], wanted)
         if w.mcl:
             terms["mcl"] = self._contrast(u, v["Y"], step)
         if w.cons:
@@ -114,7 +112,7 @@ class GeneratorObjective(nn.Module):
             back = attention_warp(v["Z"], u, patches(warped), net.temperature)
             terms["cyc"] = losses.l1(back, patches(x.Z))
         if w.pse:
-            terms["pse"] = losses.l1(net.warp(u, v["P"], x.P, (x.X.shape[2], x.X.shape[3])), x.Y)
+            terms["pse"] = losses.l1(net.warp(u, v["P"], x.P, size), x.Y)
         return terms, warped
 
     def _contrast(self, u: Tensor, y: Tensor, step: int) -> Tensor:
@@ -127,22 +125,22 @@ class GeneratorObjective(nn.Module):
             u, y = u[:, chosen], y[:, chosen]
         return losses.marginal_contrastive(u, y, w.mcl_margin, w.mcl_scale, w.mcl_symmetric)
 
-    def _adversarial_terms(self, x: Inputs, image: Tensor, discriminator: Discriminator) -> Terms:
-        real, fake = judge(discriminator, x.X, x.Y, image)
-        terms = Terms()
-        if self.weights.gan:
-            terms["gan"] = losses.hinge_generator([scale[-1] for scale in fake])
-        if self.weights.fm:
-            terms["fm"] = losses.feature_matching(real, fake, x.paired)
-        return terms
 
-    def _feature_terms(self, x: Inputs, image: Tensor, phi: VGGFeatures) -> Terms:
+class FeatureObjective(nn.Module):
+    """The terms of an image that VGG-19's features are compared for (section 5)."""
+
+    def __init__(self, phi: VGGFeatures, weights: LossConfig) -> None:
+        super().__init__()
+        self.phi, self.weights = phi, weights
+
+    def forward(self, x: Inputs, image: Tensor) -> Terms:
+        """image: (B, 3, H, W), the generated one."""
         w, terms = self.weights, Terms()
         of_truth = {*([w.perc_layer] if w.perc else []), *(FEATURE_LAYERS if w.feat else [])}
         of_exemplar = set(CONTEXTUAL_LAYERS if w.ctx else [])
-        out = _layers(phi, image, of_truth | of_exemplar)
+        out = self._layers(image, of_truth | of_exemplar)
         with torch.no_grad():
-            truth, exemplar = _layers(phi, x.Y, of_truth), _layers(phi, x.Z, of_exemplar)
+            truth, exemplar = self._layers(x.Y, of_truth), self._layers(x.Z, of_exemplar)
         if w.perc:
             terms["perc"] = losses.perceptual(out[w.perc_layer], truth[w.perc_layer])
         if w.feat:
@@ -153,24 +151,32 @@ class GeneratorObjective(nn.Module):
             terms["ctx"] = torch.stack(ctx).sum()
         return terms
 
+    def _layers(self, image: Tensor, names: set[str]) -> dict[str, Tensor]:
+        """The features of ``image`` by layer; nothing is computed where none is asked for."""
+        ordered = sorted(names)
+        return dict(zip(ordered, self.phi(image, ordered), strict=True)) if ordered else {}
 
-def _layers(phi: VGGFeatures, image: Tensor, names: set[str]) -> dict[str, Tensor]:
-    """The features of ``image`` by layer; nothing is computed where none is asked for."""
-    ordered = sorted(names)
-    return dict(zip(ordered, phi(image, ordered), strict=True)) if ordered else {}
 
+class AdversarialObjective(nn.Module):
+    """What discriminator and generator want of each other, from one pass over photo and generated image (section 5)."""
 
-class DiscriminatorObjective(nn.Module):
-    """Hinge loss of the discriminator on the photo and a generated image (section 5)."""
-
-    def __init__(self, discriminator: Discriminator) -> None:
+    def __init__(self, discriminator: Discriminator, weights: LossConfig) -> None:
         super().__init__()
-        self.discriminator = discriminator
+        self.discriminator, self.weights = discriminator, weights
 
-    def forward(self, x: Inputs, image: Tensor) -> Tensor:
-        """image: (B, 3, H, W), as GeneratorObjective gives it."""
+    def forward(self, x: Inputs, image: Tensor) -> tuple[Terms, Tensor]:
+        """-> the generator's terms and the discriminator's hinge loss. image: (B, 3, H, W), the generated one.
+
+        All share the graph: take the terms' gradient with respect to the image alone, and the loss's with
+        respect to the discriminator's parameters alone.
+        """
         real, fake = judge(self.discriminator, x.X, x.Y, image)
-        return losses.hinge_discriminator([s[-1] for s in real], [s[-1] for s in fake])
+        terms = Terms()
+        if self.weights.gan:
+            terms["gan"] = losses.hinge_generator([scale[-1] for scale in fake])
+        if self.weights.fm:
+            terms["fm"] = losses.feature_matching(real, fake, x.paired)
+        return terms, losses.hinge_discriminator([s[-1] for s in real], [s[-1] for s in fake])
 
 
 def judge(
@@ -182,14 +188,20 @@ def judge(
     return [[h[0] for h in scale] for scale in halves], [[h[1] for h in scale] for scale in halves]
 
 
-def class_shares(labels_BKHW: Tensor) -> Tensor:
-    """Share of each class in each position's cell: (B, N, K)."""
-    return F.avg_pool2d(labels_BKHW, STRIDE).flatten(2).transpose(1, 2)
+def class_shares(condition: Tensor, classes: int) -> Tensor:
+    """Share of each class in each position's cell: (B, N, K). condition: (B, H, W) labels or (B, K, H, W) planes."""
+    if condition.ndim == 4:
+        return positions(F.avg_pool2d(condition, STRIDE))
+    labels_BNP = positions(F.pixel_unshuffle(condition.long()[:, None], STRIDE))  # P = 16 pixels a cell
+    shares_BNK = torch.zeros(*labels_BNP.shape[:2], classes, device=condition.device)
+    return shares_BNK.scatter_add_(
+        2, labels_BNP, torch.full_like(labels_BNP, 1 / STRIDE**2, dtype=torch.float)
+    )
 
 
-def known_shares(X: Tensor, Z_labels: Tensor, unknown: int | None) -> Tensor:
+def known_shares(X_BNK: Tensor, Z_BNK: Tensor, unknown: int | None) -> Tensor:
     """The condition's class shares (B, N, K), without the unknown class and those that the exemplar lacks."""
-    shared_BK = (Z_labels.amax((2, 3)) > 0).to(X.dtype)
+    shared_BK = (Z_BNK.amax(1) > 0).to(X_BNK.dtype)
     if unknown is not None:
         shared_BK[:, unknown] = 0
-    return class_shares(X) * shared_BK[:, None]
+    return X_BNK * shared_BK[:, None]

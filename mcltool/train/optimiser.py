@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -35,9 +35,13 @@ class Optimiser:
     def clear(self) -> None:
         self.adam.zero_grad(set_to_none=True)
 
-    def backward(self, loss: Tensor) -> None:
-        """Add the gradients of ``loss``."""
-        torch.autograd.backward(self.scaler.scale(loss))
+    def scaled(self, loss: Tensor) -> Tensor:
+        """``loss`` times the scaler's factor: all gradients until ``gradient_norm`` carry it."""
+        return self.scaler.scale(loss)
+
+    def backward(self, loss: Tensor, inputs: Sequence[Tensor] | None = None, keep: bool = False) -> None:
+        """Add the gradients of ``loss``, scaled; only to ``inputs`` where given. keep: the graph is needed again."""
+        torch.autograd.backward(self.scaler.scale(loss), inputs=inputs, retain_graph=keep)
 
     def gradient_norm(self) -> Tensor:
         """Norm of all gradients, which are unscaled from here on."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from mcltool.data.batches import collate, condition_picture, condition_planes, to_bytes, to_unit
+from mcltool.data.batches import collate, condition_picture, to_bytes, to_unit
 from mcltool.data.dataset import EvaluationData
 from mcltool.device import Precision, autocast
 from mcltool.model.network import MCLNet
@@ -30,7 +30,7 @@ class FixedPairs:
         """Condition, exemplar, warped exemplar, result and photo of each pair."""
         batch = self.batch.to(device)
         with torch.inference_mode(), autocast(device, precision):
-            made = net(condition_planes(batch.condition, self.spec), to_unit(batch.exemplar))
+            made = net(batch.condition, to_unit(batch.exemplar))
         columns = [batch.exemplar, to_bytes(made.warped), to_bytes(made.image), batch.photo]
         pictures = [c.permute(0, 2, 3, 1).cpu().numpy() for c in columns]
         conditions = self.batch.condition

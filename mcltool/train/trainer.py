@@ -11,6 +11,7 @@ from functools import partial
 from typing import Any, TypeVar
 
 import torch
+import torch._functorch.config
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.utils.checkpoint import checkpoint
@@ -18,14 +19,14 @@ from torch.utils.checkpoint import checkpoint
 from mcltool.config import Config
 from mcltool.data.batches import Batch
 from mcltool.data.contract import ConditionSpec
-from mcltool.device import Precision, autocast
+from mcltool.device import Precision, autocast, frozen
 from mcltool.model.blocks import ResidualBlock
 from mcltool.model.discriminator import Discriminator
 from mcltool.model.generator import SpadeBlock
 from mcltool.model.network import MCLNet
 from mcltool.model.vgg import VGGFeatures
 from mcltool.train.distributed import ALONE, Ranks
-from mcltool.train.objective import DiscriminatorObjective, GeneratorObjective, Inputs, Terms
+from mcltool.train.objective import AdversarialObjective, FeatureObjective, GeneratorObjective, Inputs, Terms
 from mcltool.train.optimiser import Optimiser
 
 Network = TypeVar("Network", bound=nn.Module)
@@ -67,19 +68,23 @@ class Trainer:
         self.device, self.precision, self.ranks = device, precision, ranks
         model, train = config.model, config.train
         self.net = _placed(MCLNet(model, spec.channels, config.data.size), device)
-        discriminator = Discriminator(spec.channels, model.discriminator_widths, model.discriminator_scales)
-        self.discriminator = _placed(discriminator, device)
+        self.discriminator = _placed(Discriminator.of(model, spec.channels), device)
         self.average = copy.deepcopy(self.net).requires_grad_(False).eval()
         self.weights = {name: float(getattr(config.loss, name)) for name in TERMS}
         self.optimiser = Optimiser(self.net, train, train.lr, precision)
         self.optimiser_d = Optimiser(self.discriminator, train, train.lr_discriminator, precision)
         if train.recompute:
             recompute_blocks(self.net)
-        objective = GeneratorObjective(self.net, config.loss, spec, phi.to(device) if phi else None)
-        objective_d = DiscriminatorObjective(self.discriminator)
+        objective = GeneratorObjective(self.net, config.loss, spec)
+        objective_d = AdversarialObjective(self.discriminator, config.loss)
+        self.objective_phi = FeatureObjective(frozen(phi, device, precision), config.loss) if phi else None
         if train.compile:
-            objective.compile()
-            objective_d.compile()
+            torch._functorch.config.donated_buffer = (
+                False  # the discriminator's graph serves two backward passes
+            )
+            for module in (objective, objective_d, self.objective_phi):
+                if module:
+                    module.compile()
         self.objective, self.objective_d = ranks.wrap(objective), ranks.wrap(objective_d)
         self.steps_done = 0
 
@@ -110,24 +115,41 @@ class Trainer:
         return StepResult(self.steps_done, losses, rate, numbers[len(names)], not finite)
 
     def _add_gradients(self, batch: Batch, generate: bool, adversarial: bool, share: float) -> Terms:
-        """Add ``share`` times the gradients of one part; returns its unweighted terms, the total among them.
-
-        The discriminator learns from the images that the generator was judged by.
-        """
-        x = Inputs.of(batch.to(self.device), self.spec)
-        self.discriminator.requires_grad_(False)
+        """Add ``share`` times the gradients of one part; returns its unweighted terms, the total among them."""
+        x = Inputs.of(batch.to(self.device))
         with autocast(self.device, self.precision):
-            judge = self.discriminator if adversarial else None
-            terms, image = self.objective(x, self.steps_done, generate, judge)
-        total = torch.stack([self.weights[name] * term.float() for name, term in terms.items()]).sum()
-        self.optimiser.backward(share * total)
-        terms = {"total": total} | terms
-        if adversarial:
-            self.discriminator.requires_grad_(True)
+            terms, image = self.objective(x, self.steps_done, generate)
+        roots = [self.optimiser.scaled(share * self._weighted(terms))] if terms else []
+        gradients: list[Tensor | None] = [None] * len(roots)
+        if generate:
+            seen = image.detach().requires_grad_()
+            seen.grad = torch.zeros_like(image)
+            terms |= self._judge(x, seen, adversarial, share)
+            roots, gradients = [*roots, image], [*gradients, seen.grad]
+        torch.autograd.backward(roots, gradients)
+        terms = {name: term.detach().float() for name, term in terms.items()}
+        return {"total": self._weighted(terms)} | terms
+
+    def _judge(self, x: Inputs, image: Tensor, adversarial: bool, share: float) -> Terms:
+        """The terms of a generated image, a leaf whose gradient is left in it; the discriminator gets its own."""
+        found = Terms()
+        if self.objective_phi is not None:
             with autocast(self.device, self.precision):
-                terms["discriminator"] = self.objective_d(x, image)
-            self.optimiser_d.backward(share * terms["discriminator"])
-        return {name: term.detach().float() for name, term in terms.items()}
+                terms = self.objective_phi(x, image)
+            self.optimiser.backward(share * self._weighted(terms), [image])
+            found |= {name: term.detach() for name, term in terms.items()}
+        if adversarial:
+            with autocast(self.device, self.precision):
+                terms, loss = self.objective_d(x, image)
+            self.optimiser.backward(share * self._weighted(terms), [image], keep=True)
+            self.optimiser_d.backward(share * loss, list(self.discriminator.parameters()))
+            found |= {name: term.detach() for name, term in terms.items()} | {"discriminator": loss.detach()}
+        return found
+
+    def _weighted(self, terms: Terms) -> Tensor:
+        """The sum of the generator's terms, each times its weight."""
+        weighted = [self.weights[name] * term.float() for name, term in terms.items() if name in self.weights]
+        return torch.stack(weighted).sum()
 
     def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """All that a step changes: tensors by name, but for ``average``'s, and plain values."""

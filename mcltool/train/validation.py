@@ -8,7 +8,7 @@ from statistics import fmean
 
 import torch
 
-from mcltool.data.batches import Batch, collate, condition_planes, to_unit
+from mcltool.data.batches import Batch, collate, to_unit
 from mcltool.data.contract import ConditionSpec, DatasetPlugin
 from mcltool.data.dataset import TrainingData
 from mcltool.device import Precision, autocast
@@ -58,7 +58,7 @@ class Validation:
     def _l1_warp(self, batch: Batch, net: MCLNet, device: torch.device, precision: Precision) -> float:
         batch = batch.to(device)
         with torch.inference_mode(), autocast(device, precision):
-            X, Z = condition_planes(batch.condition, self.spec), to_unit(batch.exemplar)
+            X, Z = batch.condition, to_unit(batch.exemplar)
             u, v = net.condition_features(X), net.photo_features(Z)
-            warped = net.warp(u, v, Z, (X.shape[2], X.shape[3]))
+            warped = net.warp(u, v, Z, (X.shape[-2], X.shape[-1]))
             return float(l1(warped, to_unit(batch.photo)))

@@ -15,9 +15,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from mcltool.data.batches import condition_planes, to_bytes, to_unit
+from mcltool.data.batches import to_bytes, to_unit
 from mcltool.data.contract import DatasetPlugin
-from mcltool.device import autocast, pick_device, pick_precision
+from mcltool.device import autocast, frozen, pick_device, pick_precision
 from mcltool.model.correspondence import confidence
 from mcltool.model.encoder import STRIDE
 from mcltool.model.network import EncodedExemplar
@@ -60,7 +60,8 @@ class Translator:
         self.plugin = plugin
         self.device = pick_device(device)
         self.precision = pick_precision(precision, self.device)
-        self.model, header = load_model(weights, self.device)
+        model, header = load_model(weights)
+        self.model = frozen(model, self.device, self.precision)
         self.short_side = min(header.size)
 
     def encode(self, photos: Sequence[NDArray[np.uint8]]) -> list[EncodedExemplar]:
@@ -82,18 +83,17 @@ class Translator:
         see ``device.is_out_of_memory``.
         """
         with torch.inference_mode(), autocast(self.device, self.precision):
-            X_BKHW = condition_planes(self._to_device(np.stack(conditions)), self.plugin.spec)
-            made = self.model.translate(X_BKHW, exemplars)
+            X = self._to_device(np.stack(conditions))
+            made = self.model.translate(X, exemplars)
             image = to_bytes(made.image).permute(0, 2, 3, 1).contiguous()
             warp = to_bytes(made.warped).permute(0, 2, 3, 1).contiguous() if warped else None
-            sure = self._confidence(X_BKHW, exemplars) if confident else None
+            sure = self._confidence(X, exemplars) if confident else None
         return self._to_host(image, warp, sure)
 
     def pooled_conditions(self, conditions: Sequence[NDArray[Any]]) -> NDArray[np.float32]:
         """(B, D) unit vectors: what conditions of one size are like, to compare with ``pooled_exemplars``."""
         with torch.inference_mode(), autocast(self.device, self.precision):
-            planes = condition_planes(self._to_device(np.stack(conditions)), self.plugin.spec)
-            return _pooled(self.model.condition_features(planes))
+            return _pooled(self.model.condition_features(self._to_device(np.stack(conditions))))
 
     def pooled_exemplars(self, photos: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
         """(B, D) unit vectors of photos of one size."""
@@ -129,9 +129,9 @@ class Translator:
             return np.zeros((side, side), np.uint8)
         return np.zeros((self.plugin.spec.channels, side, side), np.float32)
 
-    def _confidence(self, X_BKHW: Tensor, exemplars: Sequence[EncodedExemplar]) -> Tensor:
-        grid = (X_BKHW.shape[2] // STRIDE, X_BKHW.shape[3] // STRIDE)
-        u_BND = self.model.condition_features(X_BKHW)
+    def _confidence(self, X: Tensor, exemplars: Sequence[EncodedExemplar]) -> Tensor:
+        grid = (X.shape[-2] // STRIDE, X.shape[-1] // STRIDE)
+        u_BND = self.model.condition_features(X)
         maps = [
             confidence(u, exemplar.v, self.model.temperature).view(grid)
             for u, exemplar in zip(u_BND, exemplars, strict=True)
