@@ -6,6 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from mcltool.model.attention import attention
+
 
 def conv(inputs: int, outputs: int, kernel: int = 3, stride: int = 1) -> nn.Conv2d:
     """A convolution that keeps (or, with stride 2, halves) the size."""
@@ -66,10 +68,10 @@ class SelfAttention(nn.Module):
 
     def forward(self, x_BCHW: Tensor) -> Tensor:
         q, k, v = (positions(f(x_BCHW)) for f in (self.query, self.key, self.value))
-        # Zeros up to one width change nothing, and equal widths take the kernel that never stores all pairs.
-        scale, widest = q.shape[2] ** -0.5, max(q.shape[2], v.shape[2])
-        q, k, values = (F.pad(t, (0, widest - t.shape[2]))[:, None] for t in (q, k, v))  # one head
-        h = F.scaled_dot_product_attention(q, k, values, scale=scale)[:, 0, :, : v.shape[2]]
+        if x_BCHW.device.type == "cpu":
+            h = attention(q, k, v, q.shape[2] ** -0.5)
+        else:  # with kernels that store no weights
+            h = F.scaled_dot_product_attention(q[:, None], k[:, None], v[:, None])[:, 0]
         out: Tensor = self.out(planes(h, x_BCHW.shape[-2:]))
         return x_BCHW + self.gain * out
 

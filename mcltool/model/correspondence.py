@@ -5,13 +5,11 @@ Positions are the cells of the feature grid (h, w) in reading order; N = h w.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from mcltool.model.attention import attention
 from mcltool.model.blocks import planes, positions
 from mcltool.model.encoder import STRIDE
 
@@ -74,54 +72,9 @@ def attention_warp(
     """T V with T = softmax_j(u_i . v_j / tau) (section 3): (B, N, V).
 
     float32 inside: at scale 1 / tau = 100 bfloat16 logits flip best matches. rows: positions of u handled at a
-    time; memory is linear in N. torch's scaled_dot_product_attention stores T unless the values are padded to
-    the features' width, and then took half as long again and more.
+    time; memory is linear in N.
     """
-    with torch.autocast(u_BND.device.type, enabled=False):
-        warped: Tensor = _Attention.apply(
-            u_BND.float(), v_BMD.float(), values_BMV.float(), 1 / temperature, rows
-        )
-    return warped
-
-
-class _Attention(torch.autograd.Function):
-    """softmax_j(s u_i . v_j) V, ``rows`` rows of T at a time, which the backward pass computes again."""
-
-    @staticmethod
-    def forward(ctx: Any, u: Tensor, v: Tensor, values: Tensor, scale: float, rows: int) -> Tensor:
-        warped = values.new_empty(u.shape[0], u.shape[1], values.shape[2])
-        for part in _slices(u.shape[1], rows):
-            torch.bmm(_attention_rows(u[:, part], v, scale), values, out=warped[:, part])
-        ctx.save_for_backward(u, v, values, warped)
-        ctx.scale, ctx.rows = scale, rows
-        return warped
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
-        u, v, values, warped = ctx.saved_tensors
-        (gradient,) = gradients
-        du, dv = torch.empty_like(u), torch.zeros_like(v)
-        dvalues = torch.zeros_like(values) if ctx.needs_input_grad[2] else None
-        mean_BN1 = (gradient * warped).sum(2, keepdim=True)  # sum_j T_ij dT_ij
-        with torch.autocast(u.device.type, enabled=False):
-            for part in _slices(u.shape[1], ctx.rows):
-                T = _attention_rows(u[:, part], v, ctx.scale)
-                if dvalues is not None:
-                    dvalues.baddbmm_(T.transpose(1, 2), gradient[:, part])
-                dT = gradient[:, part] @ values.transpose(1, 2)
-                dlogits = dT.sub_(mean_BN1[:, part]).mul_(T)
-                du[:, part] = ctx.scale * (dlogits @ v)
-                dv.baddbmm_(dlogits.transpose(1, 2), u[:, part], alpha=ctx.scale)
-        return du, dv, dvalues, None, None
-
-
-def _attention_rows(u_BnD: Tensor, v_BMD: Tensor, scale: float) -> Tensor:
-    """Rows of T: (B, n, M)."""
-    return ((scale * u_BnD) @ v_BMD.transpose(1, 2)).softmax(2)
-
-
-def _slices(count: int, size: int) -> Iterator[slice]:
-    return (slice(start, min(start + size, count)) for start in range(0, count, size))
+    return attention(u_BND.float(), v_BMD.float(), values_BMV.float(), 1 / temperature, rows)
 
 
 def best_match(u_BND: Tensor, v_BMD: Tensor, rows: int = 1024) -> tuple[Tensor, Tensor]:
