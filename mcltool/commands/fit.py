@@ -49,8 +49,8 @@ if TYPE_CHECKING:
     "--preset",
     metavar="NAME",
     shell_complete=complete_presets,
-    help="Sizes of the networks: tiny (64 px, for a CPU), paper (256 px, as published) or hd (512 px).  "
-    "[default: the data set's own; tiny for shapes, else paper]",
+    help="Sizes of the networks: tiny (64 px, for a CPU), base (256 px), paper (256 px, as published) or hd (512 px).  "
+    "[default: the data set's own; tiny for shapes, else base]",
 )
 @click.option("--max-steps", type=int, metavar="N", help="Stop after N steps.  [default: as epochs make]")
 @click.option("--batch-size", type=int, metavar="B", help="Samples a step.  [default: the preset's]")
