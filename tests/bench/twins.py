@@ -4,8 +4,8 @@
     python tests/bench/twins.py table                               mean and spread as Markdown
 
 Everything of a preset's model but its widths stays; schedule, losses and temperature are those of ``tiny``, since the
-published ones take days, and a batch is 4. ``base, equal time`` trains as many steps as take the time of paper's. Times are
-processor seconds of one thread, which a shared machine does not stretch.
+published ones take days, and a batch is 4. ``base, equal time`` trains more steps, by the ratio of the median steps.
+Times are processor seconds of one thread, which a shared machine does not stretch.
 """
 
 from __future__ import annotations
