@@ -267,6 +267,8 @@ SECTIONS: dict[str, type] = {
     "train": TrainConfig,
 }
 
+# base: the default for real data, a quarter of paper's operations. paper: the published widths, to compare with.
+# hd: 512 px. tiny: 64 px, learns on two CPU cores in minutes. docs/method.md has their operations.
 PRESETS: dict[str, Settings] = {
     "base": {
         "model.condition_embedding": 32,
