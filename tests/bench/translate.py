@@ -301,8 +301,8 @@ def make_million(folder: Path, count: int) -> None:
                 (folder / "masks" / inner).mkdir()
                 (folder / "out" / inner).mkdir()
             name = f"{inner}/{n:08d}.png"
-            for kind in ("masks", "out"):
-                (folder / kind / name).touch()
+            (folder / "masks" / name).touch()
+            (folder / "out" / name).write_bytes(b"a picture")
             source = f"{stamp([str(folder / 'masks' / name)])} {photo_stamp}"
             entry = Entry(name, photo.name, name, "ok", "", 12, weights, settings, source, 1.0)
             manifest.write(entry.line())
