@@ -5,11 +5,23 @@ from __future__ import annotations
 import signal
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 # A shell starts what it puts in the background with Ctrl-C ignored, and every process that a test starts inherits that.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+# Property tests try the same examples each time, and few: the fuzzer (tests/fuzz) tries many.
+hypothesis.settings.register_profile(
+    "mcltool",
+    derandomize=True,
+    max_examples=60,
+    deadline=None,
+    database=None,
+    suppress_health_check=[hypothesis.HealthCheck.too_slow, hypothesis.HealthCheck.filter_too_much],
+)
+hypothesis.settings.load_profile("mcltool")
 
 
 @pytest.fixture

@@ -32,7 +32,11 @@ def read_pairs(path: Path) -> Pairs:
     except UnicodeDecodeError:
         raise UsageError(f"{path}: expected lines of text like key,exemplar,exemplar,...") from None
     found: dict[str, list[str]] = {}
-    for number, row in enumerate(csv.reader(text.splitlines()), 1):
+    try:
+        rows = list(csv.reader(text.splitlines()))
+    except csv.Error as error:
+        raise UsageError(f"{path}: expected lines of text like key,exemplar,... ({error})") from None
+    for number, row in enumerate(rows, 1):
         names = [name.strip() for name in row if name.strip()]
         if len(names) == 1:
             raise UsageError(

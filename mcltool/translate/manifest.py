@@ -125,7 +125,7 @@ def _entry(line: bytes, decode: Callable[[str], Any]) -> Entry | None:
     except (ValueError, TypeError, RecursionError):
         return None
     is_sound = tuple(map(type, entry)) in _TYPES and entry.status in ("ok", "skipped", "failed")
-    return entry if is_sound and abs(entry.milliseconds) < 1 << 53 else None
+    return entry if is_sound and max(abs(entry.milliseconds), abs(entry.finished)) < 1 << 53 else None
 
 
 def read_manifest(path: Path) -> list[Entry]:

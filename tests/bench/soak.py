@@ -21,6 +21,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -60,7 +61,7 @@ def make_work(folder: Path, count: int) -> None:
 
 
 def start(
-    folder: Path, out: str, *options: str, faults: list[str] = [], seed: int = 0
+    folder: Path, out: str, *options: str, faults: Sequence[str] = (), seed: int = 0
 ) -> subprocess.Popen[str]:
     given = [word for fault in faults for word in ("--fault", fault)]
     command = [

@@ -112,7 +112,7 @@ def _json(data: bytes, chance: Random, other: bytes) -> bytes:
         place[key] = [inner] * chance.choice((0, 1, 2, 300))
     elif kind < 0.35 and isinstance(place, dict):
         place[chance.choice(("", "x", "..", "\0", "id", "__class__"))] = _MARK
-    elif kind < 0.45 and isinstance(inner, int | float):
+    elif kind < 0.45 and isinstance(inner, int | float) and abs(inner) < 1e200:
         place[key] = inner * chance.choice((-1, 2, 0.5, 1e6, 1e20))
     else:
         place[key] = _MARK

@@ -168,6 +168,16 @@ precision = "fp32"
     return [{"a.toml": text.encode()}]
 
 
+def assignments() -> list[Files]:
+    lines = (
+        "loss.mcl=0.05",
+        "data.size=[64, 96]",
+        "train.precision=fp32",
+        "model.encoder_widths = [8, 8, 8]",
+    )
+    return [{"a.toml": "\n".join(lines).encode()}]
+
+
 def configs() -> list[Files]:
     return [{"config.json": resolve("shapes", preset).to_json().encode()} for preset in ("tiny", "paper")]
 

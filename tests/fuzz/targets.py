@@ -235,7 +235,7 @@ TARGETS: dict[str, Target] = {
     "text-pose": Target(seeds.text_poses, _condition(DeepFashionPlugin())),
     "garment-lists": Target(seeds.garments, _garments),
     "toml": Target(seeds.settings, _toml, 2),
-    "set": Target(seeds.settings, _set),
+    "set": Target(seeds.assignments, _set),
     "config": Target(seeds.configs, _config, 2),
     "run": Target(seeds.runs, _run),
     "checkpoints": Target(seeds.runs, _checkpoints, torch=True),
