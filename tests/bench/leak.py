@@ -52,9 +52,7 @@ def main() -> None:
         started, used = time.monotonic(), []
         for job in range(options.jobs):
             masks, out = folder / f"masks-{job % 4}", folder / "out"
-            done = list(
-                translate_dir(masks, folder / "photos", out, weights, precision="fp32", device="cpu")
-            )
+            done = list(translate_dir(masks, folder / "photos", out, weights, precision="fp32", device="cpu"))
             assert [result.status for result in done] == ["ok", "ok"]
             shutil.rmtree(out)
             if (job + 1) % max(1, options.jobs // 40) == 0:
