@@ -38,6 +38,8 @@ FAULTS = (
     "append:EIO", "append:short", "replace:EIO", "replace:EACCES", "replace:ENOSPC", "clock:jump",
 )  # fmt: skip
 ENDS = ("left alone", "SIGKILL", "SIGKILL", "SIGKILL", "SIGTERM", "SIGINT", "reader killed")
+ANSWERS = {False: (0, 1, 130, -9), True: (0, 1, 130, -9, -15)}
+"""Exit codes by whether SIGTERM was sent: before the job has begun or after its end it finds the system's own answer."""
 HANG = 900.0
 """Seconds of a run, on a machine with other work, after which it counts as hung."""
 
@@ -162,7 +164,7 @@ def main() -> None:
                 or "Traceback" in said
                 or " bug " in said
                 or len(errors) > 1
-                or job.returncode not in (0, 1, 130, -9)
+                or job.returncode not in ANSWERS[how == "SIGTERM"]
             ):
                 wrong.append(f"{how}, {faults}, seed {seed}: exit {job.returncode}, {said[-600:]}")
                 print(f"WRONG {wrong[-1]}", flush=True)
