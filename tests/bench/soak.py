@@ -39,7 +39,7 @@ FAULTS = (
 )  # fmt: skip
 ENDS = ("left alone", "SIGKILL", "SIGKILL", "SIGKILL", "SIGTERM", "SIGINT", "reader killed")
 ANSWERS = {False: (0, 1, 130, -9), True: (0, 1, 130, -9, -15)}
-"""Exit codes by whether SIGTERM was sent: before the job has begun or after its end it finds the system's own answer."""
+"""Exit codes by whether SIGTERM was sent: before the job has begun or after its end it finds the system's answer."""
 HANG = 900.0
 """Seconds of a run, on a machine with other work, after which it counts as hung."""
 
