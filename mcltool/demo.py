@@ -21,7 +21,8 @@ from mcltool.evaluate.pairs import Pair, held_out_pairs, score
 from mcltool.files import write_text
 from mcltool.pictures import contact_sheet, save_png
 from mcltool.train.fit import Job, Show, fit
-from mcltool.translate.job import translate_dir
+from mcltool.translate import job as translation
+from mcltool.translate.pipeline import run
 from mcltool.weights import load_model
 
 PAIRS = 24
@@ -59,8 +60,9 @@ def show_weights(
     side = min(header.size)
     pairs = held_out_pairs(plugin, plugin.index(None, "val"), PAIRS, side)
     write_pairs(plugin, pairs, out, side)
-    job = translate_dir(out / "conditions", out / "exemplars", out / "out", weights, device=device)
-    failed = [result for result in job if result.status == "failed"]
+    options = translation.Options(device=device)
+    job = translation.Job(out / "conditions", out / "exemplars", out / "out", weights, options=options)
+    failed = [result for result in run(job) if result.status == "failed"]
     if failed:
         raise McltoolError(f"{failed[0].input}: {failed[0].cause}")
 

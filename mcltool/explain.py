@@ -21,8 +21,9 @@ from mcltool.explain_view import Spot, View, describe, draw, look
 from mcltool.model.encoder import STRIDE
 from mcltool.model.network import MCLNet
 from mcltool.pictures import Picture, save_png
+from mcltool.translate.images import prepare_condition, prepare_photo, read_condition
 from mcltool.translate.opening import files_of, plugin_of
-from mcltool.translate.prepare import network_size, prepare_condition, prepare_photo, read_condition
+from mcltool.translate.sizes import network_size
 from mcltool.weights import load_model
 
 SPOTS = 5

@@ -26,9 +26,10 @@ from mcltool.evaluate.pairs import Pair, score_correspondence
 from mcltool.evaluate.scores import Scores
 from mcltool.files import read_json, write_text
 from mcltool.pictures import save_png
-from mcltool.translate.job import translate_dir
+from mcltool.translate.job import Job, Options
 from mcltool.translate.opening import plugin_of
-from mcltool.translate.prepare import output_size
+from mcltool.translate.pipeline import run
+from mcltool.translate.sizes import output_size
 from mcltool.weights import digest, load_model, read_header
 
 MARK = "held-out.json"
@@ -188,10 +189,10 @@ def _write(split: Split, pairs: Sequence[_Pair], folder: Path, other: bool, tell
 
 def _translate(weights: Path, folder: Path, exemplars: str, out: str, request: Request, tell: Tell) -> None:
     """The one place that knows the directory job."""
-    conditions, device = folder / "conditions", request.device
+    conditions, options = folder / "conditions", Options(device=request.device)
     failed = []
-    job = translate_dir(conditions, folder / exemplars, folder / out, weights, "stem", device=device)
-    for done, result in enumerate(job):
+    job = Job(conditions, folder / exemplars, folder / out, weights, "stem", options=options)
+    for done, result in enumerate(run(job)):
         tell("translating", done + 1, result.total)
         if result.status == "failed":
             failed.append(f"{result.input}: {result.cause}")

@@ -26,10 +26,11 @@ from mcltool.locks import locked
 from mcltool.program import _report
 from mcltool.train.checkpoints import newest_whole, write_checkpoint
 from mcltool.train.fit import fit
+from mcltool.translate.images import save_picture
 from mcltool.translate.job import Job
 from mcltool.translate.pairing import write_pairs
+from mcltool.translate.pipeline import run as results_of
 from mcltool.translate.settings import Settings
-from mcltool.translate.writer import save_picture
 from mcltool.weights import WeightsHeader
 
 OPTIONS = ("--batch-size", "2", "--save", "warp")
@@ -133,7 +134,7 @@ def test_files_that_vanish_after_they_were_listed_are_failed_lines(work: Path, i
     job = Job(work / "masks", work / "photos", work / "out", weights, "cycle", settings=settings)
     (work / "masks" / "0" / "2.png").unlink()
     (work / "photos" / "1.png").unlink()
-    causes = {result.input: result.cause for result in job.results()}
+    causes = {result.input: result.cause for result in results_of(job)}
     assert "no such file" in causes["0/2.png"]
     by_photo = {entry["input"]: entry["exemplar"] for entry in manifest(work / "out").values()}
     for name, cause in causes.items():
@@ -149,14 +150,14 @@ def test_a_full_output_whose_content_a_power_cut_has_lost_is_made_again(work: Pa
 
 HANG = """
 import sys, threading
-from mcltool.translate import prepare, reader
+from mcltool.translate import images, reader
 reader.PATIENCE, reader.LOOKS = 0.05, 10
-read = prepare.Preparer.condition
+read = images.Preparer.condition
 def condition(self, files, part):
     if files[0].endswith("6.png"):
         threading.Event().wait()
     return read(self, files, part)
-prepare.Preparer.condition = condition
+images.Preparer.condition = condition
 from mcltool.cli import main
 main()
 """

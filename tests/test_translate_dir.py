@@ -18,8 +18,11 @@ from translating import files, make_condition, make_photo, manifest, run, status
 
 from mcltool import Condition, ConditionSpec, DataError, UsageError
 from mcltool.model.network import EncodedExemplar, MCLNet, Translation
-from mcltool.translate.job import translate_dir
-from mcltool.translate.prepare import network_size, output_size, prepare_condition
+from mcltool.translate.images import prepare_condition
+from mcltool.translate.job import Job
+from mcltool.translate.pipeline import run as results_of
+from mcltool.translate.settings import Settings
+from mcltool.translate.sizes import network_size, output_size
 
 
 @pytest.fixture
@@ -127,7 +130,9 @@ def test_a_ribbon_is_refused_before_it_takes_all_memory(work: Path) -> None:
 def test_a_job_that_is_cut_off_and_run_again_gives_the_same_bytes(work: Path) -> None:
     run(out="whole")
     weights = work / "runs" / "shapes-1" / "weights.safetensors"
-    results = translate_dir(work / "masks", work / "photos", work / "out", weights, precision="fp32")
+    results = results_of(
+        Job(work / "masks", work / "photos", work / "out", weights, settings=Settings("fp32"))
+    )
     assert next(results).input == "a.png"
     results.close()
     done = len(manifest(work / "out"))  # the first, and what was in flight
@@ -137,7 +142,7 @@ def test_a_job_that_is_cut_off_and_run_again_gives_the_same_bytes(work: Path) ->
 
 def test_all_is_checked_before_the_first_result_is_asked_for(work: Path) -> None:
     with pytest.raises(UsageError, match="no such weights file"):
-        translate_dir(work / "masks", work / "photos", work / "out", work / "none.safetensors")
+        Job(work / "masks", work / "photos", work / "out", work / "none.safetensors")
     assert not (work / "out").exists()
 
 
@@ -209,7 +214,7 @@ def test_a_full_disk_ends_the_job_with_one_line(work: Path, monkeypatch: pytest.
     def full(file: IO[bytes], *_: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device", file.name)
 
-    monkeypatch.setattr("mcltool.translate.writer.save_picture", full)
+    monkeypatch.setattr("mcltool.translate.images.save_picture", full)
     result = run()
     assert result.exit_code == 1
     last = result.output.splitlines()[-1]

@@ -22,13 +22,14 @@ from mcltool.errors import McltoolError
 from mcltool.model.correspondence import confidence
 from mcltool.model.network import EncodedExemplar
 from mcltool.translate.exemplars import ExemplarCache
+from mcltool.translate.images import Prepared, Preparer
 from mcltool.translate.job import Job, Options
 from mcltool.translate.manifest import Journal
 from mcltool.translate.nearest import top_1
 from mcltool.translate.opening import plugin_of
-from mcltool.translate.pipeline import Pipeline, Work
+from mcltool.translate.pipeline import Pipeline
+from mcltool.translate.pipeline import run as results_of
 from mcltool.translate.plan import Task
-from mcltool.translate.prepare import Prepared, Preparer
 from mcltool.translate.reader import Reader, Window
 from mcltool.translate.settings import Settings
 from mcltool.translate.translator import Translator
@@ -76,7 +77,8 @@ def translated(
     tasks = [Task(n, f"{n}", f"{n}", "", (f"masks/{n:02d}.png",), "", f"photos/{n:02d}.png") for n in numbers]
     with Reader(Preparer(translator.plugin, 32)) as reader:
         pipeline = Pipeline(translator, reader, batch)
-        outcomes = list(pipeline.run([Work(tasks, frozenset(numbers), frozenset())]))
+        window = Window(tasks, (), frozenset(numbers))
+        outcomes = [outcome for batch in pipeline.run([window]) for outcome in batch]
     assert all(outcome.pictures for outcome in outcomes)
     return {o.task.number: o.pictures.image[o.row] for o in outcomes if o.pictures}
 
@@ -152,18 +154,26 @@ def test_an_exemplar_is_encoded_once_for_all_its_conditions(
 
 def test_the_cache_keeps_what_was_used_last_within_its_bound() -> None:
     def encode(photos: Sequence[NDArray[np.uint8]]) -> list[EncodedExemplar]:
+        encoded.extend(chr(photo[0, 0, 0]) for photo in photos)
         return [EncodedExemplar(torch.zeros(2**18), torch.zeros(1)) for _ in photos]  # 1 MiB each
 
-    cache = ExemplarCache(encode, mebibytes=4)
-    read = Prepared(np.zeros((1, 1, 3), np.uint8), (1, 1), "", "", 0)
-    for name in ("a", "b", "c"):
-        cache.add([name], [read])
-    assert cache.get("a")
-    cache.add(["d"], [read])
-    assert [name in cache for name in "abcd"] == [True, False, True, True]
-    cache.add_unreadable("e", Prepared(None, (0, 0), "e: cut off", "", 0))
-    with pytest.raises(DataError, match="e: cut off"):
-        cache.get("e")
+    def read(photo: str) -> Prepared:
+        opened.append(photo)
+        cause = "e: cut off" if photo == "e" else ""
+        planes = np.full((1, 1, 3), ord(photo), np.uint8)
+        return Prepared(None if cause else planes, (1, 1), cause, photo, 0)
+
+    opened: list[str] = []
+    encoded: list[str] = []
+    cache = ExemplarCache(encode, read, mebibytes=4)
+    for name in ("a", "b", "c", "a", "d", "a", "c", "d", "b"):
+        assert cache.get(name).source == name
+    assert encoded == ["a", "b", "c", "d", "b"], "b gave way to d"
+    for _ in range(2):
+        with pytest.raises(DataError, match="e: cut off"):
+            cache.get("e")
+        assert cache.stamp("e") == "e"
+    assert opened == ["a", "b", "c", "d", "e"], "what cannot be read is not opened again"
 
 
 def test_what_does_not_fit_into_memory_is_halved_and_the_rest_goes_on(
@@ -221,7 +231,7 @@ def test_an_error_that_is_not_memory_is_not_taken_for_it(
 def test_a_job_cut_anywhere_and_run_again_gives_the_same_bytes(work: Path, taken: int) -> None:
     """Batches of mixed sizes are cut in the middle; what was written stays, what is missing is made."""
     assert run("--batch-size", "2", out="whole").exit_code == 0
-    results = job(work).results()
+    results = results_of(job(work))
     done = {next(results).output for _ in range(taken)}
     results.close()
     times = {path: path.stat().st_mtime_ns for path in done}

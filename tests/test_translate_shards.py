@@ -16,7 +16,8 @@ from tiny_weights import make_weights
 from translating import OWN, files, make_condition, make_photo, manifest, run
 
 from mcltool.locks import locked
-from mcltool.translate.job import translate_dir
+from mcltool.translate.job import Job, Options
+from mcltool.translate.pipeline import run as results_of
 from mcltool.translate.workspace import Shard, claimed
 
 COUNT = 24
@@ -95,13 +96,8 @@ def test_torchrun_ranks_cover_each_input_once_and_the_first_joins_the_manifests(
 
 
 def test_a_second_job_in_one_out_is_refused(work: Path) -> None:
-    first = translate_dir(
-        work / "masks",
-        work / "photos" / "0.png",
-        work / "out",
-        work / "runs/shapes-1/weights.safetensors",
-        device="cpu",
-    )
+    weights, options = work / "runs/shapes-1/weights.safetensors", Options(device="cpu")
+    first = results_of(Job(work / "masks", work / "photos" / "0.png", work / "out", weights, options=options))
     next(first)
     for options in ([], ["--shard", "1/2"]):
         result = run("--pair", "cycle", *options)

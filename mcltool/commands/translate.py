@@ -160,9 +160,10 @@ def translate_dir(
 
         show_plan(job, as_json)
         return 0
+    from mcltool.translate.pipeline import run
     from mcltool.translate.progress import show
 
-    counts = show(job, as_json)
+    counts = show(run(job), job, as_json)
     failed = counts["failed"] if shard else settle_ranks(job, counts["failed"])
     if gallery and (shard or options.shard.index == 0):
         from mcltool.translate.gallery import write_gallery

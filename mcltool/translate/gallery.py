@@ -20,10 +20,10 @@ from mcltool.data.batches import condition_picture
 from mcltool.data.images import read_photo
 from mcltool.errors import DataError, printable
 from mcltool.files import write_text
+from mcltool.translate.images import Preparer
 from mcltool.translate.job import Job
 from mcltool.translate.manifest import Entry, manifests, read_lines
 from mcltool.translate.plan import Task
-from mcltool.translate.prepare import Preparer
 
 NAME = "index.html"
 MOST_PICTURES = 240

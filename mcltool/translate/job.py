@@ -1,28 +1,32 @@
-"""The directory job: every condition below a folder, translated to a file each, with a manifest."""
+"""What is to be done: the conditions below a folder, each with its exemplar and output, and the settings.
+
+``pipeline.run`` does it. Only names are looked at here, and torch is not imported before the model is needed.
+"""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Generator, Iterator
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from mcltool.data.contract import DatasetPlugin
-from mcltool.errors import McltoolError
+from mcltool.translate.images import check_format
 from mcltool.translate.manifest import Journal, Status
 from mcltool.translate.opening import plugin_of
 from mcltool.translate.pairing import Pairs, pair_by_names, write_pairs
-from mcltool.translate.plan import Conditions, Exemplars, Plan, Task, check_outputs, check_places
+from mcltool.translate.plan import Conditions, Exemplars, Plan, check_outputs, check_places
 from mcltool.translate.resume import DONE, FAILED, TODO, Ledger
 from mcltool.translate.settings import Settings, read_job, write_job
 from mcltool.translate.workspace import Shard, claimed, settling
 from mcltool.weights import digest
 
 if TYPE_CHECKING:
-    from mcltool.translate.pipeline import Timing
     from mcltool.translate.translator import Translator
 
 WINDOW_BATCHES = 4
@@ -62,21 +66,52 @@ class Options:
 
 @dataclass
 class Report:
-    """What a job says of itself besides its results; filled in while it runs."""
+    """What a job says of itself besides its results; filled in while it runs. device: "" where nothing was left.
 
-    precision: str = ""
-    batch_size: int = 0
+    batches: how many were made; halved: how often one did not fit into the device's memory. waited_...: seconds
+    that the device waited for inputs, and for outputs to be saved.
+    """
+
     device: str = ""
     workers: int = 0
-    timing: Timing | None = None
+    batches: int = 0
+    halved: int = 0
+    waited_reading: float = 0.0
+    waited_writing: float = 0.0
 
-    def started(self, settings: Settings, device: str, workers: int, timing: Timing) -> None:
-        self.precision, self.batch_size = settings.precision, settings.batch_size
-        self.device, self.workers, self.timing = device, workers, timing
+
+@dataclass(frozen=True, eq=False)
+class Opened:
+    """A job whose output folder is claimed. left: whether each task of the plan is still to be made, by this job.
+
+    scratch: a folder for temporary files.
+    """
+
+    ledger: Ledger
+    journal: Journal
+    scratch: Path
+
+    @property
+    def left(self) -> NDArray[np.bool_]:
+        return np.asarray(self.ledger.mine & (self.ledger.states == TODO))
+
+    @property
+    def total(self) -> int:
+        return int(self.ledger.mine.sum())
+
+    def left_alone(self) -> Iterator[Result]:
+        """What earlier jobs have made, and what failed there and has not changed."""
+        ledger, total = self.ledger, self.total
+        for number in np.flatnonzero((ledger.states == DONE) & ledger.mine):
+            task = ledger.plan[int(number)]
+            yield Result(task.input, task.exemplar, ledger.out / task.output, "skipped", "", 0, total)
+        for _, entry in ledger.failed_before():
+            path = ledger.out / entry.output
+            yield Result(entry.input, entry.exemplar, path, "failed", entry.cause, entry.milliseconds, total)
 
 
 class Job:
-    """A directory job; ``results`` does it. All checks are made here, and nothing is written.
+    """A directory job. All checks are made here, and nothing is written.
 
     pair, seed: as in ``pair_by_names``. Raises UsageError where the request cannot be carried out.
     """
@@ -94,6 +129,7 @@ class Job:
     ) -> None:
         self.out, self.weights = out, weights
         self.settings, self.options = settings or Settings(), options or Options()
+        check_format(self.settings)
         self.plugin: DatasetPlugin = plugin_of(weights)
         if self.settings.canvas:
             self.plugin.canvas = self.settings.canvas
@@ -122,22 +158,20 @@ class Job:
             self._translator = Translator(self.weights, self.plugin, wanted, device)
         return self._translator
 
-    def results(self) -> Generator[Result, None, None]:
-        """Do the job, one result an input. Closing it finishes the files in flight.
+    @contextmanager
+    def opened(self) -> Iterator[Opened]:
+        """Claim the output folder and look at what is done there. At the end its manifest is put in order.
 
-        An input that cannot be translated is one failed result, and the rest are done. What an earlier job
-        made with the same weights, settings and inputs is skipped. Raises McltoolError where nothing more can
-        be written, and UsageError where another job is writing to the same folder.
+        Raises UsageError where another job is writing to it, OSError where nothing can be written.
         """
-        try:
-            with claimed(self.out, self.options.shard) as scratch:
-                self._settle(scratch)
-                yield from self._run(scratch)
-        except OSError as error:
-            raise McltoolError(
-                f"{error.filename or self.out}: cannot be written ({error.strerror}); nothing more is done, "
-                "run again to go on"
-            ) from None
+        with claimed(self.out, self.options.shard) as scratch:
+            self._settle(scratch)
+            ledger = self._ledger()
+            try:
+                with Journal(ledger.path) as journal:
+                    yield Opened(ledger, journal, scratch)
+            finally:
+                ledger.write(scratch, absorb=self.options.shard.is_whole)
 
     def states(self) -> Ledger:
         """What is done of the plan already; for --dry-run, nothing is written."""
@@ -197,28 +231,6 @@ class Job:
             ledger.forget((FAILED,))
         return ledger
 
-    def _run(self, scratch: Path) -> Iterator[Result]:
-        ledger = self._ledger()
-        try:
-            with Journal(ledger.path) as journal:
-                yield from self._left_alone(ledger)
-                if (ledger.states[ledger.mine] == TODO).any():
-                    from mcltool.translate.work import LeftWork
-
-                    yield from LeftWork(self, ledger, journal, scratch).results()
-        finally:
-            ledger.write(scratch, absorb=self.options.shard.is_whole)
-
-    def _left_alone(self, ledger: Ledger) -> Iterator[Result]:
-        assert self.plan is not None
-        total = int(ledger.mine.sum())
-        for number in np.flatnonzero((ledger.states == DONE) & ledger.mine):
-            task: Task = self.plan[int(number)]
-            yield Result(task.input, task.exemplar, self.out / task.output, "skipped", "", 0, total)
-        for _, entry in ledger.failed_before():
-            path = self.out / entry.output
-            yield Result(entry.input, entry.exemplar, path, "failed", entry.cause, entry.milliseconds, total)
-
 
 def _gpu_of_rank() -> str | None:
     """Under torchrun each rank of a machine has a GPU of its own."""
@@ -226,17 +238,3 @@ def _gpu_of_rank() -> str | None:
 
     count = torch.cuda.device_count()
     return f"cuda:{int(os.environ['LOCAL_RANK']) % count}" if count and "LOCAL_RANK" in os.environ else None
-
-
-def translate_dir(
-    conditions: Path,
-    exemplars: Path,
-    out: Path,
-    weights: Path,
-    pair: str = "auto",
-    precision: str = "auto",
-    device: str | None = None,
-) -> Generator[Result, None, None]:
-    """``Job`` with the usual settings: all is checked now, the work is done as the results are taken."""
-    options = Options(device=device)
-    return Job(conditions, exemplars, out, weights, pair, 0, Settings(precision), options).results()

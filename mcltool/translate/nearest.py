@@ -17,10 +17,10 @@ from numpy.typing import NDArray
 
 from mcltool.errors import UsageError
 from mcltool.files import write_text
+from mcltool.translate.images import Preparer
 from mcltool.translate.manifest import stamp
 from mcltool.translate.pairing import Pairs, pair_by_names, write_pairs
 from mcltool.translate.plan import Conditions, Exemplars, Task
-from mcltool.translate.prepare import Preparer
 from mcltool.translate.reader import Reader, Window
 
 if TYPE_CHECKING:
@@ -132,7 +132,7 @@ def _condition_windows(conditions: Conditions) -> Iterator[Window]:
         for number in range(start, min(start + WINDOW, count)):
             files, part = conditions.files(number)
             tasks.append(Task(number, conditions.inputs[number], "", "", files, part, ""))
-        yield Window(tasks, ())
+        yield Window(tasks)
 
 
 def _fingerprint(job: Job) -> str:

@@ -1,43 +1,43 @@
-"""From windows of tasks to pictures: reading ahead, batches, exemplars, and the device.
+"""Doing a job: windows of its tasks are read ahead, translated in batches, and saved, with a line for each.
 
-Windows are consecutive tasks of the plan. Within one, tasks are put in batches by size, in their order; so
-that batches depend on the plan and the inputs alone, and not on what is done already or where a job was cut.
-An exemplar is encoded in one batch with those that the same window alone has; one that other windows share is
-encoded by itself.
+Within a window, consecutive tasks of the plan, tasks are put in batches by size, in their order: batches depend
+on the plan and the inputs alone, and not on what is done already or where a job was cut. Reading and saving go
+on while the device computes, in bounded queues. Imports no torch until something is to be translated.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from typing import TypeVar
+from collections import deque
+from collections.abc import Generator, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from threading import Lock
+from typing import TYPE_CHECKING
 
-from mcltool.device import is_out_of_memory
-from mcltool.errors import DataError
-from mcltool.model.network import EncodedExemplar
-from mcltool.translate.exemplars import Exemplar, ExemplarCache
+import numpy as np
+from numpy.typing import NDArray
+
+from mcltool.errors import DataError, McltoolError
+from mcltool.translate.exemplars import Exemplar, ExemplarCache, cut, no_memory
+from mcltool.translate.images import OutputFolder, Prepared, Preparer, pictures_of
+from mcltool.translate.job import Job, Opened, Report, Result
+from mcltool.translate.manifest import Entry, Status
 from mcltool.translate.plan import Task
-from mcltool.translate.prepare import Prepared
-from mcltool.translate.reader import Reader, ReadWindow, Window
-from mcltool.translate.translator import Pictures, Translator
+from mcltool.translate.reader import Reader, ReadWindow, Window, default_workers
 
-T = TypeVar("T")
+if TYPE_CHECKING:
+    from mcltool.model.network import EncodedExemplar
+    from mcltool.translate.translator import Pictures, Translator
 
 
-@dataclass(frozen=True, eq=False)
-class Work:
-    """A window of tasks. wanted: numbers of those to make; the others are there to make the batches whole.
-    shared: exemplars that other windows use too."""
-
-    tasks: Sequence[Task]
-    wanted: frozenset[int]
-    shared: frozenset[str]
+WRITERS = 2
+"""Threads that save: encoding pictures leaves Python to others."""
 
 
 @dataclass(frozen=True, eq=False)
 class Outcome:
-    """What became of a task: the row of pictures, or the cause why there is none.
+    """What became of a task on the device: the row of pictures, or the cause why there is none.
 
     condition, exemplar: what they were made of. source: stamp of the files. milliseconds: to read and translate.
     """
@@ -52,15 +52,95 @@ class Outcome:
     row: int = 0
 
 
-@dataclass
-class Timing:
-    """Seconds that the device waited for inputs, and for outputs to be written. batches: how many it made.
-    halved: how often one did not fit into its memory."""
+def run(job: Job) -> Generator[Result, None, None]:
+    """Do what is left of a job, one result an input. Closing it finishes the files in flight.
 
-    waited_reading: float = 0.0
-    waited_writing: float = 0.0
-    batches: int = 0
-    halved: int = 0
+    An input that cannot be translated is one failed result, and the rest are done. What an earlier job made with
+    the same weights, settings and inputs is skipped. Raises McltoolError where nothing more can be written, and
+    UsageError where another job is writing to the same folder.
+    """
+    try:
+        with job.opened() as opened:
+            yield from opened.left_alone()
+            if opened.left.any():
+                yield from _Run(job, opened).results()
+    except OSError as error:
+        raise McltoolError(
+            f"{error.filename or job.out}: cannot be written ({error.strerror}); nothing more is done, "
+            "run again to go on"
+        ) from None
+
+
+class _Run:
+    """What is left of an opened job."""
+
+    def __init__(self, job: Job, opened: Opened) -> None:
+        self._job, self._opened, self._plan = job, opened, opened.ledger.plan
+        self._folder = OutputFolder(job.out, opened.scratch, job.settings)
+        self._lock = Lock()
+        self._saving: deque[Future[Result]] = deque()
+
+    def results(self) -> Iterator[Result]:
+        job, batch = self._job, self._job.settings.batch_size
+        translator, report = job.translator, job.report
+        left, device = int(self._opened.left.sum()), translator.device.type
+        workers = job.options.workers
+        workers = default_workers(device, left) if workers is None else workers
+        report.device, report.workers = str(translator.device), workers
+        preparer = Preparer(job.plugin, translator.short_side, job.settings.size)
+        with ThreadPoolExecutor(WRITERS, "writer") as pool, Reader(preparer, workers) as reader:
+            mebibytes = job.options.cache_mebibytes
+            pipeline = Pipeline(translator, reader, batch, job.settings.save, mebibytes, report)
+            for outcomes in pipeline.run(self._windows()):
+                self._saving.extend(pool.submit(self._save, outcome) for outcome in outcomes)
+                yield from self._saved(in_flight=2 * batch)
+            yield from self._saved(in_flight=0)
+
+    def _windows(self) -> Iterator[Window]:
+        """Those in which something is left to do."""
+        size, photos, plan = self._job.window, self._plan.pairs[1], self._plan
+        left = self._opened.left
+        for start in (np.unique(np.flatnonzero(left) // size) * size).tolist():
+            stop = min(start + size, len(plan))
+            tasks = [plan[number] for number in range(start, stop)]
+            neighbours = {int(photos[n]) for n in (start - 1, stop) if 0 <= n < len(photos)}
+            shared = frozenset(plan.exemplars.path(index) for index in neighbours)
+            yield Window(tasks, (), frozenset(np.flatnonzero(left[start:stop]) + start), shared)
+
+    def _saved(self, in_flight: int) -> Iterator[Result]:
+        """What has been saved, the oldest first; waits until at most ``in_flight`` are left."""
+        while self._saving and (len(self._saving) > in_flight or self._saving[0].done()):
+            started = time.perf_counter()
+            self._saving[0].exception()
+            self._job.report.waited_writing += time.perf_counter() - started
+            yield self._saving.popleft().result()
+
+    def _save(self, outcome: Outcome) -> Result:
+        """Save the pictures and write the line, both in this thread: a kill between the two, after which the input
+        is made again, is rare. Raises OSError where nothing more can be written."""
+        started, task, cause = time.perf_counter(), outcome.task, outcome.cause
+        if outcome.pictures and outcome.exemplar:
+            save, spec = self._job.settings.save, self._job.plugin.spec
+            found = pictures_of(
+                outcome.pictures, outcome.row, outcome.condition, outcome.exemplar.pixels, save, spec
+            )
+            try:
+                for kind, picture in found.items():
+                    name = self._plan.names.extra(task.number, kind) if kind else task.output
+                    self._folder.save(name, picture)
+            except DataError as error:
+                cause = str(error)
+        milliseconds = round(outcome.milliseconds + 1000 * (time.perf_counter() - started))
+        ledger = self._opened.ledger
+        status: Status = "failed" if cause else "ok"
+        entry = Entry(
+            task.input, task.exemplar, task.output, status, cause, milliseconds, ledger.weights, ledger.settings,
+            outcome.source, round(time.time(), 3),
+        )  # fmt: skip
+        with self._lock:
+            ledger.record(task.number, self._opened.journal.add(entry))
+        path, total = self._job.out / task.output, self._opened.total
+        return Result(task.input, task.exemplar, path, status, cause, milliseconds, total)
 
 
 class Pipeline:
@@ -77,153 +157,94 @@ class Pipeline:
         batch_size: int,
         extras: Sequence[str] = (),
         cache_mebibytes: int = 512,
+        report: Report | None = None,
     ) -> None:
-        self._translator, self._reader = translator, reader
-        self._batch_size = batch_size
+        self._translator, self._reader, self._batch_size = translator, reader, batch_size
         self._warped = bool({"warp", "grid"} & set(extras))
         self._confident = "confidence" in extras
-        self.cache = ExemplarCache(translator.encode, cache_mebibytes)
-        self.timing = Timing()
-        self._scheduled: set[str] = set()
-        self._waiting: list[Work] = []
+        self.report = report or Report()
+        self.exemplars = ExemplarCache(self._encode, reader.exemplar, batch_size, cache_mebibytes)
 
-    def run(self, works: Iterable[Work]) -> Iterator[Outcome]:
-        """The outcomes of all wanted tasks, window by window."""
-        windows = self._reader.read(map(self._window, works))
+    def run(self, windows: Iterable[Window]) -> Iterator[list[Outcome]]:
+        """The outcomes of all wanted tasks, a list a batch, window by window."""
+        ahead = (replace(window, photos=self.exemplars.missing(window)) for window in windows)
+        reads = self._reader.read(ahead)
         while True:
             started = time.perf_counter()
-            read = next(windows, None)
-            self.timing.waited_reading += time.perf_counter() - started
+            read = next(reads, None)
+            self.report.waited_reading += time.perf_counter() - started
             if read is None:
                 return
-            work = self._waiting.pop(0)
-            yield from self._translate_window(work, read)
-            self._scheduled.difference_update(read.photos)
+            self.exemplars.turn_to(read)
+            yield from self._translate_window(read)
 
-    def _window(self, work: Work) -> Window:
-        """What to read of a window. Runs ahead of the device."""
-        self._waiting.append(work)
-        photos = dict.fromkeys(task.photo for task in work.tasks)
-        needed = [photo for photo in photos if photo not in self.cache and photo not in self._scheduled]
-        self._scheduled.update(needed)
-        return Window(work.tasks, needed)
-
-    def _translate_window(self, work: Work, read: ReadWindow) -> Iterator[Outcome]:
-        groups = _encoding_groups(work, read.photos, self._batch_size)
+    def _translate_window(self, read: ReadWindow) -> Iterator[list[Outcome]]:
+        wanted, unread = read.window.wanted, []
         sizes: dict[tuple[int, ...], list[tuple[Task, Prepared]]] = {}
-        for task, condition in zip(work.tasks, read.conditions, strict=True):
+        for task, condition in zip(read.window.tasks, read.conditions, strict=True):
             if condition.planes is not None:
                 sizes.setdefault(condition.planes.shape, []).append((task, condition))
-            elif task.number in work.wanted:
-                stamp = f"{condition.source} {self._photo_stamp(task.photo, read)}"
-                yield Outcome(task, condition.cause, stamp, condition.milliseconds, condition)
+            elif task.number in wanted:
+                unread.append(self._failed(task, condition, condition.cause))
+        yield unread
         for shape, items in sizes.items():
-            for batch in _cut(items, self._fitting(shape)):
-                if any(task.number in work.wanted for task, _ in batch):
-                    outcomes = self._translate_batch(batch, read, groups)
-                    yield from (outcome for outcome in outcomes if outcome.task.number in work.wanted)
+            fitting = self._batch_size * self._translator.short_side**2 // (shape[-1] * shape[-2])
+            for batch in cut(items, max(1, fitting)):
+                if any(task.number in wanted for task, _ in batch):
+                    yield [o for o in self._translate_batch(batch) if o.task.number in wanted]
 
-    def _translate_batch(
-        self, batch: Sequence[tuple[Task, Prepared]], read: ReadWindow, groups: dict[str, list[str]]
-    ) -> Iterator[Outcome]:
-        started = time.perf_counter()
-        ready: list[tuple[Task, Prepared, Exemplar]] = []
+    def _translate_batch(self, batch: Sequence[tuple[Task, Prepared]]) -> Iterator[Outcome]:
+        started, ready = time.perf_counter(), []
         for task, condition in batch:
             try:
-                ready.append((task, condition, self._exemplar(task.photo, read, groups)))
+                ready.append((task, condition, self.exemplars.get(task.photo)))
             except DataError as error:
-                stamp = f"{condition.source} {self._photo_stamp(task.photo, read)}"
-                yield Outcome(task, str(error), stamp, condition.milliseconds, condition)
-        if not ready:
-            return
+                yield self._failed(task, condition, str(error))
         made = self._forward([c for _, c, _ in ready], [e.encoded for _, _, e in ready])
-        each = 1000 * (time.perf_counter() - started) / len(ready)
+        each = 1000 * (time.perf_counter() - started) / max(1, len(ready))
         for (task, condition, exemplar), (pictures, row) in zip(ready, made, strict=True):
-            cause = "" if pictures else f"{task.files[0]}: {_no_memory(condition)}"
-            stamp = f"{condition.source} {exemplar.source}"
-            yield Outcome(
-                task, cause, stamp, condition.milliseconds + each, condition, exemplar, pictures, row
-            )
+            if pictures:
+                source, spent = f"{condition.source} {exemplar.source}", condition.milliseconds + each
+                yield Outcome(task, "", source, spent, condition, exemplar, pictures, row)
+            else:
+                yield self._failed(task, condition, f"{task.files[0]}: {no_memory(condition)}")
+
+    def _failed(self, task: Task, condition: Prepared, cause: str) -> Outcome:
+        source = f"{condition.source} {self.exemplars.stamp(task.photo)}"
+        return Outcome(task, cause, source, condition.milliseconds, condition)
 
     def _forward(
         self, conditions: Sequence[Prepared], exemplars: Sequence[EncodedExemplar]
     ) -> list[tuple[Pictures | None, int]]:
         """For each condition its pictures and the row in them; halved until it fits into memory."""
+        if not conditions:
+            return []
         planes = [condition.planes for condition in conditions if condition.planes is not None]
         try:
             pictures = self._translator.translate(planes, exemplars, self._warped, self._confident)
-            self.timing.batches += 1
+            self.report.batches += 1
             return [(pictures, row) for row in range(len(conditions))]
         except RuntimeError as error:
-            if not is_out_of_memory(error):
-                raise
+            self._check_memory(error, len(conditions))
         if len(conditions) == 1:
             return [(None, 0)]
-        self.timing.halved += 1
         self._batch_size = max(1, self._batch_size // 2)
         half = len(conditions) // 2
         return self._forward(conditions[:half], exemplars[:half]) + self._forward(
             conditions[half:], exemplars[half:]
         )
 
-    def _exemplar(self, photo: str, read: ReadWindow, groups: dict[str, list[str]]) -> Exemplar:
-        """From the cache, or encoded with its group. Raises DataError where the photo cannot be read."""
-        found = self.cache.get(photo)
-        if found:
-            return found
-        group = groups.get(photo, [photo])
-        prepared = [read.photos.get(name) or self._reader.exemplar(name) for name in group]
-        mine = prepared[group.index(photo)]
-        if mine.planes is None:
-            self.cache.add_unreadable(photo, mine)
-        else:
-            self._encode(photo, mine, group, prepared)
-        found = self.cache.get(photo)
-        assert found is not None
-        return found
-
-    def _encode(self, photo: str, mine: Prepared, group: Sequence[str], prepared: Sequence[Prepared]) -> None:
+    def _encode(self, photos: Sequence[NDArray[np.uint8]]) -> list[EncodedExemplar] | None:
         try:
-            return self.cache.add(group, prepared)
+            return self._translator.encode(photos)
         except RuntimeError as error:
-            if not is_out_of_memory(error):
-                raise
-        if len(group) == 1:
-            raise DataError(f"{photo}: {_no_memory(mine)}")
-        self.timing.halved += 1
-        self._encode(photo, mine, [photo], [mine])
+            self._check_memory(error, len(photos))
+            return None
 
-    def _photo_stamp(self, photo: str, read: ReadWindow) -> str:
-        try:
-            found = self.cache.get(photo)
-        except DataError:
-            found = None
-        prepared = read.photos.get(photo)
-        return found.source if found else prepared.source if prepared else self._reader.exemplar(photo).source
+    def _check_memory(self, error: RuntimeError, batch: int) -> None:
+        """Note a batch that did not fit into the device's memory; raises any other error again."""
+        from mcltool.device import is_out_of_memory
 
-    def _fitting(self, shape: tuple[int, ...]) -> int:
-        pixels = shape[-1] * shape[-2]
-        return max(1, self._batch_size * self._translator.short_side**2 // pixels)
-
-
-def _encoding_groups(work: Work, photos: dict[str, Prepared], batch_size: int) -> dict[str, list[str]]:
-    """For each readable exemplar that this window alone has, those it is encoded with: of one size, in order."""
-    sizes: dict[tuple[int, ...], list[str]] = {}
-    for photo in dict.fromkeys(task.photo for task in work.tasks):
-        if photo not in work.shared and photo in photos:
-            planes = photos[photo].planes
-            if planes is not None:
-                sizes.setdefault(planes.shape, []).append(photo)
-    cuts = (cut for alike in sizes.values() for cut in _cut(alike, batch_size))
-    return {photo: list(cut) for cut in cuts for photo in cut}
-
-
-def _cut(items: Sequence[T], size: int) -> Iterator[Sequence[T]]:
-    for start in range(0, len(items), size):
-        yield items[start : start + size]
-
-
-def _no_memory(condition: Prepared) -> str:
-    assert condition.planes is not None
-    height, width = [side for side in condition.planes.shape if side % 32 == 0][-2:]
-    return f"the device's memory does not suffice for {width} x {height} pixels"
+        if not is_out_of_memory(error):
+            raise error
+        self.report.halved += batch > 1

@@ -7,7 +7,7 @@ import signal
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import closing, contextmanager
 from typing import Any
 
@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from mcltool.errors import printable
-from mcltool.translate.job import Job
+from mcltool.translate.job import Job, Result
 from mcltool.translate.resume import DONE, FAILED, TODO
 
 PLAIN_SECONDS = 10.0
@@ -27,16 +27,20 @@ MOST_FAILURES = 20
 """Failures that are shown one by one; the rest are in the manifest."""
 
 
-def show(job: Job, as_json: bool = False) -> Counter[str]:
-    """Run the job to its end, show it on stderr and sum it up on stdout; returns how many of each status.
+Results = Generator[Result, None, None]
 
-    Interrupted, it finishes the files in flight, says where it stands, and passes KeyboardInterrupt on.
+
+def show(results: Results, job: Job, as_json: bool = False) -> Counter[str]:
+    """Take the results of a job, show them on stderr and sum up on stdout; returns how many of each status.
+
+    results: of ``pipeline.run``. Interrupted, it finishes the files in flight, says where it stands, and passes
+    KeyboardInterrupt on.
     """
     counts: Counter[str] = Counter()
     started = time.monotonic()
     try:
         with _terminable():
-            _consume(job, counts, started)
+            _consume(results, job, counts, started)
     except KeyboardInterrupt:
         _summarise(job, counts, time.monotonic() - started, as_json, interrupted=True)
         raise
@@ -64,10 +68,10 @@ def show_plan(job: Job, as_json: bool = False) -> None:
         print(f"  and {left - FIRST_TASKS} more; --pair-out FILE.csv writes all pairs")
 
 
-def _consume(job: Job, counts: Counter[str], started: float) -> None:
+def _consume(results: Results, job: Job, counts: Counter[str], started: float) -> None:
     console = Console(file=sys.stderr, highlight=False, soft_wrap=True)
     last = started
-    with closing(job.results()) as results, _bar(console) as bar:
+    with closing(results), _bar(console) as bar:
         task = bar.add_task("translating", total=None, note="")
         for result in results:
             counts[result.status] += 1
@@ -82,11 +86,10 @@ def _consume(job: Job, counts: Counter[str], started: float) -> None:
             if not console.is_terminal and now - last > PLAIN_SECONDS:
                 last = now
                 console.print(f"{counts.total()}/{result.total}  {note}", markup=False)
-    timing = job.report.timing
-    if timing and timing.halved:
+    if job.report.halved:
         console.print(
-            f"out of memory {timing.halved} times: batches were halved, so that the last bits of these images "
-            f"depend on where; a smaller --batch-size than {job.report.batch_size} avoids it",
+            f"out of memory {job.report.halved} times: batches were halved, so that the last bits of these images "
+            f"depend on where; a smaller --batch-size than {job.settings.batch_size} avoids it",
             markup=False,
         )
 
@@ -102,14 +105,14 @@ def _summarise(
     where = f"each has its line in {printable(str(manifest))}"
     if interrupted:
         where = f"interrupted; {where}, and the same command goes on"
-    elif counts["failed"] and not job.report.timing:
+    elif counts["failed"] and not job.report.device:
         where += "; what failed has not changed, --retry-failed tries it again"
     print(f"{printable(str(job.out))}: {parts}, in {seconds:.1f} s; {where}")
 
 
 def _document(job: Job, counts: Counter[str], seconds: float, interrupted: bool) -> dict[str, Any]:
     """The summary as plain JSON values."""
-    report, timing = job.report, job.report.timing
+    report = job.report
     document: dict[str, Any] = {
         "out": str(job.out),
         "manifest": str(job.out / job.options.shard.manifest),
@@ -119,17 +122,17 @@ def _document(job: Job, counts: Counter[str], seconds: float, interrupted: bool)
         "weights": job.digest,
         "settings": job.settings.digest(),
     }
-    if timing:
+    if report.device:
         document |= {
             "images_per_second": round(counts["ok"] / max(1e-9, seconds), 3),
-            "precision": report.precision,
-            "batch_size": report.batch_size,
+            "precision": job.settings.precision,
+            "batch_size": job.settings.batch_size,
             "device": report.device,
             "workers": report.workers,
-            "batches": timing.batches,
-            "halved": timing.halved,
-            "waited_reading_seconds": round(timing.waited_reading, 3),
-            "waited_writing_seconds": round(timing.waited_writing, 3),
+            "batches": report.batches,
+            "halved": report.halved,
+            "waited_reading_seconds": round(report.waited_reading, 3),
+            "waited_writing_seconds": round(report.waited_writing, 3),
         }
     return document
 

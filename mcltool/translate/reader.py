@@ -1,6 +1,6 @@
 """Reading ahead: windows of a plan, prepared by reader processes or a thread while the device is at work.
 
-Every queue is bounded: at most AHEAD windows are being read or wait to be taken.
+The queue is bounded: at most AHEAD windows are being read or wait to be taken.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 
 from mcltool.errors import HungError, McltoolError
+from mcltool.translate.images import Prepared, Preparer
 from mcltool.translate.plan import Task
-from mcltool.translate.prepare import Prepared, Preparer
 
 AHEAD = 2
 UNIT = 4
@@ -25,24 +25,39 @@ UNIT = 4
 PATIENCE, LOOKS = 10.0, 60
 """Seconds between two looks whether a unit is read, and how many looks there are before it counts as hung. A
 process that was stopped meanwhile has missed one look, not ten minutes."""
+FEW = 64
+"""Tasks for which starting reader processes takes longer than they save."""
+MOST = 8
+"""Reader processes at most, where nobody says how many."""
+
+
+def default_workers(device: str, tasks: int) -> int:
+    """Reader processes: none beside a model that keeps the processor busy itself, or for a few files."""
+    if device == "cpu" or tasks < FEW:
+        return 0
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, min(MOST, cores - 2))
 
 
 @dataclass(frozen=True, eq=False)
 class Window:
     """Consecutive tasks of a plan: what is put in batches together.
 
-    photos: the exemplars to read with them: those that the tasks need and that nobody has yet.
+    photos: the exemplars to read with them. wanted: numbers of the tasks to make; the others are there to make
+    the batches whole. shared: exemplars that other windows use too.
     """
 
     tasks: Sequence[Task]
-    photos: Sequence[str]
+    photos: Sequence[str] = ()
+    wanted: frozenset[int] = frozenset()
+    shared: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, eq=False)
 class ReadWindow:
-    """A window with what was read, in the order of its tasks and photos."""
+    """A window with what was read: its conditions in the order of its tasks, and its photos."""
 
-    tasks: Sequence[Task]
+    window: Window
     conditions: Sequence[Prepared]
     photos: dict[str, Prepared]
 
@@ -112,7 +127,7 @@ def _gathered(window: Window, futures: list[Future[list[Prepared]]]) -> ReadWind
     units = zip(futures, _units(window), strict=True)
     found = [prepared for future, unit in units for prepared in _result(future, unit)]
     photos = dict(zip(window.photos, found, strict=False))
-    return ReadWindow(window.tasks, found[len(window.photos) :], photos)
+    return ReadWindow(window, found[len(window.photos) :], photos)
 
 
 def _result(future: Future[list[Prepared]], unit: _Unit) -> list[Prepared]:

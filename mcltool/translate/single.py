@@ -13,15 +13,14 @@ from numpy.typing import NDArray
 
 from mcltool import files
 from mcltool.errors import DataError, UsageError
+from mcltool.translate.images import Preparer, check_format, pictures_of, save_picture
 from mcltool.translate.job import WINDOW_BATCHES
 from mcltool.translate.opening import files_of, plugin_of
-from mcltool.translate.pipeline import Outcome, Pipeline, Work
+from mcltool.translate.pipeline import Outcome, Pipeline
 from mcltool.translate.plan import Task
-from mcltool.translate.prepare import Preparer
-from mcltool.translate.reader import Reader
+from mcltool.translate.reader import Reader, Window
 from mcltool.translate.settings import Settings
 from mcltool.translate.translator import Translator
-from mcltool.translate.writer import check_format, pictures_of, save_picture
 from mcltool.weights import default_weights
 
 Name = str | PathLike[str]
@@ -106,16 +105,16 @@ def _images(
         pipeline = Pipeline(translator, reader, batch, settings.save)
         waiting: dict[int, Outcome] = {}
         due = 0
-        for outcome in pipeline.run(_works(translator, pairs, WINDOW_BATCHES * batch)):
-            waiting[outcome.task.number] = outcome
+        for outcomes in pipeline.run(_windows(translator, pairs, WINDOW_BATCHES * batch)):
+            waiting |= {outcome.task.number: outcome for outcome in outcomes}
             while due in waiting:
                 yield _image(waiting.pop(due), translator, settings)
                 due += 1
 
 
-def _works(translator: Translator, pairs: Iterable[tuple[Name, Name]], window: int) -> Iterator[Work]:
+def _windows(translator: Translator, pairs: Iterable[tuple[Name, Name]], size: int) -> Iterator[Window]:
     rest = iter(enumerate(pairs))
-    while chunk := list(islice(rest, window)):
+    while chunk := list(islice(rest, size)):
         tasks = []
         for number, (condition, exemplar) in chunk:
             found = files_of(translator.plugin, Path(condition))
@@ -124,15 +123,18 @@ def _works(translator: Translator, pairs: Iterable[tuple[Name, Name]], window: i
                 Task(number, fspath(condition), fspath(exemplar), "", files, found.part, fspath(exemplar))
             )
         numbers = frozenset(task.number for task in tasks)
-        yield Work(tasks, numbers, frozenset(task.photo for task in tasks))
+        yield Window(tasks, (), numbers, frozenset(task.photo for task in tasks))
 
 
 def _image(outcome: Outcome, translator: Translator, settings: Settings) -> TranslatedImage:
     condition, exemplar = Path(outcome.task.input), Path(outcome.task.photo)
     milliseconds = round(outcome.milliseconds)
-    if outcome.cause:
+    if not (outcome.pictures and outcome.exemplar):
         return TranslatedImage(condition, exemplar, None, outcome.cause, {}, milliseconds)
-    pictures = pictures_of(outcome, settings.save, translator.plugin.spec)
+    pictures = pictures_of(
+        outcome.pictures, outcome.row, outcome.condition, outcome.exemplar.pixels, settings.save,
+        translator.plugin.spec,
+    )  # fmt: skip
     image = pictures.pop("")
     return TranslatedImage(condition, exemplar, image, "", pictures, milliseconds)
 

@@ -87,8 +87,8 @@ def main() -> None:
         for kill in range(options.kills):
             before = len(outputs(out))
             job = start(folder, "out", *(["--workers", "1"] if kill % 3 == 2 else []))
-            # From before the first output to a few after it, and sometimes not until later.
-            target = before + chance.randrange(0, 2 + 2 * options.inputs // options.kills)
+            # Paced so that the last kills still find work.
+            target = before + chance.randrange(0, 2 + options.inputs // (2 * options.kills))
             while len(list(out.glob("*.png"))) < target and job.poll() is None:
                 time.sleep(0.001)
             time.sleep(chance.random() * (2.0 if target == before else 0.02))

@@ -89,8 +89,9 @@ def rate(preset: str, count: int, pairing: str, repeats: int, workers: int | Non
 
     from mcltool.config import resolve
     from mcltool.data.batches import condition_planes, to_unit
+    from mcltool.translate.images import Preparer
     from mcltool.translate.job import Job, Options
-    from mcltool.translate.prepare import Preparer
+    from mcltool.translate.pipeline import run
     from mcltool.translate.settings import Settings
 
     side = resolve("shapes", preset).data.size[0]
@@ -148,7 +149,7 @@ def rate(preset: str, count: int, pairing: str, repeats: int, workers: int | Non
             again = job("out")
             again._translator = translator  # loading the model is not what is measured
             started = time.perf_counter()
-            failed = [result for result in again.results() if result.status != "ok"]
+            failed = [result for result in run(again) if result.status != "ok"]
             assert not failed, failed[0]
             return count / (time.perf_counter() - started), again.report
 
@@ -156,7 +157,7 @@ def rate(preset: str, count: int, pairing: str, repeats: int, workers: int | Non
         rows = []
         for _ in range(repeats):
             (made, report), model, behind = whole(), bare(), engine()
-            waited = (report.timing.waited_reading + report.timing.waited_writing) * made / count
+            waited = (report.waited_reading + report.waited_writing) * made / count
             rows.append((made, model, behind, made / model, made / behind, waited))
     columns = [statistics.median(column) for column in zip(*rows, strict=True)]
     ratios = sorted(row[3] for row in rows)
@@ -198,6 +199,7 @@ def rates(options: argparse.Namespace) -> None:
 def memory_of(count: int) -> dict[str, Any]:
     """Run in a process of its own: peak memory of a job of ``count`` inputs."""
     from mcltool.translate.job import Job, Options
+    from mcltool.translate.pipeline import run
     from mcltool.translate.settings import Settings
 
     with tempfile.TemporaryDirectory() as name:
@@ -209,7 +211,7 @@ def memory_of(count: int) -> dict[str, Any]:
         settings, options = Settings("fp32"), Options(workers=0)
         job = Job(folder / "masks", folder / "photos", folder / "out", weights, "cycle", 0, settings, options)
         started = time.perf_counter()
-        done = sum(result.status == "ok" for result in job.results())
+        done = sum(result.status == "ok" for result in run(job))
         return {
             "inputs": done,
             "seconds": round(time.perf_counter() - started, 1),

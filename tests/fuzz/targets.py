@@ -61,8 +61,9 @@ def _condition(plugin: DatasetPlugin, limit: int = 8) -> Callable[[Path], None]:
     """Find and read conditions as translate-dir does, without its net for the plugin's own mistakes."""
 
     def read(folder: Path) -> None:
+        from mcltool.translate.images import prepare_condition
         from mcltool.translate.plan import Conditions
-        from mcltool.translate.prepare import network_size, prepare_condition
+        from mcltool.translate.sizes import network_size
 
         conditions = Conditions(plugin, folder)
         for number in range(min(limit, len(conditions))):
