@@ -25,7 +25,9 @@ sys.path[:0] = [str(TESTS), str(Path(__file__).parent)]
 from translate import keep  # noqa: E402
 from translating import make_condition, make_photo, make_weights  # noqa: E402
 
-from mcltool.translate.job import translate_dir  # noqa: E402
+from mcltool.translate.job import Job, Options  # noqa: E402
+from mcltool.translate.pipeline import run  # noqa: E402
+from mcltool.translate.settings import Settings  # noqa: E402
 
 
 def resident() -> int:
@@ -52,7 +54,15 @@ def main() -> None:
         started, used = time.monotonic(), []
         for job in range(options.jobs):
             masks, out = folder / f"masks-{job % 4}", folder / "out"
-            done = list(translate_dir(masks, folder / "photos", out, weights, precision="fp32", device="cpu"))
+            job = Job(
+                masks,
+                folder / "photos",
+                out,
+                weights,
+                settings=Settings("fp32"),
+                options=Options(device="cpu"),
+            )
+            done = list(run(job))
             assert [result.status for result in done] == ["ok", "ok"]
             shutil.rmtree(out)
             if (job + 1) % max(1, options.jobs // 40) == 0:
