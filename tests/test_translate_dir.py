@@ -253,7 +253,7 @@ def test_each_condition_meets_its_exemplar_and_comes_back_upright(
 
     def paint(_: MCLNet, condition: torch.Tensor, exemplars: list[EncodedExemplar]) -> Translation:
         mean = torch.stack([exemplar.values for exemplar in exemplars])[:, :, None, None]
-        image = torch.where(condition[:, 1:2] > 0, torch.ones_like(mean), mean)
+        image = torch.where(condition[:, None] == 1, torch.ones_like(mean), mean)  # labels, (B, H, W)
         return Translation(image, image)
 
     monkeypatch.setattr(MCLNet, "encode_exemplars", encode)
