@@ -95,10 +95,11 @@ def look(net: MCLNet, X_1KHW: Tensor, Z_13HW: Tensor) -> View:
     """Run ``net`` on a condition (1, K, H, W) and an exemplar (1, 3, H', W') in [-1, 1]."""
     size = (X_1KHW.shape[2], X_1KHW.shape[3])
     with torch.inference_mode():
-        x, z = net.encode_condition(X_1KHW), net.encode_photo(Z_13HW)
+        X_1EHW = net.embed_condition(X_1KHW)
+        x, z = net.encode_condition(X_1EHW), net.encode_photo(Z_13HW)
         u, v = net.correspondence(x), net.correspondence(z)
         warped = net.warp(u, v, Z_13HW, size)
-        image = net.generator(warped, X_1KHW)
+        image = net.generator(warped, X_1EHW)
         hat, match_hat = (centred_unit(features.flatten(2).transpose(1, 2))[0] for features in (x, z))
     return View(
         grid=(x.shape[2], x.shape[3]),

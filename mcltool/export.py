@@ -17,7 +17,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from mcltool.data.batches import condition_planes, to_bytes, to_unit
+from mcltool.data.batches import to_bytes, to_unit
 from mcltool.data.contract import ConditionSpec
 from mcltool.errors import McltoolError, UsageError
 from mcltool.files import replacing
@@ -55,13 +55,13 @@ class Embedded(nn.Module):
     -> image (B, H, W, 3) uint8 RGB.
     """
 
-    def __init__(self, net: MCLNet, spec: ConditionSpec) -> None:
+    def __init__(self, net: MCLNet) -> None:
         super().__init__()
-        self.net, self.spec = net, spec
+        self.net = net
 
     def forward(self, condition: Tensor, exemplar: Tensor) -> Tensor:
         photo = to_unit(exemplar.permute(0, 3, 1, 2))
-        image: Tensor = self.net(condition_planes(condition, self.spec), photo).image
+        image: Tensor = self.net(condition, photo).image
         return to_bytes(image).permute(0, 2, 3, 1)
 
 
@@ -79,7 +79,7 @@ def export(weights: Path, out: Path, form: Format | None = None, size: Size | No
         _check_onnx()
     net, header = load_model(weights)
     config = header.config.changed({"data.size": size or header.size})  # says what is wrong with a size
-    model = Embedded(_for_one_size(net, config.data.size), header.condition).eval()
+    model = Embedded(_for_one_size(net, config.data.size)).eval()
     inputs = _random_inputs(header.condition, config.data.size)
     batch = torch.export.Dim("batch", min=1, max=MOST_AT_ONCE)
     with warnings.catch_warnings(), torch.no_grad():

@@ -29,9 +29,11 @@ from mcltool.weights import load_model, read_header, save_weights
 SPEC = ShapesPlugin().spec
 
 
-@pytest.fixture(scope="module")
-def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_weights(tmp_path_factory.mktemp("weights") / "weights.safetensors")
+@pytest.fixture(scope="module", params=["tiny", "base"])
+def weights(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """base looks its condition's labels up in an embedding; tiny takes the planes."""
+    path = tmp_path_factory.mktemp(request.param) / "weights.safetensors"
+    return make_weights(path, preset=request.param)
 
 
 @pytest.fixture
@@ -102,7 +104,8 @@ def test_the_result_is_what_translate_dir_makes(weights: Path, work: Path) -> No
     enlarged = np.repeat(np.repeat(made, CELL // 32, 0), CELL // 32, 1)  # 32 x 64 pixels
     left = 3 * GAP + 3 * (2 * CELL + 3 * GAP)  # the fourth picture
     below = (sheet[top : top + CELL, left : left + 2 * CELL] for top in range(64))
-    assert sum(np.array_equal(window, enlarged) for window in below) == 1
+    gaps = [int(np.abs(window.astype(int) - enlarged).max()) for window in below]
+    assert sum(gap <= 1 for gap in gaps) == 1  # its convolutions are laid out otherwise: the last bit may differ
 
 
 def test_a_spot_says_where_it_is_and_where_its_match_is(weights: Path, work: Path) -> None:

@@ -58,13 +58,14 @@ def test_a_torch_program_takes_channels_of_another_size_in_any_batch(tmp_path: P
 
 
 @pytest.mark.skipif(not HAS_ONNX, reason="the extra export (onnx, onnxscript, onnxruntime) is not installed")
+@pytest.mark.parametrize("preset", ["tiny", "base"])
 def test_the_program_in_the_documentation_runs_an_onnx_graph(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    preset: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     import onnxruntime
 
     monkeypatch.chdir(tmp_path)
-    weights = make_weights(tmp_path / "w.safetensors")
+    weights = make_weights(tmp_path / "w.safetensors", preset=preset)
     result = export(weights, "model.onnx")
     assert result.exit_code == 0, result.output
     make_condition(Path("mask.png"))

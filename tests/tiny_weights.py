@@ -22,9 +22,12 @@ SMALL = {
 }
 
 
-def make_weights(path: Path, plugin: str = "shapes", spec: ConditionSpec = SPEC, seed: int = 0) -> Path:
+def make_weights(
+    path: Path, plugin: str = "shapes", spec: ConditionSpec = SPEC, seed: int = 0, preset: str = "tiny"
+) -> Path:
+    """preset: whose architecture it is, in the smallest widths."""
     torch.manual_seed(seed)
-    config = resolve(plugin, "tiny", SMALL)
+    config = resolve(plugin, preset, SMALL)
     network = MCLNet(config.model, spec.channels, config.data.size)
     save_weights(path, network.state_dict(), WeightsHeader(config, spec, "1", step=1))
     return path

@@ -14,6 +14,15 @@ def conv(inputs: int, outputs: int, kernel: int = 3, stride: int = 1) -> nn.Conv
     return nn.Conv2d(inputs, outputs, kernel, stride, padding=kernel // 2)
 
 
+def normal_parameter(*shape: int, deviation: float = 1.0) -> nn.Parameter:
+    """A parameter of normal numbers around 0; on the meta device, which holds none, nothing is drawn.
+
+    (Drawing there would import torch's compiler: seconds, for every command that loads weights.)
+    """
+    weight = torch.empty(shape)
+    return nn.Parameter(weight if weight.is_meta else weight.normal_(std=deviation))
+
+
 class ConditionEmbedding(nn.Module):
     """A condition as the planes that networks read: E learned numbers a class, or with ``width`` 0 one-hot.
 
@@ -23,7 +32,7 @@ class ConditionEmbedding(nn.Module):
     def __init__(self, classes: int, width: int) -> None:
         super().__init__()
         self.classes, self.channels = classes, width or classes
-        self.weight = nn.Parameter(torch.randn(classes, width)) if width else None
+        self.weight = normal_parameter(classes, width) if width else None
 
     def forward(self, condition: Tensor) -> Tensor:
         """(B, H, W) labels, which are looked up, or their (B, K, H, W) planes -> (B, channels, H, W)."""

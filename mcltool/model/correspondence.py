@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mcltool.model.attention import attention
-from mcltool.model.blocks import planes, positions
+from mcltool.model.blocks import normal_parameter, planes, positions
 from mcltool.model.encoder import STRIDE
 
 
@@ -24,7 +24,7 @@ class SelfCorrelationMap(nn.Module):
     def __init__(self, outputs: int, grid: tuple[int, int]) -> None:
         super().__init__()
         positions = grid[0] * grid[1]
-        self.weight = nn.Parameter(torch.randn(outputs, *grid) * positions**-0.5)
+        self.weight = normal_parameter(outputs, *grid, deviation=positions**-0.5)
         self.bias = nn.Parameter(torch.zeros(outputs))
 
     def forward(self, xhat_BNC: Tensor, grid: tuple[int, int]) -> Tensor:
