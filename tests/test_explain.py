@@ -105,7 +105,9 @@ def test_the_result_is_what_translate_dir_makes(weights: Path, work: Path) -> No
     left = 3 * GAP + 3 * (2 * CELL + 3 * GAP)  # the fourth picture
     below = (sheet[top : top + CELL, left : left + 2 * CELL] for top in range(64))
     gaps = [int(np.abs(window.astype(int) - enlarged).max()) for window in below]
-    assert sum(gap <= 1 for gap in gaps) == 1  # its convolutions are laid out otherwise: the last bit may differ
+    assert (
+        sum(gap <= 1 for gap in gaps) == 1
+    )  # its convolutions are laid out otherwise: the last bit may differ
 
 
 def test_a_spot_says_where_it_is_and_where_its_match_is(weights: Path, work: Path) -> None:
