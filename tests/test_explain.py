@@ -82,7 +82,7 @@ def test_attention_is_the_softmax_that_warps_the_exemplar(pair: tuple[MCLNet, Te
 def test_self_correlation_is_a_row_of_the_map_of_all_pairs(pair: tuple[MCLNet, Tensor, Tensor, View]) -> None:
     net, X, Z, view = pair
     features = (
-        (net.encode_condition(X), view.self_correlation),
+        (net.encode_condition(net.embed_condition(X)), view.self_correlation),
         (net.encode_photo(Z), view.match_self_correlation),
     )
     for x, row in features:

@@ -267,9 +267,10 @@ def test_the_estimate_counts_what_autograd_really_keeps() -> None:
 
     from mcltool.train.objective import Inputs
 
-    x = Inputs.of(batch, trainer.spec)
+    x = Inputs.of(batch)
     with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
-        trainer.objective(x, 0, True, trainer.discriminator.requires_grad_(False))
+        _, image = trainer.objective(x, 0, True)
+        trainer.objective_d(x, image.detach().requires_grad_())
     own = {
         p.untyped_storage().data_ptr() for m in (trainer.net, trainer.discriminator) for p in m.parameters()
     }
