@@ -88,7 +88,8 @@ def rate(preset: str, count: int, pairing: str, repeats: int, workers: int | Non
     import torch
 
     from mcltool.config import resolve
-    from mcltool.data.batches import condition_planes, to_unit
+    from mcltool.data.batches import to_unit
+    from mcltool.device import autocast
     from mcltool.translate.images import Preparer
     from mcltool.translate.job import Job, Options
     from mcltool.translate.pipeline import run
@@ -109,7 +110,7 @@ def rate(preset: str, count: int, pairing: str, repeats: int, workers: int | Non
                 weights,
                 pairing,
                 0,
-                Settings("fp32"),
+                Settings(),
                 options,
             )
 
@@ -128,12 +129,9 @@ def rate(preset: str, count: int, pairing: str, repeats: int, workers: int | Non
         def bare() -> float:
             started = time.perf_counter()
             for X, Z in batches:
-                with torch.inference_mode():
-                    condition = condition_planes(
-                        torch.from_numpy(X).to(translator.device), translator.plugin.spec
-                    )
-                    exemplar = to_unit(torch.from_numpy(Z).permute(0, 3, 1, 2).to(translator.device))
-                    translator.model(condition, exemplar).image.cpu()
+                with torch.inference_mode(), autocast(translator.device, translator.precision):
+                    condition, pixels = (torch.from_numpy(x).to(translator.device) for x in (X, Z))
+                    translator.model(condition, to_unit(pixels.permute(0, 3, 1, 2))).image.cpu()
             return count / (time.perf_counter() - started)
 
         def engine() -> float:
@@ -163,6 +161,7 @@ def rate(preset: str, count: int, pairing: str, repeats: int, workers: int | Non
     ratios = sorted(row[3] for row in rows)
     return {
         "preset": preset, "side": side, "pair": pairing, "images": count, "batch": batch, "repeats": repeats,
+        "precision": translator.precision,
         "threads": torch.get_num_threads(), "device": str(translator.device), "workers": report.workers,
         "job_per_second": round(columns[0], 3), "model_per_second": round(columns[1], 3),
         "ratio_to_model": round(columns[3], 3), "ratio_spread": [round(ratios[0], 3), round(ratios[-1], 3)],
@@ -172,25 +171,34 @@ def rate(preset: str, count: int, pairing: str, repeats: int, workers: int | Non
 
 def rates(options: argparse.Namespace) -> None:
     print(
-        "| preset | pair | batch | job (images/s) | bare model | ratio | spread | to the engine | device waited |"
+        "| preset | pair | precision | batch | job (images/s) | bare model | ratio | spread | to the engine "
+        "| device waited |"
     )
-    print("|---|---|---|---|---|---|---|---|---|")
-    found = []
-    cases = [(preset, options.count) for preset in options.preset] or [("tiny", 256), ("paper", 4)]
+    print("|---|---|---|---|---|---|---|---|---|---|")
+    cases = [(preset, options.count) for preset in options.preset] or [
+        ("tiny", 256),
+        ("base", 16),
+        ("paper", 8),
+    ]
     for preset, count in cases:
         for pairing in ("one", "stem"):
             row = rate(preset, count, pairing, options.repeats, options.workers)
-            found.append(row)
+            keep_rate(row)
             print(
-                f"| {row['preset']} {row['side']} | {pairing} | {row['batch']} | {row['job_per_second']:.2f} "
+                f"| {row['preset']} {row['side']} | {pairing} | {row['precision']} | {row['batch']} "
+                f"| {row['job_per_second']:.2f} "
                 f"| {row['model_per_second']:.2f} | {row['ratio_to_model']:.3f} | "
                 f"{row['ratio_spread'][0]:.2f} to {row['ratio_spread'][1]:.2f} | {row['ratio_to_engine']:.3f} "
                 f"| {row['device_waited']:.1%} |",
                 flush=True,
             )
+
+
+def keep_rate(row: dict[str, Any]) -> None:
+    """In the place of the row of the same preset and pairing."""
     known = json.loads(RESULTS.read_text()).get("rate", []) if RESULTS.exists() else []
-    again = {(row["preset"], row["pair"]) for row in found}
-    keep("rate", [row for row in known if (row["preset"], row["pair"]) not in again] + found)
+    others = [r for r in known if (r["preset"], r["pair"]) != (row["preset"], row["pair"])]
+    keep("rate", [*others, row])
 
 
 # --- memory ---
