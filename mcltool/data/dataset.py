@@ -7,6 +7,7 @@ a resumed run, and one with other workers, sees the same batches.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import fields
 from enum import IntEnum
@@ -39,14 +40,14 @@ class Purpose(IntEnum):
     SAMPLE = 1
 
 
-class _Samples(Dataset[Item]):
+class _Samples(Dataset[Item], ABC):
     """Samples by number, as they travel and as they arrive."""
 
     plugin: DatasetPlugin
 
+    @abstractmethod
     def travelling(self, number: int) -> Item:
         """A sample with the fields of a TravellingBatch."""
-        raise NotImplementedError
 
     def arrive(self, batch: TravellingBatch) -> Batch:
         """What is made of a batch on its device."""
