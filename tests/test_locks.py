@@ -18,16 +18,14 @@ import os, sys, time
 from pathlib import Path
 from mcltool.locks import locked
 with locked(Path(sys.argv[1]), "busy"):
-    child = os.fork() if sys.argv[2:] else 1
-    if child == 0:
-        time.sleep(60)
-    print(child, flush=True)
+    if not sys.argv[2:] or os.fork() == 0:  # where it forks, the child speaks: only then has it let go
+        print(os.getpid(), flush=True)
     time.sleep(60)
 """
 
 
 def hold(path: Path, *fork: str) -> tuple[subprocess.Popen[str], int]:
-    """A process that holds the lock, and the number of the child it has forked, if it was asked to."""
+    """A process that holds the lock, and the number of the one that spoke: its child, if it was asked to fork."""
     command = [sys.executable, "-c", HOLDER, str(path), *fork]
     holder = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     assert holder.stdout is not None
