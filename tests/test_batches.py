@@ -144,19 +144,48 @@ def travelling_batch(condition, size=(4, 6)):
     matrix = torch.tensor([[1.0, 0, 0], [0, 1, 0]]).repeat(count, 1, 1)
     matrix[0] = torch.tensor([[-1.0, 0, size[1] - 1], [0, 1, 0]])  # mirrored
     photos = photos.view(count, *size, 3)
-    return TravellingBatch(
-        condition, photos, photos.flip(0), condition.flip(0), matrix, torch.ones(count).bool()
-    )
+    whole = {
+        "condition": condition, "photo": photos, "exemplar": photos.flip(0),
+        "exemplar_condition": condition.flip(0), "pseudo": matrix, "paired": torch.ones(count).bool(),
+    }  # fmt: skip
+    items = [{name: tensor[number] for name, tensor in whole.items()} for number in range(count)]
+    return TravellingBatch.of(items, count)
+
+
+@pytest.mark.parametrize("shared", [False, True])
+def test_samples_travel_in_one_piece_of_memory(shared):
+    items = [
+        {
+            "photo": torch.randint(256, (3, 5, 3), dtype=torch.uint8),
+            "points": torch.randn(7, 2),
+            "paired": right,
+        }
+        for right in torch.tensor([True, False, True])
+    ]
+    batch = TravellingBatch.of(iter(items), 3, shared)
+    assert batch.memory.is_shared() is shared
+    for name in items[0]:
+        assert torch.equal(batch[name], torch.stack([item[name] for item in items]))
+        assert batch[name].dtype == items[0][name].dtype
+        assert batch[name].untyped_storage().data_ptr() == batch.memory.data_ptr()
+    moved = batch.to(torch.device("cpu"))
+    assert torch.equal(moved["points"], batch["points"])
+
+
+def test_samples_of_other_sizes_do_not_become_a_batch():
+    for other in (torch.zeros(1, 2), torch.zeros(3, 2), torch.zeros(1)):
+        with pytest.raises(RuntimeError, match="shape"):
+            TravellingBatch.of([{"points": torch.zeros(2, 2)}, {"points": other}], 2)
 
 
 def test_photos_arrive_with_their_channels_first():
     sent = travelling_batch(torch.zeros(2, 4, 6, dtype=torch.uint8))
     batch = sent.arrive(None)
     for b, c, y, x in np.ndindex(2, 3, 4, 6):
-        assert batch.photo[b, c, y, x] == sent.photo[b, y, x, c]
-        assert batch.exemplar[b, c, y, x] == sent.exemplar[b, y, x, c]
+        assert batch.photo[b, c, y, x] == sent["photo"][b, y, x, c]
+        assert batch.exemplar[b, c, y, x] == sent["exemplar"][b, y, x, c]
     assert batch.photo.is_contiguous()
-    assert batch.condition is sent.condition
+    assert torch.equal(batch.condition, sent["condition"])
     assert torch.equal(batch.pseudo[0], batch.photo[0].flip(-1))
     assert torch.equal(batch.pseudo[1], batch.photo[1])
 

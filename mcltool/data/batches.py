@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields
 from typing import Any, Self
 
@@ -22,33 +22,32 @@ Item = dict[str, Tensor]
 DRAWN_AT_ONCE = 8
 """Samples on a GPU; on a CPU it is one, whose planes stay in its cache."""
 
+ALIGNMENT = 64
+"""Bytes; each field of a TravellingBatch starts at a multiple."""
+
 BACKGROUND = 24
 """Grey level behind pictures of channel conditions."""
 
 
-class _Tensors:
-    """What a dataclass of tensors does as a whole."""
+@dataclass(frozen=True)
+class _Field:
+    """Where one field of all samples lies in a TravellingBatch's memory."""
 
-    def to(self, device: torch.device | str) -> Self:
-        """All on ``device``; from pinned memory to a GPU without waiting for the copies."""
-        target = torch.device(device)
-        return self._each(lambda tensor: tensor.to(target, non_blocking=target.type == "cuda"))
+    dtype: torch.dtype
+    shape: tuple[int, ...]
+    start: int
+    stop: int
 
-    def pin_memory(self) -> Self:
-        """All in page-locked memory; torch's DataLoader calls this."""
-        return self._each(Tensor.pin_memory)
-
-    def record_stream(self, stream: torch.cuda.Stream) -> None:
-        """Say that ``stream`` works on them, so that their memory is not used anew before."""
-        self._each(lambda tensor: tensor.record_stream(stream))
-
-    def _each(self, change: Callable[[Tensor], Any]) -> Self:
-        return type(self)(*(change(getattr(self, field.name)) for field in fields(self)))  # type: ignore[arg-type]
+    def within(self, memory: Tensor) -> Tensor:
+        return memory[self.start : self.stop].view(self.dtype).view(self.shape)
 
 
 @dataclass(frozen=True, eq=False)
-class TravellingBatch(_Tensors):
+class TravellingBatch:
     """Samples as worker processes make them and as they go to the device, which makes a Batch of them.
+
+    One piece of memory, because each piece that a worker hands over costs as much as reading a sample does, and so
+    that one copy takes it to a GPU. Its fields, ``batch[name]``:
 
     photo: (B, H, W, 3) uint8 RGB. exemplar: likewise.
     condition: (B, H, W) uint8 labels, (B, C, H, W) float32 planes, or (B, K, 2) float32 points yet to be drawn.
@@ -57,31 +56,64 @@ class TravellingBatch(_Tensors):
     paired: (B,) bool.
     """
 
-    condition: Tensor
-    photo: Tensor
-    exemplar: Tensor
-    exemplar_condition: Tensor
-    pseudo: Tensor
-    paired: Tensor
+    memory: Tensor  # (bytes,) uint8
+    layout: dict[str, _Field]
+
+    @classmethod
+    def of(cls, items: Iterable[Item], count: int, shared: bool = False) -> Self:
+        """A batch of ``count`` samples of one size. Each is copied as it comes: its memory can serve the next one.
+
+        shared: in memory that another process can take over.
+        """
+        for number, item in enumerate(items):
+            if number == 0:
+                batch = cls._empty(item, count, shared)
+                targets = {name: batch[name] for name in batch.layout}
+            for name, target in targets.items():
+                target[number : number + 1] = item[name].view(1, *target.shape[1:])  # never broadcast
+        return batch
+
+    @classmethod
+    def _empty(cls, item: Item, count: int, shared: bool) -> Self:
+        layout, stop = {}, 0
+        for name, one in item.items():
+            start = -(-stop // ALIGNMENT) * ALIGNMENT
+            stop = start + count * one.nbytes
+            layout[name] = _Field(one.dtype, (count, *one.shape), start, stop)
+        memory = torch.empty(0 if shared else stop, dtype=torch.uint8)
+        if shared:  # as torch's own collate does it: share_memory_() would copy what is not there yet
+            memory.set_(torch.UntypedStorage._new_shared(stop))  # type: ignore[no-untyped-call]
+        return cls(memory, layout)
+
+    def __getitem__(self, name: str) -> Tensor:
+        return self.layout[name].within(self.memory)
+
+    def to(self, device: torch.device) -> Self:
+        """On ``device``; from pinned memory to a GPU without waiting for the copy."""
+        return type(self)(self.memory.to(device, non_blocking=device.type == "cuda"), self.layout)
+
+    def pin_memory(self) -> Self:
+        """In page-locked memory; torch's DataLoader calls this."""
+        return type(self)(self.memory.pin_memory(), self.layout)
 
     def arrive(self, draw_points: PointDrawing | None) -> Batch:
         """The batch, made on the device where this one is: poses are drawn, the pseudo exemplars warped.
 
         draw_points: the plugin's.
         """
-        photo, exemplar = (photos.permute(0, 3, 1, 2).contiguous() for photos in (self.photo, self.exemplar))
-        condition, exemplar_condition = self.condition, self.exemplar_condition
+        photo, exemplar = (self[name].permute(0, 3, 1, 2).contiguous() for name in ("photo", "exemplar"))
+        condition, exemplar_condition = self["condition"], self["exemplar_condition"]
         if draw_points is not None:
             size = photo.shape[2], photo.shape[3]
             condition, exemplar_condition = (
                 drawn_points(draw_points, points, size) for points in (condition, exemplar_condition)
             )
-        pseudo = warped(photo, self.pseudo)
-        return Batch(condition, photo, exemplar, exemplar_condition, pseudo, self.paired)
+        pseudo = warped(photo, self["pseudo"])
+        return Batch(condition, photo, exemplar, exemplar_condition, pseudo, self["paired"])
 
 
 @dataclass(frozen=True, eq=False)
-class Batch(_Tensors):
+class Batch:
     """Samples on the device: bytes, labels not yet one-hot.
 
     condition: (B, H, W) uint8 labels, or (B, C, H, W) float32 in [0, 1].
@@ -100,6 +132,18 @@ class Batch(_Tensors):
 
     def __len__(self) -> int:
         return len(self.photo)
+
+    def to(self, device: torch.device | str) -> Self:
+        """All on ``device``."""
+        return type(self)(*(tensor.to(device) for tensor in self._tensors()))
+
+    def record_stream(self, stream: torch.cuda.Stream) -> None:
+        """Say that ``stream`` works on them, so that their memory is not used anew before."""
+        for tensor in self._tensors():
+            tensor.record_stream(stream)  # type: ignore[no-untyped-call]
+
+    def _tensors(self) -> list[Tensor]:
+        return [getattr(self, field.name) for field in fields(self)]
 
 
 def collate(items: Sequence[Item]) -> Batch:

@@ -55,7 +55,7 @@ class _Samples(Dataset[Item], ABC):
 
     def __getitem__(self, number: int) -> Item:
         """A sample with the fields of a Batch."""
-        batch = self.arrive(TravellingBatch(**{k: v[None] for k, v in self.travelling(number).items()}))
+        batch = self.arrive(TravellingBatch.of([self.travelling(number)], 1))
         return {field.name: getattr(batch, field.name)[0] for field in fields(Batch)}
 
 

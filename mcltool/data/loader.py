@@ -10,7 +10,7 @@ from typing import Protocol, TypeVar
 
 import cv2
 import torch
-from torch.utils.data import DataLoader, default_collate
+from torch.utils.data import DataLoader, get_worker_info
 
 from mcltool.data.batches import Batch, Item, TravellingBatch
 from mcltool.errors import McltoolError, UsageError
@@ -150,10 +150,10 @@ class _Batches:
 
     def __getitems__(self, numbers: Sequence[int]) -> TravellingBatch | McltoolError:
         try:
-            items = [self.data.travelling(number) for number in numbers]
+            items = (self.data.travelling(number) for number in numbers)
+            return TravellingBatch.of(items, len(numbers), shared=get_worker_info() is not None)
         except McltoolError as error:
             return error
-        return TravellingBatch(**default_collate(items))  # in a worker, into memory that is shared already
 
 
 def _unchanged(batch: T) -> T:
