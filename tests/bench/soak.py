@@ -136,6 +136,7 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=30)
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell has its background jobs ignore Ctrl-C
     chance = random.Random(options.seed)
     with tempfile.TemporaryDirectory(prefix="mcltool-soak-") as name:
         folder, counts, wrong = Path(name), Counter[str](), []
