@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from fuzz.targets import TARGETS, read, seeds_of, write
-from fuzz.worker import make
+from fuzz.worker import MOST_RESIDENT, make, peak, reset_peak
 
 CASES = sorted((Path(__file__).parent / "fuzz" / "cases").glob("*/*"))
 FEW = 25
@@ -34,4 +34,7 @@ def test_what_was_found_once_is_read_or_refused(case: Path, tmp_path: Path) -> N
         path.relative_to(case).as_posix(): path.read_bytes() for path in case.rglob("*") if path.is_file()
     }
     write(files, tmp_path / "input")
+    reset_peak()
+    before = peak()
     read(case.parent.name, tmp_path / "input")
+    assert peak() - before < MOST_RESIDENT

@@ -89,6 +89,17 @@ def test_16_bit_colours_are_scaled_not_cut_off(tmp_path: Path, suffix: str, alph
     np.testing.assert_array_equal(read_photo(path)[0], expected)
 
 
+def test_a_png_that_promises_more_than_it_holds_takes_no_memory_for_it(tmp_path: Path) -> None:
+    """Pillow stops where the picture is complete; OpenCV, which reads 16-bit colours, would take 4 GB first."""
+    cv2.imwrite(str(tmp_path / "sound.png"), np.full((4, 4, 3), 65535, np.uint16))
+    data = (tmp_path / "sound.png").read_bytes()
+    length = data.index(b"IDAT") - 4
+    (tmp_path / "photo.png").write_bytes(data[:length] + b"\xff\x80\0\0" + data[length + 4 :])
+    read_photo(tmp_path / "sound.png")
+    with pytest.raises(DataError, match="a part of it is longer than the file"):
+        read_photo(tmp_path / "photo.png")
+
+
 def test_float_pictures_are_taken_from_0_to_1(tmp_path: Path) -> None:
     Image.fromarray(np.array([[0, 0.5, 1]], np.float32)).save(tmp_path / "photo.tif")
     np.testing.assert_allclose(read_photo(tmp_path / "photo.tif")[0, :, 0], [0, 127.5, 255], atol=0.51)

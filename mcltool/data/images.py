@@ -163,11 +163,22 @@ def _has_16_bit_colours(image: Image.Image) -> bool:
 def _read_16_bit_colours(image: Image.Image) -> Image.Image:
     image.load()  # as a check: OpenCV fills up what a damaged file lacks
     data = np.fromfile(getattr(image, "filename"), np.uint8)  # noqa: B009 (only an opened file has one)
+    if image.format == "PNG":
+        _check_chunks(data.tobytes())
     values = cv2.imdecode(data, cv2.IMREAD_UNCHANGED)
     if values is None or values.dtype != np.uint16 or values.ndim != 3:
         return image
     order = [2, 1, 0, 3][: values.shape[2]]
     return Image.fromarray(_to_bytes(values[..., order]))
+
+
+def _check_chunks(png: bytes) -> None:
+    """Raises ValueError where a chunk of a PNG file is longer than the file: OpenCV would take memory for all of it."""
+    place = 8
+    while place + 8 <= len(png) and png[place + 4 : place + 8] != b"IEND":
+        place += 12 + int.from_bytes(png[place : place + 4], "big")
+    if place > len(png):
+        raise ValueError("a part of it is longer than the file")
 
 
 def _from_colours(path: Path, colours: NDArray[np.uint8], palette: tuple[RGB, ...]) -> NDArray[np.uint8]:

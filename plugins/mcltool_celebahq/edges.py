@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image, ImageOps
 
 from mcltool import DataError, read_photo
 from mcltool_celebahq.classes import NAMES
@@ -121,9 +123,9 @@ def _texture(picture: NDArray[np.uint8], labels: NDArray[np.uint8]) -> NDArray[n
 
 
 def _opacity(path: Path) -> NDArray[np.uint8] | None:
-    """The alpha channel (H, W) as bytes of a file that has one; read_photo puts such over white."""
-    stored = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_UNCHANGED)
-    if stored is None or stored.ndim != 3 or stored.shape[2] != 4:
-        return None
-    alpha = stored[..., 3]
-    return np.asarray(alpha // 257 if alpha.dtype == np.uint16 else alpha, np.uint8)
+    """The alpha channel (H, W) as bytes of a file that has one; read_photo, which has read it, puts such over white."""
+    with warnings.catch_warnings(), Image.open(path) as image:
+        warnings.simplefilter("ignore")
+        if not image.has_transparency_data:
+            return None
+        return np.asarray(ImageOps.exif_transpose(image).convert("RGBA").getchannel("A"))

@@ -39,7 +39,7 @@ def main() -> None:
         resource.setrlimit(resource.RLIMIT_AS, (ADDRESS_SPACE, ADDRESS_SPACE))
     now = os.open(home / "now", os.O_WRONLY | os.O_CREAT, 0o600)
     counts: Counter[str] = Counter()
-    peak, started = 0, time.perf_counter()
+    most, started = 0, time.perf_counter()
     with open(home / "lines.jsonl", "a", buffering=1) as lines:
         for number in range(first, last):
             os.pwrite(now, f"{number:12d}".encode(), 0)
@@ -47,19 +47,19 @@ def main() -> None:
             with tempfile.TemporaryDirectory(dir=home) as inner:
                 folder = Path(inner, "input")
                 write(files, folder)
-                _reset_peak()
+                reset_peak()
                 try:
                     counts["refused" if read(name, folder) else "read"] += 1
                 except Exception as error:
                     counts["found"] += 1
                     lines.write(json.dumps({"number": number, "error": _signature(error)}) + "\n")
-                used = _peak()
+                used = peak()
                 if used > MOST_RESIDENT:
                     lines.write(json.dumps({"number": number, "error": f"memory: {used >> 20} MiB"}) + "\n")
-                peak = max(peak, used)
+                most = max(most, used)
             shutil.rmtree(f"{folder}-inputs", ignore_errors=True)
         seconds = time.perf_counter() - started
-        lines.write(json.dumps({"counts": counts, "peak": peak, "seconds": seconds}) + "\n")
+        lines.write(json.dumps({"counts": counts, "peak": most, "seconds": seconds}) + "\n")
 
 
 def _signature(error: Exception) -> str:
@@ -70,11 +70,11 @@ def _signature(error: Exception) -> str:
     return f"{type(error).__name__} in {place}"
 
 
-def _reset_peak() -> None:
+def reset_peak() -> None:
     Path("/proc/self/clear_refs").write_text("5")
 
 
-def _peak() -> int:
+def peak() -> int:
     """Bytes: the most that was resident since the last reset."""
     for line in Path("/proc/self/status").read_text().splitlines():
         if line.startswith("VmHWM"):
