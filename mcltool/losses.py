@@ -80,7 +80,7 @@ class _LogSumExpWithDiagonal(torch.autograd.Function):
             for part, logits in _logit_rows(u, y, positive, ctx.scale, ctx.rows):
                 weight = (logits - by_row[:, part, None]).exp_().mul_(row_gradient[:, part, None])
                 if ctx.columns:
-                    weight += (logits - by_column[:, None]).exp_().mul_(column_gradient[:, None])
+                    weight += logits.sub_(by_column[:, None]).exp_().mul_(column_gradient[:, None])
                 diagonal = weight.diagonal(part.start, 1, 2)
                 dpositive[:, part] = diagonal
                 diagonal.zero_()
@@ -93,7 +93,7 @@ def _logit_rows(u: Tensor, y: Tensor, positive: Tensor, scale: float, rows: int)
     """Yield (slice of rows, logits (B, rows, N)) with the diagonal replaced by ``positive``."""
     for start in range(0, u.shape[1], rows):
         part = slice(start, min(start + rows, u.shape[1]))
-        logits = scale * (u[:, part] @ y.transpose(1, 2))
+        logits = (scale * u[:, part]) @ y.transpose(1, 2)
         logits.diagonal(start, 1, 2).copy_(positive[:, part])
         yield part, logits
 
@@ -184,10 +184,13 @@ def contextual(out_BCHW: Tensor, exemplar_BCHW: Tensor, bandwidth: float = 0.1, 
 
 
 def _contextual_rows(f_BnC: Tensor, g_BMC: Tensor, bandwidth: float) -> Tensor:
-    """max over the given rows i of A_ij: (B, M)."""
-    distance = 1 - f_BnC @ g_BMC.transpose(1, 2)
-    relative = distance / (distance.amin(2, keepdim=True) + 1e-5)
-    return ((1 - relative) / bandwidth).softmax(2).amax(1)
+    """max over the given rows i of A_ij: (B, M).
+
+    (1 - d'_ij) / bandwidth is w_i cos_ij and something that is the same for all j, which a softmax over j ignores.
+    """
+    cosine = f_BnC @ g_BMC.transpose(1, 2)
+    w = 1 / (bandwidth * (1 - cosine.max(2, keepdim=True).values + 1e-5))
+    return (w * cosine).softmax(2).amax(1)
 
 
 def _at_least_float32(x: Tensor) -> Tensor:

@@ -11,6 +11,7 @@ from typing import Any
 
 import click
 
+from mcltool.allocator import keep_freed_memory
 from mcltool.errors import HungError, McltoolError, UsageError, printable
 
 
@@ -41,6 +42,7 @@ class Program(Commands):
         debug = "--debug" in given  # taken anywhere, so that it can be put behind the line that failed
         given = [word for word in given if word != "--debug"]
         extra |= {"prog_name": "mcltool", "standalone_mode": False}
+        keep_freed_memory()
         try:
             with _notes_on_stderr():
                 sys.exit(super().main(given, **extra))

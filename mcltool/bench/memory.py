@@ -7,6 +7,7 @@ from pathlib import Path
 
 import torch
 
+from mcltool.allocator import release_freed_memory
 from mcltool.device import memory_used
 
 
@@ -18,6 +19,7 @@ def reset_peak(device: torch.device) -> int:
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
         return torch.cuda.memory_allocated(device)
+    release_freed_memory()
     with suppress(OSError):
         Path("/proc/self/clear_refs").write_text("5")  # Linux: the process's high-water mark
     return peak(device)

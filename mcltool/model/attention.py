@@ -36,19 +36,23 @@ class _Attention(torch.autograd.Function):
         q, k, values, out = ctx.saved_tensors
         (gradient,) = gradients
         total = torch.promote_types(q.dtype, torch.float)  # bfloat16 sums would lose what single rows add
-        dq, dk = torch.empty_like(q), torch.zeros_like(k, dtype=total)
-        dvalues = torch.zeros_like(values, dtype=total) if ctx.needs_input_grad[2] else None
+        # What is summed lies transposed, because a product with the transposed weights would first copy them.
+        dq, dk_BDM = torch.empty_like(q), torch.zeros_like(k.transpose(1, 2), dtype=total)
+        dvalues_BVM = (
+            torch.zeros_like(values.transpose(1, 2), dtype=total) if ctx.needs_input_grad[2] else None
+        )
         mean_BN1 = (gradient * out).sum(2, keepdim=True)  # sum_j T_ij dT_ij
         with torch.autocast(q.device.type, enabled=False):
             for part in _slices(q.shape[1], ctx.rows):
                 T = _weights(q[:, part], k, ctx.scale)
-                if dvalues is not None:
-                    dvalues += T.transpose(1, 2) @ gradient[:, part]
+                if dvalues_BVM is not None:
+                    dvalues_BVM += gradient[:, part].transpose(1, 2) @ T
                 dT = gradient[:, part] @ values.transpose(1, 2)
                 dlogits = dT.sub_(mean_BN1[:, part]).mul_(T)
                 dq[:, part] = ctx.scale * (dlogits @ k)
-                dk += dlogits.transpose(1, 2) @ (ctx.scale * q[:, part])
-        return dq, dk.to(k.dtype), None if dvalues is None else dvalues.to(values.dtype), None, None
+                dk_BDM += (ctx.scale * q[:, part]).transpose(1, 2) @ dlogits
+        dvalues = None if dvalues_BVM is None else dvalues_BVM.transpose(1, 2).to(values.dtype)
+        return dq, dk_BDM.transpose(1, 2).to(k.dtype), dvalues, None, None
 
 
 def _weights(q_BnD: Tensor, k_BMD: Tensor, scale: float) -> Tensor:

@@ -17,6 +17,7 @@ from typing import Any
 import torch
 from torch.profiler import ProfilerActivity, profile
 
+from mcltool.allocator import keep_freed_memory
 from mcltool.bench.figures import random_weights
 from mcltool.bench.inputs import pictures, random_batch, random_conditions, random_photos
 from mcltool.bench.machine import Machine, Times, measure_machine, repeated
@@ -43,6 +44,7 @@ def main() -> None:
     parser.add_argument("--device", default="cuda")
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
+    keep_freed_memory()  # as every command of mcltool does
     device = torch.device(options.device)
     machine = measure_machine(device)
     rows = []

@@ -32,6 +32,7 @@ import torch
 from torch.utils.data import DataLoader
 
 from mcltool import DatasetPlugin, Sample, plugins
+from mcltool.allocator import keep_freed_memory
 from mcltool.config import Config, resolve
 from mcltool.data.dataset import TrainingData
 from mcltool.data.loader import SampleStream, load, training_loader
@@ -264,6 +265,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=RESULTS / "loader.json")
     options = parser.parse_args()
     cv2.setNumThreads(0)
+    keep_freed_memory()  # as every command of mcltool does
     result: dict[str, Any] = {"cores": os.cpu_count(), "size": 256, "plugins": {}}
     if options.out.exists():  # what is not asked for this time stays
         result = json.loads(options.out.read_text())

@@ -44,10 +44,12 @@ def measure(
     """One figure, in this process."""
     import torch
 
+    from mcltool.allocator import keep_freed_memory
     from mcltool.bench.figures import difference, training, translation
     from mcltool.bench.machine import measure_machine
     from mcltool.bench.run import the_subject
 
+    keep_freed_memory()  # as every command of mcltool does
     subject = the_subject(preset, MEASURED[preset], "cpu", precision, batch, recompute=recompute)
     found: dict[str, Any] = {"preset": preset, "size": MEASURED[preset], "torch": str(torch.__version__)}
     found["precision"] = subject.precision
