@@ -267,26 +267,28 @@ SECTIONS: dict[str, type] = {
     "train": TrainConfig,
 }
 
+_BASE: Settings = {
+    "model.condition_embedding": 32,
+    "model.encoder_stem": 2,
+    "model.encoder_widths": (64, 128, 256, 384),
+    "model.feature_channels": 192,
+    "model.scm_channels": 64,
+    "model.generator_widths": (48, 96, 256, 384, 512, 512),
+    "model.spade_hidden": 64,
+    "model.spade_kernel": 1,
+    "model.spade_shared": True,
+}
+
 # base: the default for real data, a quarter of paper's operations. paper: the published widths, to compare with.
-# hd: 512 px. tiny: 64 px, learns on two CPU cores in minutes. docs/method.md has their operations.
+# hd: base for 512 px, its encoders a level deeper, so that a cell sees as much of the picture. tiny: 64 px, learns on
+# two CPU cores in minutes. docs/method.md has their operations.
 PRESETS: dict[str, Settings] = {
-    "base": {
-        "model.condition_embedding": 32,
-        "model.encoder_stem": 2,
-        "model.encoder_widths": (64, 128, 256, 384),
-        "model.feature_channels": 192,
-        "model.scm_channels": 64,
-        "model.generator_widths": (48, 96, 256, 384, 512, 512),
-        "model.spade_hidden": 64,
-        "model.spade_kernel": 1,
-        "model.spade_shared": True,
-    },
+    "base": _BASE,
     "paper": {},
     "hd": {
+        **_BASE,
         "data.size": (512, 512),
-        "model.encoder_widths": (32, 64, 128, 256, 256),
-        "model.generator_widths": (32, 64, 128, 256, 512, 512),
-        "model.spade_hidden": 64,
+        "model.encoder_widths": (64, 128, 256, 384, 384),
         "train.batch_size": 1,
     },
     "tiny": {

@@ -14,6 +14,7 @@ import argparse
 import json
 import statistics
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from mcltool import plugins
-from mcltool.config import ModelConfig, resolve
+from mcltool.config import resolve
 from mcltool.data.batches import to_bytes, to_unit
 from mcltool.data.dataset import TrainingData
 from mcltool.data.loader import SampleStream, training_loader
@@ -32,8 +33,16 @@ from mcltool.train.trainer import Trainer
 
 RESULTS = Path(__file__).parent / "results" / "twins"
 SIZE, BATCH, PAIRS, SCALE = 64, 4, 64, 4
-TWINS = {"paper": "paper", "base": "base", "base, equal time": "base"}
+TWINS = {"paper": "paper", "base": "base", "base, equal time": "base", "hd": "hd", "hd before": "paper"}
 """Runs by name, each the twin of a preset."""
+CHANGED: dict[str, dict[str, Any]] = {
+    "hd before": {
+        "encoder_widths": (32, 64, 128, 256, 256),
+        "generator_widths": (32, 64, 128, 256, 512, 512),
+        "spade_hidden": 64,
+    }
+}
+"""What a run's twin has otherwise than the preset: ``hd`` was paper's layers with these widths."""
 COLUMNS = {
     "class_match": "class match",
     "match_error": "match error (radii)",
@@ -45,9 +54,9 @@ COLUMNS = {
 }
 
 
-def twin(preset: str) -> dict[str, Any]:
-    """The model settings of ``preset`` with widths divided by SCALE, and the temperature of ``tiny``."""
-    model: ModelConfig = resolve("shapes", preset).model
+def twin(name: str) -> dict[str, Any]:
+    """The model settings of a run's preset with widths divided by SCALE, and the temperature of ``tiny``."""
+    model = replace(resolve("shapes", TWINS[name]).model, **CHANGED.get(name, {}))
     scaled = {
         name: tuple(width // SCALE for width in getattr(model, name))
         for name in ("encoder_widths", "generator_widths", "discriminator_widths")
@@ -68,7 +77,7 @@ def run(name: str, seed: int, steps: int) -> dict[str, float]:
         "train.batch_size": BATCH,
         "data.size": (SIZE, SIZE),
     }
-    config = resolve("shapes", "tiny", asked | twin(TWINS[name]))
+    config = resolve("shapes", "tiny", asked | twin(name))
     data = TrainingData(plugin, plugin.index(None, "train"), config.data, seed)
     trainer = Trainer(config, plugin.spec, torch.device("cpu"), "fp32", steps)
     times = []
@@ -128,13 +137,14 @@ def main() -> None:
     parser.add_argument("what", choices=["run", "table"])
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--steps", type=int, default=400)
+    parser.add_argument("--only", nargs="+", choices=list(TWINS), default=list(TWINS), metavar="NAME")
     options = parser.parse_args()
     if options.what == "table":
         print(table())
         return
     torch.set_num_threads(1)
     for seed in options.seeds:
-        for name in TWINS:
+        for name in options.only:
             path = RESULTS / f"{name.replace(', ', '-').replace(' ', '-')}-seed{seed}.json"
             if path.exists():
                 continue
