@@ -45,7 +45,7 @@ REPOSITORY = Path(__file__).parents[2]
 RESULTS = Path(__file__).parent / "results"
 NAMES = ("shapes", "ade20k", "celebahq", "celebahq-mask", "deepfashion")
 BATCH = 8
-TRAINING = {"tiny": ("tiny, 64 px, batch 8", 10, 8), "paper": ("paper, 256 px, batch 1", 1, 1)}
+TRAINING = {"tiny": ("tiny, 64 px, batch 8", 10, 8), "base": ("base, 256 px, batch 1", 3, 1)}
 """Name, steps and samples a step of what is timed."""
 
 
@@ -232,6 +232,7 @@ def arrival(data: TrainingData) -> dict[str, Callable[[int], Any]]:
 
 def consumption(preset: str, steps: int, batch: int) -> float:
     """Samples a second that a whole training step takes (all networks and terms on), on this machine."""
+    from mcltool.device import pick_precision
     from mcltool.model.vgg import random_vgg
     from mcltool.train.trainer import Trainer
 
@@ -241,7 +242,8 @@ def consumption(preset: str, steps: int, batch: int) -> float:
     data = TrainingData(plugin, plugin.index(None, "train"), config.data, 0)
     batches = list(training_loader(data, SampleStream(0, 1, 0, 1, batch), 0, "cpu"))
     phi = None if preset == "tiny" else random_vgg()
-    trainer = Trainer(config, plugin.spec, torch.device("cpu"), "fp32", 100, phi)
+    device = torch.device("cpu")
+    trainer = Trainer(config, plugin.spec, device, pick_precision("auto", device), 100, phi)
     trainer.step(*batches)
     start = time.perf_counter()
     for _ in range(steps):
