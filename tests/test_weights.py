@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import tiny_weights
 import torch
 from safetensors.torch import load_file, save_file
 
@@ -29,17 +30,11 @@ from mcltool.weights import (
 )
 
 SPEC = ConditionSpec("labels", ("unknown", "sky", "wiese"), ((0, 0, 0), (0, 0, 255), (0, 255, 0)), unknown=0)
-SMALL = {
-    "model.encoder_widths": (8, 8, 8),
-    "model.generator_widths": (8, 8, 8),
-    "model.feature_channels": 8,
-    "model.scm_channels": 4,
-    "data.size": (32, 64),
-}
+SETTINGS = tiny_weights.SMALL | {"data.size": (32, 64)}
 
 
 def header(plugin: str = "meadow") -> WeightsHeader:
-    return WeightsHeader(resolve(plugin, "tiny", SMALL), SPEC, "7", step=60)
+    return WeightsHeader(resolve(plugin, "tiny", SETTINGS), SPEC, "7", step=60)
 
 
 def network() -> MCLNet:

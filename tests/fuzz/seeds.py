@@ -15,6 +15,7 @@ import numpy as np
 from mcltool_shapes import ShapesPlugin
 from PIL import Image, features
 from safetensors.numpy import save
+from tiny_weights import SMALL
 
 from mcltool.config import resolve
 from mcltool.data.contract import Condition, ConditionSpec, DatasetPlugin, Sample
@@ -24,14 +25,6 @@ from mcltool.translate.manifest import Entry
 from mcltool.weights import FORMAT, WeightsHeader
 
 from .mutate import Files
-
-SMALL = {
-    "model.encoder_widths": (8, 8, 8),
-    "model.generator_widths": (8, 8, 8),
-    "model.feature_channels": 8,
-    "model.scm_channels": 4,
-    "data.size": (32, 32),
-}
 
 
 def encoded(picture: Any, form: str, **options: Any) -> bytes:
