@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import resource
 import sys
+import time
 import timeit
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -115,12 +116,14 @@ def _best(device: torch.device) -> Precision:
 
 def _bf16_is_faster(device: torch.device) -> bool:
     """Time one convolution in both formats, some 20 ms. What a processor says of itself does not tell: of two
-    with AVX512-BF16, one ran bf16 convolutions 2.3 times as fast as fp32, another half as fast."""
+    with AVX512-BF16, one ran bf16 convolutions 2.3 times as fast as fp32, another half as fast.
+
+    Processor time: other work on the machine must not decide how precise a result is."""
 
     def best(dtype: torch.dtype) -> float:
         layer = torch.nn.Conv2d(64, 64, 3, padding=1).to(device, dtype).to(memory_format=torch.channels_last)
         image = torch.zeros(4, 64, 32, 32, device=device, dtype=dtype).to(memory_format=torch.channels_last)
-        return min(timeit.repeat(lambda: layer(image), number=1, repeat=6)[1:])
+        return min(timeit.repeat(lambda: layer(image), timer=time.process_time, number=1, repeat=6)[1:])
 
     with torch.inference_mode(), torch.random.fork_rng(devices=[]):
         return best(torch.bfloat16) < 0.9 * best(torch.float32)

@@ -20,6 +20,7 @@ from PIL import Image, features
 from tiny_weights import make_weights
 from translating import files, make_condition, make_photo, manifest, run
 
+from mcltool import read_photo
 from mcltool.cli import cli
 
 
@@ -256,9 +257,10 @@ def test_a_hostile_folder_gives_each_input_a_picture_or_a_cause(work: Path) -> N
     shown = [line for line in result.output.splitlines() if line.startswith("failed: ")]
     assert len(shown) == len(causes)
 
-    plain = (work / "out" / "a.png").read_bytes()
+    plain = read_photo(work / "out" / "a.png").astype(float)
     for name in ("wrong.png", "sixteen.png", "animated.png", "new\nline.png", odd):
-        assert (work / "out" / name).read_bytes() == plain, f"{name!r} is the same mask"
+        same = read_photo(work / "out" / name)  # up to how sums are split among threads in another batch
+        np.testing.assert_allclose(same, plain, atol=1, err_msg=f"{name!r} is the same mask")
     assert run("--gallery").exit_code == 1
     assert f"{len(translated)} skipped" in run().output
 

@@ -103,7 +103,8 @@ def test_a_batch_with_encoded_exemplars_is_what_the_model_makes_of_each_pair(
         for found, tensor in ((made.image, expected.image), (made.warped, expected.warped)):
             assert found is not None
             levels = (tensor[0].permute(1, 2, 0).numpy() + 1) * 127.5
-            np.testing.assert_allclose(found[row], levels, atol=0.6)  # rounded, and summed in another order
+            # Rounded, and summed in another order: with several threads also by another batch's algorithms.
+            np.testing.assert_allclose(found[row], levels, atol=1)
 
 
 def test_confidence_is_the_largest_of_each_softmax() -> None:
