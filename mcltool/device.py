@@ -5,7 +5,6 @@ from __future__ import annotations
 import resource
 import sys
 import time
-import timeit
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Literal, TypeVar
@@ -109,21 +108,29 @@ def _best(device: torch.device) -> Precision:
     if device.type == "cuda":
         native = torch.cuda.is_bf16_supported(including_emulation=False)
         return "bf16" if native else "fp16"
-    if device.type == "cpu" and torch.cpu._is_avx512_bf16_supported() and _bf16_is_faster(device):
-        return "bf16"
+    if device.type == "cpu" and torch.cpu._is_avx512_bf16_supported():
+        return "bf16" if _bf16_is_faster(device) else "fp32"
     return "fp32"
 
 
 def _bf16_is_faster(device: torch.device) -> bool:
-    """Time one convolution in both formats, some 20 ms. What a processor says of itself does not tell: of two
+    """Time one convolution in both formats, some 30 ms. What a processor says of itself does not tell: of two
     with AVX512-BF16, one ran bf16 convolutions 2.3 times as fast as fp32, another half as fast.
 
-    Processor time: other work on the machine must not decide how precise a result is."""
-
-    def best(dtype: torch.dtype) -> float:
-        layer = torch.nn.Conv2d(64, 64, 3, padding=1).to(device, dtype).to(memory_format=torch.channels_last)
-        image = torch.zeros(4, 64, 32, 32, device=device, dtype=dtype).to(memory_format=torch.channels_last)
-        return min(timeit.repeat(lambda: layer(image), timer=time.process_time, number=1, repeat=6)[1:])
-
-    with torch.inference_mode(), torch.random.fork_rng(devices=[]):
-        return best(torch.bfloat16) < 0.9 * best(torch.float32)
+    In turns, by the processor time of one thread: what else runs must not decide how precise a result is.
+    """
+    seconds: dict[torch.dtype, list[float]] = {torch.bfloat16: [], torch.float32: []}
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        with torch.inference_mode(), torch.random.fork_rng(devices=[]):
+            for dtype in 6 * list(seconds):
+                layer, image = torch.nn.Conv2d(64, 64, 3, padding=1), torch.zeros(4, 64, 32, 32)
+                layer.to(device, dtype).to(memory_format=torch.channels_last)
+                image = image.to(device, dtype).to(memory_format=torch.channels_last)
+                start = time.thread_time()
+                layer(image)
+                seconds[dtype].append(time.thread_time() - start)
+    finally:
+        torch.set_num_threads(threads)
+    return min(seconds[torch.bfloat16][1:]) < 0.9 * min(seconds[torch.float32][1:])

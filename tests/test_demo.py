@@ -143,6 +143,8 @@ def test_pretrained_shows_the_shipped_weights_and_trains_nothing(
     assert result.exit_code == 0, result.output
     assert "weights: shapes.safetensors, which comes with mcltool" in result.output
     assert not (tmp_path / "shown" / "runs").exists()
+    jobs = [json.loads((folder / "out" / "job.json").read_text()) for folder in (out, tmp_path / "shown")]
+    assert jobs[0]["settings"] == jobs[1]["settings"]
     sheets = [(folder / "contact_sheet.png").read_bytes() for folder in (out, tmp_path / "shown")]
     assert sheets[0] == sheets[1]
     scores = [json.loads((folder / "metrics.json").read_text()) for folder in (out, tmp_path / "shown")]
