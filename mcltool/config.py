@@ -175,7 +175,7 @@ class TrainConfig:
     """Parts a step's batch is computed in, one after the other: less memory, the same gradients."""
     recompute: bool = False
     """Activation checkpointing: blocks are computed again in the backward pass instead of kept. Less memory,
-    about a third more time."""
+    up to a sixth more time (docs/benchmarks.md)."""
     compile: bool = False
     """torch.compile: minutes at the start, faster steps."""
     lr: float = 1e-4

@@ -3,7 +3,7 @@
     python tests/bench/gpu.py [--preset base] [--size 256] [--batches 8 16 32] [--seconds 5] [--json FILE]
 
 Each with and without torch.compile, in bf16. Needs no data: weights and inputs are random. Not run yet on any GPU;
-``--device cpu --batches 1`` tries it out.
+``--device cpu --preset tiny --size 64 --batches 2`` tries it out, in some minutes.
 """
 
 from __future__ import annotations
