@@ -87,6 +87,7 @@ def rate(preset: str, count: int, pairing: str, repeats: int, workers: int | Non
     """Images a second of the job, of the bare model, and the median of their ratios."""
     import torch
 
+    from mcltool.allocator import keep_freed_memory
     from mcltool.config import resolve
     from mcltool.data.batches import to_unit
     from mcltool.device import autocast
@@ -96,6 +97,7 @@ def rate(preset: str, count: int, pairing: str, repeats: int, workers: int | Non
     from mcltool.translate.settings import Settings
 
     side = resolve("shapes", preset).data.size[0]
+    keep_freed_memory()  # as every command of mcltool does
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         weights = make_weights(folder / "w.safetensors", preset)
