@@ -52,8 +52,8 @@ def main() -> None:
         for n in range(8):
             make_condition(folder / f"masks-{n // 2}" / f"{n}.png", label=1 + n % 5)
         started, used = time.monotonic(), []
-        for job in range(options.jobs):
-            masks, out = folder / f"masks-{job % 4}", folder / "out"
+        for number in range(options.jobs):
+            masks, out = folder / f"masks-{number % 4}", folder / "out"
             job = Job(
                 masks,
                 folder / "photos",
@@ -65,15 +65,15 @@ def main() -> None:
             done = list(run(job))
             assert [result.status for result in done] == ["ok", "ok"]
             shutil.rmtree(out)
-            if (job + 1) % max(1, options.jobs // 40) == 0:
+            if (number + 1) % max(1, options.jobs // 40) == 0:
                 gc.collect()
-                used.append((job + 1, resident()))
+                used.append((number + 1, resident()))
         half = used[len(used) // 2 :]
-        slope = float(np.polyfit([job for job, _ in half], [size for _, size in half], 1)[0])
+        slope = float(np.polyfit([number for number, _ in half], [size for _, size in half], 1)[0])
         found = {
             "jobs": options.jobs,
             "seconds": round(time.monotonic() - started, 1),
-            "mib": {job: round(size / 2**20, 1) for job, size in used[3::4]},
+            "mib": {number: round(size / 2**20, 1) for number, size in used[3::4]},
             "bytes_a_job_second_half": round(slope),
         }
         print(json.dumps(found, indent=1))
