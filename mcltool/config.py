@@ -19,14 +19,12 @@ from typing import Any, Literal
 
 from mcltool.errors import UsageError
 from mcltool.files import parse_json, read_limited
+from mcltool.presets import PRESETS, Settings
 
 MOST_CHANNELS, MOST_PIXELS = 16_384, 16_384
 """Limits far above use: a weights file or a config from elsewhere may say anything."""
 MOST_BYTES = 1 << 20
 """Of a file of settings."""
-
-Settings = Mapping[str, Any]
-"""Settings by address, e.g. {"loss.mcl": 0.05}."""
 
 
 @dataclass(frozen=True)
@@ -265,61 +263,6 @@ SECTIONS: dict[str, type] = {
     "loss": LossConfig,
     "data": DataConfig,
     "train": TrainConfig,
-}
-
-_BASE: Settings = {
-    "model.condition_embedding": 32,
-    "model.encoder_stem": 2,
-    "model.encoder_widths": (64, 128, 256, 384),
-    "model.feature_channels": 192,
-    "model.scm_channels": 64,
-    "model.generator_widths": (48, 96, 256, 384, 512, 512),
-    "model.spade_hidden": 64,
-    "model.spade_kernel": 1,
-    "model.spade_shared": True,
-}
-
-# base: the default for real data, a quarter of paper's operations. paper: the published widths, to compare with.
-# hd: base for 512 px, its encoders a level deeper, so that a cell sees as much of the picture. tiny: 64 px, learns on
-# two CPU cores in minutes. docs/method.md has their operations.
-PRESETS: dict[str, Settings] = {
-    "base": _BASE,
-    "paper": {},
-    "hd": {
-        **_BASE,
-        "data.size": (512, 512),
-        "model.encoder_widths": (64, 128, 256, 384, 384),
-        "train.batch_size": 1,
-    },
-    "tiny": {
-        "model.encoder_widths": (24, 48, 64, 96, 96),
-        "model.feature_channels": 64,
-        "model.temperature": 0.03,
-        "model.scm_channels": 32,
-        "model.generator_widths": (16, 32, 64, 96),
-        "model.spade_hidden": 32,
-        "model.spade_kernel": 1,
-        "model.discriminator_widths": (24, 48, 96),
-        "data.size": (64, 64),
-        "data.load_scale": 1.0,
-        "data.workers": 1,
-        "train.batch_size": 8,
-        "train.lr": 2e-3,
-        "train.lr_discriminator": 2e-3,
-        "train.beta1": 0.5,
-        "train.beta2": 0.99,
-        "train.generator_start": 0.3,
-        "train.gan_start": 0.7,
-        "train.ema": 0.99,
-        "train.checkpoint_every": 150,
-        "loss.rec": 10.0,
-        "loss.mcl": 0.1,
-        "loss.mask": 10.0,
-        "loss.gan": 0.1,
-        "loss.fm": 1.0,
-        "loss.cons": 0.1,
-        "loss.pse": 0.0,
-    },
 }
 
 

@@ -10,7 +10,6 @@ import pytest
 
 from mcltool import UsageError
 from mcltool.config import (
-    PRESETS,
     SECTIONS,
     Config,
     parse_setting,
@@ -18,6 +17,7 @@ from mcltool.config import (
     read_toml,
     resolve,
 )
+from mcltool.presets import PRESETS
 
 
 def test_without_settings_the_preset_is_what_counts_and_paper_is_the_fields_defaults() -> None:

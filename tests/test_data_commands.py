@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 from PIL import Image
+from scenes import make_scenes
 
 from mcltool import plugins
 from mcltool.cli import cli
@@ -20,17 +21,13 @@ def run(*args: str | Path) -> Result:
 
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
-    """ade20k in miniature: two scenes a split, the left quarter wall (1), the rest sky (3)."""
-    home = tmp_path / "ade20k"
-    for split in ("training", "validation"):
-        for kind in ("images", "annotations"):
-            (home / kind / split).mkdir(parents=True)
-        for number, size in enumerate([(48, 64), (96, 96)]):
-            labels = np.full(size, 3, np.uint8)
-            labels[:, : size[1] // 4] = 1
-            Image.fromarray(labels).save(home / "annotations" / split / f"{split}{number}.png")
-            Image.new("RGB", size[::-1], (90, 60, 40)).save(home / "images" / split / f"{split}{number}.jpg")
-    return home
+    """Two scenes a split, the left quarter wall (1), the rest sky (3)."""
+    scenes = []
+    for size in ((48, 64), (96, 96)):
+        labels = np.full(size, 3, np.uint8)
+        labels[:, : size[1] // 4] = 1
+        scenes.append(((90, 60, 40), labels))
+    return make_scenes(tmp_path / "ade20k", scenes, "{split}{number}")
 
 
 def check(root: Path, *args: str) -> tuple[int, dict[str, dict[str, object]]]:

@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 from albums import CONFIG, Album, alike, flip, items, offset_in, packed, problems, run
 from click.testing import CliRunner
-from PIL import Image
+from scenes import make_scenes
 
 from mcltool.cli import cli
 from mcltool.data.dataset import TrainingData
@@ -70,17 +70,10 @@ def test_packing_goes_on_after_a_kill(tmp_path: Path) -> None:
 
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
-    """ade20k in miniature: two scenes a split."""
-    home = tmp_path / "ade20k"
-    for split in ("training", "validation"):
-        for kind in ("images", "annotations"):
-            (home / kind / split).mkdir(parents=True)
-        for number in range(2):
-            Image.fromarray(np.full((48, 64), number, np.uint8)).save(
-                home / "annotations" / split / f"{number}.png"
-            )
-            Image.new("RGB", (64, 48), (90, 60, 40)).save(home / "images" / split / f"{number}.jpg")
-    return home
+    """Two scenes a split."""
+    return make_scenes(
+        tmp_path / "ade20k", [((90, 60, 40), np.full((48, 64), n, np.uint8)) for n in range(2)]
+    )
 
 
 def test_broken_samples_are_named_and_the_rest_is_not_read_again(root: Path, tmp_path: Path) -> None:

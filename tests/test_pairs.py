@@ -12,8 +12,8 @@ import pytest
 import torch
 from click.testing import CliRunner, Result
 from mcltool_shapes import ShapesPlugin
-from PIL import Image
 from safetensors.torch import save_file
+from scenes import make_scenes
 
 import mcltool.retrieval
 from mcltool import plugins
@@ -234,17 +234,12 @@ def test_lists_are_read_as_they_were_written(tmp_path: Path) -> None:
 
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
-    """ade20k in miniature: reds and blues in pairs, numbers 0 2 4 and 1 3 5."""
-    home = tmp_path / "ade20k"
-    for split in ("training", "validation"):
-        for kind in ("images", "annotations"):
-            (home / kind / split).mkdir(parents=True)
-        for n in range(6):
-            colour = (200 - n, 10, 10) if n % 2 == 0 else (10, 10, 200 - n)
-            Image.new("RGB", (32, 32), colour).save(home / "images" / split / f"{split[0]}{n}.jpg")
-            labels = Image.fromarray(np.full((32, 32), 1 + n % 2, np.uint8))
-            labels.save(home / "annotations" / split / f"{split[0]}{n}.png")
-    return home
+    """Reds and blues in pairs, numbers 0 2 4 and 1 3 5."""
+    scenes = [
+        ((200 - n, 10, 10) if n % 2 == 0 else (10, 10, 200 - n), np.full((32, 32), 1 + n % 2, np.uint8))
+        for n in range(6)
+    ]
+    return make_scenes(tmp_path / "ade20k", scenes, "{split[0]}{number}")
 
 
 def packed(root: Path, out: Path) -> PackedDataset:

@@ -39,6 +39,6 @@ def complete_plugins(_: click.Context, __: click.Parameter, begun: str) -> list[
 
 def complete_presets(_: click.Context, __: click.Parameter, begun: str) -> list[str]:
     """For the shell's completion: names of presets that begin so."""
-    from mcltool.config import PRESETS
+    from mcltool.presets import PRESETS
 
     return [name for name in PRESETS if name.startswith(begun)]

@@ -9,10 +9,11 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path, PurePosixPath
 
-from mcltool.config import PRESETS, resolve
+from mcltool.config import resolve
 from mcltool.conformance.subject import Subject, require, require_raises
 from mcltool.data.contract import CONTRACT_VERSION, ConditionSpec, Sample
 from mcltool.errors import UsageError
+from mcltool.presets import PRESETS
 
 SPLITS = ("train", "val")
 STATED = 500
