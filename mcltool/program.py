@@ -13,6 +13,7 @@ import click
 
 from mcltool.allocator import keep_freed_memory
 from mcltool.errors import HungError, McltoolError, UsageError, printable
+from mcltool.threads import settle_threads
 
 
 class Commands(click.Group):
@@ -43,6 +44,7 @@ class Program(Commands):
         given = [word for word in given if word != "--debug"]
         extra |= {"prog_name": "mcltool", "standalone_mode": False}
         keep_freed_memory()
+        settle_threads()
         try:
             with _notes_on_stderr():
                 sys.exit(super().main(given, **extra))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from mcltool.commands.options import DEVICE_HELP, PRECISION
+from mcltool.commands.options import DEVICE_HELP, PRECISION, threads_option
 
 
 @click.command(short_help="Measure this machine: images a second, training, and where the time goes.")
@@ -14,6 +14,7 @@ from mcltool.commands.options import DEVICE_HELP, PRECISION
 @click.option("--plugin", default="ade20k", metavar="NAME", help="Whose conditions.  [default: ade20k]")
 @click.option("--precision", type=PRECISION, default="auto", help="Number format.  [default: auto, as fit]")
 @click.option("--device", metavar="NAME", help=DEVICE_HELP)
+@threads_option
 @click.option("--training/--no-training", default=True, help="Whether a training step is measured too.")
 @click.option(
     "--seconds", type=float, default=5.0, metavar="S", help="Repeat each figure for S seconds.  [default: 5]"

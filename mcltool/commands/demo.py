@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from mcltool.commands.options import DEVICE_HELP, FOLDER
+from mcltool.commands.options import DEVICE_HELP, FOLDER, threads_option
 
 
 @click.command(short_help="Train a small model on made-up shapes and show what it does.")
@@ -20,6 +20,7 @@ from mcltool.commands.options import DEVICE_HELP, FOLDER
 )
 @click.option("--seed", type=int, metavar="N", help="Seed of everything random.  [default: 0]")
 @click.option("--device", metavar="NAME", help=DEVICE_HELP)
+@threads_option
 def demo(out: Path, pretrained: bool, steps: int | None, seed: int | None, device: str | None) -> None:
     """See the whole road in minutes, with nothing to download: train, translate, score.
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from mcltool.commands.options import DEVICE_HELP, FILE, FOLDER, complete_plugins
+from mcltool.commands.options import DEVICE_HELP, FILE, FOLDER, complete_plugins, threads_option
 
 if TYPE_CHECKING:
     from rich.progress import TaskID
@@ -77,6 +77,7 @@ if TYPE_CHECKING:
 )
 @click.option("--seed", type=click.IntRange(0), default=0, help="Of everything random.  [default: 0]")
 @click.option("--device", metavar="NAME", help=DEVICE_HELP)
+@threads_option
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, with the scores of every image.")
 def evaluate(
     out: Path | None,

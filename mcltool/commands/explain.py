@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from mcltool.commands.options import DEVICE_HELP, FILE, WEIGHTS_HELP, chosen_weights
+from mcltool.commands.options import DEVICE_HELP, FILE, WEIGHTS_HELP, chosen_weights, threads_option
 
 
 @click.command(short_help="Show in one picture what the model sees in a pair.")
@@ -22,6 +22,7 @@ from mcltool.commands.options import DEVICE_HELP, FILE, WEIGHTS_HELP, chosen_wei
 )
 @click.option("--part", default="", metavar="NAME", help="Which condition, where the file holds several.")
 @click.option("--device", metavar="NAME", help=DEVICE_HELP)
+@threads_option
 def explain(
     condition: Path,
     exemplar: Path,

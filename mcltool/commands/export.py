@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from mcltool.commands.options import FILE
+from mcltool.commands.options import FILE, threads_option
 
 
 @click.command(short_help="Write a model as one ONNX or torch.export file, to run without mcltool.")
@@ -20,6 +20,7 @@ from mcltool.commands.options import FILE
     help="What to write.  [default: by OUT's suffix, .pt2 or .onnx]",
 )
 @click.option("--size", metavar="S|HxW", help="Of condition and exemplar, in pixels.  [default: as trained]")
+@threads_option
 def export(file: Path, out: Path, form: Any, size: str | None) -> None:
     """Write the model of the weights FILE to OUT, for programs without mcltool.
 

@@ -9,7 +9,15 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from mcltool.commands.options import DEVICE_HELP, FILE, FOLDER, PRECISION, complete_plugins, complete_presets
+from mcltool.commands.options import (
+    DEVICE_HELP,
+    FILE,
+    FOLDER,
+    PRECISION,
+    complete_plugins,
+    complete_presets,
+    threads_option,
+)
 from mcltool.errors import UsageError
 
 if TYPE_CHECKING:
@@ -80,6 +88,7 @@ if TYPE_CHECKING:
     help="Number format of the networks' products.  [default: auto, bf16 or fp16 where it is faster]",
 )
 @click.option("--device", metavar="NAME", help=DEVICE_HELP)
+@threads_option
 @click.option(
     "--perceptual",
     type=click.Choice(["auto", "vgg", "random", "none"]),

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any, TypeVar
 
 import click
+
+from mcltool.threads import use_threads
 
 FOLDER = click.Path(path_type=Path)
 FILE = click.Path(path_type=Path)
@@ -14,6 +18,28 @@ WEIGHTS_HELP = (
     "those that come with mcltool, for the made-up data set shapes]"
 )
 PRECISION = click.Choice(["auto", "bf16", "fp16", "fp32"])
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+
+def threads_option(command: Command) -> Command:
+    """--threads, which takes effect by itself: before torch is loaded, which reads the number from the environment."""
+
+    def take(_: click.Context, __: click.Parameter, given: str) -> None:
+        if given.isdecimal() and int(given):
+            use_threads(int(given))
+        elif given != "auto":
+            raise click.BadParameter(f"{given}: must be a number from 1 on, or auto")
+
+    return click.option(
+        "--threads",
+        metavar="N|auto",
+        default="auto",
+        expose_value=False,
+        callback=take,
+        help="Threads that compute, at most one a core; auto: $OMP_NUM_THREADS, else one for each core that this "
+        "process may use.  [default: auto]",
+    )(command)
 
 
 def chosen_weights(given: Path | None) -> Path:

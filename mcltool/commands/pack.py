@@ -92,20 +92,18 @@ def pack_write(
       mcltool pack check ade20k.h5     prove every sample in it by its checksum
       mcltool pack info ade20k.h5      what it holds
     """
-    import os
-
     from mcltool import plugins
     from mcltool.config import parse_size, resolve
     from mcltool.data.packing import PackOptions
     from mcltool.data.transforms import load_size
+    from mcltool.threads import cores
 
     _check_out(out)
     dataset = plugins.load(plugin)
     root = plugins.data_root(dataset, root)
     own = load_size(resolve(plugin, dataset.preset, dataset.defaults).data)
-    cores = os.cpu_count() or 1
     chosen = PackOptions(
-        parse_size(size) if size else own, options["compression"], cores if workers is None else workers
+        parse_size(size) if size else own, options["compression"], cores() if workers is None else workers
     )
     return _pack(dataset, root, [split] if split else ["train", "val"], out, chosen)
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from mcltool.commands.options import DEVICE_HELP, FILE, FOLDER, complete_plugins
+from mcltool.commands.options import DEVICE_HELP, FILE, FOLDER, complete_plugins, threads_option
 
 if TYPE_CHECKING:
     import numpy as np
@@ -56,6 +56,7 @@ if TYPE_CHECKING:
     help="Processes that read; 0: this one.  [default: one a core]",
 )
 @click.option("--device", metavar="NAME", help=DEVICE_HELP)
+@threads_option
 def pair(
     plugin: str | None,
     root: Path | None,
@@ -121,12 +122,11 @@ def _retrieve(
     device: torch.device,
     workers: int | None,
 ) -> dict[str, NDArray[np.int32]]:
-    import os
-
     from mcltool.commands.tables import progress
     from mcltool.retrieval import retrieve
+    from mcltool.threads import cores
 
-    processes = (os.cpu_count() or 1) if workers is None else workers
+    processes = cores() if workers is None else workers
     bar, move = progress("comparing", 2 * sum(map(len, samples.values())))  # described, then compared
 
     def advance(count: int) -> None:

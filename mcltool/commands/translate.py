@@ -8,7 +8,15 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from mcltool.commands.options import DEVICE_HELP, FILE, FOLDER, PRECISION, WEIGHTS_HELP, chosen_weights
+from mcltool.commands.options import (
+    DEVICE_HELP,
+    FILE,
+    FOLDER,
+    PRECISION,
+    WEIGHTS_HELP,
+    chosen_weights,
+    threads_option,
+)
 
 if TYPE_CHECKING:
     from mcltool.translate.settings import Settings
@@ -19,6 +27,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 def model_options(command: F) -> F:
     """The options of both commands."""
     for option in (
+        threads_option,
         click.option("--device", metavar="NAME", help=DEVICE_HELP),
         click.option(
             "--precision",

@@ -16,6 +16,7 @@ from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 
 from mcltool.errors import HungError, McltoolError
+from mcltool.threads import cores
 from mcltool.translate.images import Prepared, Preparer
 from mcltool.translate.plan import Task
 
@@ -35,8 +36,7 @@ def default_workers(device: str, tasks: int) -> int:
     """Reader processes: none beside a model that keeps the processor busy itself, or for a few files."""
     if device == "cpu" or tasks < FEW:
         return 0
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, min(MOST, cores - 2))
+    return max(1, min(MOST, cores() - 2))
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,0 +1,99 @@
+"""How many threads compute, and how they wait for one another. Imports no torch: most of it is set before torch loads.
+
+The command line calls ``settle_threads``; whoever uses mcltool as a library decides for their own process.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+CGROUPS, OWN_CGROUP = Path("/sys/fs/cgroup"), Path("/proc/self/cgroup")
+CPUS = Path("/sys/devices/system/cpu")
+WAITING = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME")
+COUNT = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")
+
+
+def settle_threads() -> None:
+    """Before torch is loaded: as many threads as there are cores for this process, and threads that yield.
+
+    By default a thread of OpenMP that waits for the others spins, and so takes the core that they would need where
+    there is other work: two thirds of the processor time beside busy processes (docs/benchmarks.md). Processes that
+    this one starts inherit the settings. What the user has set in the environment stays.
+    """
+    if not any(name in os.environ for name in WAITING):
+        os.environ["OMP_WAIT_POLICY"] = "passive"
+    if not any(name in os.environ for name in COUNT):
+        use_threads(cores())
+
+
+def use_threads(count: int) -> None:
+    """Compute with ``count`` threads, in this process and those that it starts."""
+    for name in COUNT:
+        os.environ[name] = str(count)
+    if "torch" in sys.modules:
+        sys.modules["torch"].set_num_threads(count)
+
+
+def cores() -> int:
+    """Cores that this process may keep busy: those of its affinity, as far as its control group's quota goes."""
+    return max(1, math.ceil(min(physical_cores(), quota())))
+
+
+def affinity() -> set[int]:
+    """Numbers of the processors that this process may run on."""
+    if hasattr(os, "sched_getaffinity"):
+        return os.sched_getaffinity(0)
+    return set(range(os.cpu_count() or 1))
+
+
+def physical_cores(cpus: Path = CPUS) -> int:
+    """Cores of ``affinity``. Two processors of one core count once: matrix products gain nothing from the second."""
+
+    def core(number: int) -> str:
+        try:
+            return (cpus / f"cpu{number}/topology/core_cpus_list").read_text()
+        except OSError:
+            return str(number)
+
+    return len({core(number) for number in affinity()})
+
+
+def quota(root: Path = CGROUPS, own: Path = OWN_CGROUP) -> float:
+    """Processors' worth of time that Linux's control groups, v1 or v2, allow this process; inf without a limit."""
+    return min(_quotas(root, own), default=math.inf)
+
+
+def _quotas(root: Path, own: Path) -> Iterator[float]:
+    """The limits of this process's groups and of those above them.
+
+    A line of ``own`` is NUMBER:CONTROLLERS:/PATH. In a container the path may be that of the host, which is not there.
+    """
+    try:
+        lines = own.read_text().splitlines()
+    except OSError:
+        return
+    for line in lines:
+        _, controllers, path = line.split(":", 2)
+        if controllers and "cpu" not in controllers.split(","):
+            continue
+        top = root / controllers
+        inner = top / path.lstrip("/")
+        for group in (inner, *inner.parents):
+            if group.is_relative_to(top):
+                yield from _limit(group)
+
+
+def _limit(group: Path) -> Iterator[float]:
+    try:
+        if (group / "cpu.max").exists():
+            limit, period = (group / "cpu.max").read_text().split()
+        else:
+            limit, period = ((group / f"cpu.cfs_{name}_us").read_text() for name in ("quota", "period"))
+        if limit != "max" and int(limit) > 0:
+            yield int(limit) / int(period)
+    except (OSError, ValueError):
+        return
