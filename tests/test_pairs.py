@@ -24,7 +24,7 @@ from mcltool.data.dataset import EvaluationData, TrainingData
 from mcltool.data.descriptors import PLACES, describe
 from mcltool.data.pack import PackedDataset
 from mcltool.data.packing import PackOptions, pack, store_retrieved
-from mcltool.data.pairs import match_pairs, read_pairs, write_pairs
+from mcltool.data.pairs import Names, match_pairs, read_pairs, read_rows, write_pairs
 from mcltool.data.source import open_data
 from mcltool.errors import McltoolError, UsageError
 from mcltool.feature_weights import vgg_file
@@ -208,10 +208,44 @@ def test_lists_name_samples_by_id_path_or_file_name(line: str, expected: list[in
 
 
 @pytest.mark.parametrize(
+    "content",
+    [
+        pytest.param(b"a,b\r\na,c d\r\n", id="repeated key"),
+        pytest.param(b"a,b\na,c d", id="no final newline"),
+        pytest.param(b"a,b,c d,,\n\n", id="trailing commas, empty line"),
+        pytest.param(b"a\tb\na\tc d\n", id="tabs"),
+        pytest.param(b"sep=;\r\na;b\r\na;c d\r\n", id="Excel's hint"),
+        pytest.param(b'"a";"b"\n"a";"c d"\n', id="semicolons, quotes"),
+        pytest.param(b"a,b\ra,c d\r", id="old Mac"),
+        pytest.param("condition,exemplar\na,b\na,c d\n".encode("utf-8-sig"), id="byte order mark, header"),
+        pytest.param("Key;Exemplar\r\na;b\r\na;c d\r\n".encode("utf-16"), id="UTF-16"),
+        pytest.param(b"from,to\nb,a\nc d,a\n", id="PATN: the pose comes second"),
+        pytest.param(b"condition,exemplar\na,b\ncondition,exemplar\na,c d\n", id="two lists in one"),
+    ],
+)
+def test_a_list_is_read_however_it_was_written(content: bytes, tmp_path: Path) -> None:
+    path = tmp_path / "pairs.csv"
+    path.write_bytes(content)
+    assert read_pairs(path) == {"a": ["b", "c d"]}
+
+
+def test_further_columns_keep_their_names(tmp_path: Path) -> None:
+    path = tmp_path / "pairs.csv"
+    path.write_text('Condition, Exemplar, Weight, Classes\na.png, b.jpg, 0.5, "sky;tree"\n')
+    (row,) = read_rows(path)
+    assert (row.line, row.key, row.exemplars) == (2, "a.png", (" b.jpg",))
+    assert row.more == {"weight": " 0.5", "classes": ' "sky;tree"'}
+
+
+@pytest.mark.parametrize(
     ("content", "cause"),
     [
         (b"a,b\nc\n", "line 2: expected key,exemplar,..., found 'c' alone"),
-        (b"\xff\xd8\xff\xe0", "expected lines of text like key,exemplar"),
+        (b"a,b\nc,\n", "line 2: expected key,exemplar,..., found 'c' alone"),
+        (b"condition,exemplar\na\n", "line 2: expected condition,exemplar, found 'a'"),
+        (b"condition,exemplar\n", "no lines; expected lines of text like key,exemplar"),
+        (b"condition,exemplar,weight\na,b,1\n", "a list for training has no column weight"),
+        (b"\xff\xd8\xff\xe0\0\x10JFIF", "expected lines of text like key,exemplar"),
         (b"\n\n", "no lines"),
         (None, "cannot be read (No such file or directory)"),
     ],
@@ -222,8 +256,32 @@ def test_what_is_no_list_is_said(content: bytes | None, cause: str, tmp_path: Pa
         path.write_bytes(content)
     with pytest.raises(UsageError) as raised:
         read_pairs(path)
-    assert str(raised.value).startswith(f"{path}: ")
+    assert str(raised.value).startswith(str(path))
     assert cause in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("x/a.jpg", [0]),
+        ("x\\a", [0]),
+        ("./photos/x/a.jpg", [0]),  # a folder above says nothing
+        ("/data/set/y/a.png", [1]),
+        (" y/a.jpg ", [1]),
+        ("a.jpg", [0, 1]),
+        ("z/a.jpg", []),  # there is none in z
+        ("b.webp", [2, 3]),
+        ("b.jpg", [2]),
+        ("c.jpg", [4]),
+        ("e.jpg", [4]),
+        ("d/c.jpg", [4]),
+        ("d.e", []),
+    ],
+)
+def test_what_a_name_in_a_list_means(name: str, expected: list[int]) -> None:
+    names = ["x/a.jpg", "y/a.jpg", "b.jpg", "b.png", "d/c.jpg"]
+    others = [name.rpartition(".")[0] for name in names[:4]] + ["e"]
+    assert list(Names(names, others).find(name)) == expected
 
 
 def test_lists_are_read_as_they_were_written(tmp_path: Path) -> None:

@@ -228,12 +228,36 @@ def test_a_csv_file_may_leave_out_suffixes_and_the_header(tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize(
+    "content",
+    [
+        "condition;exemplar\r\na.png;x\\p.jpg\r\na.png;y\\p.jpg\r\n".encode("utf-8-sig"),
+        b"condition, exemplar\na, x/p\na.png, y/p.jpg",
+        b"set/a.jpg,set/x/p.jpg,set/y/p.jpg\nset/a.jpg,y/p.jpg",  # CoCosNet's: the first is the best
+        b"from,to\nx/p.jpg,a.jpg\ny/p.jpg,a.jpg\n",
+    ],
+)
+def test_pair_takes_the_lists_that_training_takes(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "pairs.csv").write_bytes(content)
+    exemplars = ["x/p.jpg", "y/p.jpg"]
+    assert pairs_of(["a"], exemplars, str(tmp_path / "pairs.csv")) == [(0, 0), (0, 1)]
+
+
+@pytest.mark.parametrize("row", ["a,p.jpg", "a,z/p"])
+def test_an_exemplar_that_is_not_the_only_one_of_its_name_is_refused(tmp_path: Path, row: str) -> None:
+    (tmp_path / "pairs.csv").write_text(row)
+    cause = r"may be several of EXEMPLARS \(x/p.jpg, y/p.jpg\)" if row == "a,p.jpg" else "'z/p' is not in"
+    with pytest.raises(UsageError, match=f"line 1: .*{cause}"):
+        pairs_of(["a"], ["x/p.jpg", "y/p.jpg"], str(tmp_path / "pairs.csv"))
+
+
+@pytest.mark.parametrize(
     ("rows", "cause"),
     [
         ([["a", "p"]], r"pairs.csv: 1 of 2 conditions lack a row, such as b"),
         ([["condition", "exemplar"], ["c", "p"]], r"pairs.csv, line 2: 'c' is not in CONDITIONS"),
         ([["a", "x"]], r"pairs.csv, line 1: 'x' is not in EXEMPLARS"),
-        ([["a", "p", "q"]], r"pairs.csv, line 1: expected condition,exemplar, found 'a,p,q'"),
+        ([["a"]], r"pairs.csv, line 1: expected key,exemplar,\.\.\., found 'a' alone"),
+        ([["condition", "exemplar", "x"], ["a", "p", "1"]], r"pairs.csv, line 2: unknown column x"),
     ],
 )
 def test_what_is_wrong_in_a_csv_file_is_named_with_its_line(

@@ -1,14 +1,19 @@
-"""Lists of exemplars by name: text lines ``key,exemplar,exemplar,...``, the best exemplar first.
+"""Lists of exemplars: lines ``key,exemplar,exemplar,...``, the best exemplar first. Every command reads them here.
 
-CoCosNet's lists are such lines, with photos' file names for names; mcltool pair writes samples' ids.
+CoCosNet's lists are such lines, with photos' file names for names; ``mcltool pair`` writes samples' ids,
+``translate-dir`` rows of condition,exemplar.
 """
 
 from __future__ import annotations
 
+import codecs
 import csv
 import io
-from collections.abc import Mapping, Sequence
-from pathlib import Path, PurePosixPath
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,35 +23,67 @@ from mcltool.errors import UsageError
 from mcltool.files import MIB, read_limited, write_text
 
 MOST_BYTES = 512 * MIB
+EXPECTED = "expected lines of text like key,exemplar,exemplar,..."
+KEYS, EXEMPLARS = ("condition", "key", "to"), ("exemplar", "exemplars", "from")
+"""What a header may call the two columns; from,to is the header of PATN's lists."""
 
 Pairs = Mapping[str, Sequence[str]]
 """Names of exemplars by the name of the photo that they are for."""
 
 
-def read_pairs(path: Path) -> Pairs:
-    """The lists of a file. Raises UsageError where it cannot be read or is something else."""
+@dataclass(frozen=True)
+class Row:
+    """A line of a list, as it is written. exemplars: best first. more: further columns, by the header's names."""
+
+    line: int
+    key: str
+    exemplars: tuple[str, ...]
+    more: Mapping[str, str] = field(default_factory=dict)
+
+
+def read_rows(path: Path) -> list[Row]:
+    """The rows of a list, in its order; a key may come again.
+
+    Separated by commas, else tabs, semicolons or spaces, whichever the first line has; UTF-8 or UTF-16, with or
+    without a byte order mark, a header (see KEYS) or a last line's end. Raises UsageError where the file cannot be
+    read or a line is something else.
+    """
+    text = _read_text(path)
+    first, _, rest = text.partition("\n")
+    hint = re.fullmatch(r"sep=(.)\r?", first)  # Excel's
+    reader = csv.reader(
+        io.StringIO(rest if hint else text, newline=""), delimiter=hint[1] if hint else _delimiter(text)
+    )
+    header: list[str] = []
+    rows: list[Row] = []
     try:
-        text = read_limited(path, MOST_BYTES).decode("utf-8-sig")
-    except OSError as error:
-        raise UsageError(f"{path}: cannot be read ({error.strerror})") from None
-    except UnicodeDecodeError:
-        raise UsageError(f"{path}: expected lines of text like key,exemplar,exemplar,...") from None
-    found: dict[str, list[str]] = {}
-    try:
-        rows = list(csv.reader(text.splitlines()))
+        for cells in reader:
+            names = [cell for cell in cells if cell.strip()]
+            if not names:
+                continue
+            line = reader.line_num + bool(hint)
+            words = [cell.strip().lower() for cell in cells]
+            if words == header or (not rows and _is_header(words)):
+                header = words
+            elif header:
+                rows.append(_by_header(path, line, header, cells))
+            else:
+                rows.append(_row(path, line, names[0], names[1:]))
     except csv.Error as error:
-        raise UsageError(f"{path}: expected lines of text like key,exemplar,... ({error})") from None
-    for number, row in enumerate(rows, 1):
-        names = [name.strip() for name in row if name.strip()]
-        if len(names) == 1:
-            raise UsageError(
-                f"{path}: line {number}: expected key,exemplar,..., found {names[0][:80]!r} alone"
-            )
-        if names:
-            found[names[0]] = names[1:]
-    if not found:
-        raise UsageError(f"{path}: no lines; expected key,exemplar,exemplar,...")
-    return found
+        raise UsageError(f"{path}: {EXPECTED} ({error})") from None
+    if not rows:
+        raise UsageError(f"{path}: no lines; {EXPECTED}")
+    return rows
+
+
+def read_pairs(path: Path) -> Pairs:
+    """The lists of a file by key; those of a repeated key are one. Raises UsageError as ``read_rows``."""
+    found: dict[str, dict[str, None]] = {}
+    for row in read_rows(path):
+        if row.more:
+            raise UsageError(f"{path}: a list for training has no column {next(iter(row.more))}")
+        found.setdefault(row.key, {}).update(dict.fromkeys(row.exemplars))
+    return {key: list(names) for key, names in found.items()}
 
 
 def write_pairs(path: Path, pairs: Pairs) -> None:
@@ -77,36 +114,114 @@ def named_pairs(
 def match_pairs(pairs: Pairs, samples: Sequence[Sample], candidates: Sequence[Sample]) -> list[list[int]]:
     """For each of ``samples`` the indices in ``candidates`` of its exemplars, in the list's order.
 
-    A name is a sample's id, or its photo's path or file name, where one sample alone has it. What names no
-    candidate, or the sample itself, is left out.
+    A name is a sample's id, or its photo's path or file name, where one sample alone has it (see Names). What
+    names no candidate, several, or the sample itself, is left out.
     """
-    keys, names = _Names(samples), _Names(candidates)
+    keys, names = _sample_names(samples), _sample_names(candidates)
     found: list[list[int]] = [[] for _ in samples]
     for key, exemplars in pairs.items():
         index = keys.find(key)
-        if index is not None:
-            numbers = (names.find(exemplar) for exemplar in exemplars)
-            found[index] = [n for n in numbers if n is not None and candidates[n] != samples[index]]
+        if len(index) == 1:
+            numbers = [number for name in exemplars if len(number := names.find(name)) == 1]
+            found[index[0]] += [n for (n,) in numbers if candidates[n] != samples[index[0]]]
     return found
 
 
-class _Names:
-    """Samples by what lists may call them."""
+class Names:
+    """What the names in a list mean. called: one or more sequences of names of the same things.
 
-    def __init__(self, samples: Sequence[Sample]) -> None:
-        self._by_id = {sample.id: index for index, sample in reversed(list(enumerate(samples)))}
-        self._by_end: dict[str, int | None] = {}
-        for index, sample in enumerate(samples):
-            ends = {PurePosixPath(sample.id).name, sample.photo.stem if sample.photo else ""}
-            for end in ends:
-                self._by_end[end] = None if end in self._by_end else index
+    A thing is meant by its whole name, with or without an image's suffix and whatever folders a list puts before
+    it; else by the end of its name, as a bare file name.
+    """
 
-    def find(self, name: str) -> int | None:
-        path = PurePosixPath(name.replace("\\", "/"))
-        if path.suffix.lower() in IMAGE_SUFFIXES:
-            path = path.with_suffix("")
-        for cut in range(len(path.parts)):  # img/WOMEN/... and WOMEN/... are one: a folder above says nothing
-            index = self._by_id.get("/".join(path.parts[cut:]))
-            if index is not None:
-                return index
-        return self._by_end.get(path.name)
+    def __init__(self, *called: Sequence[str]) -> None:
+        self._called = called
+        self._whole = _Index((name, n) for names in called for n, name in enumerate(names))
+
+    @cached_property
+    def _by_end(self) -> _Index:
+        return _Index((name.rpartition("/")[2], n) for names in self._called for n, name in enumerate(names))
+
+    def find(self, name: str) -> tuple[int, ...]:
+        """Numbers of the things that ``name`` may mean: one, none or several."""
+        if found := self._whole.get(name):
+            return found
+        name = name.strip().replace("\\", "/").removeprefix("./")
+        bare, dot, suffix = name.rpartition(".")
+        forms = (name, bare) if dot + suffix.lower() in IMAGE_SUFFIXES else (name,)
+        for cut in range(name.count("/") + 1):
+            for form in forms:
+                if found := self._whole.get(form.split("/", cut)[-1]):
+                    return found
+        ends = {n for form in forms for n in self._by_end.get(form.rpartition("/")[2]) if self._ends(n, form)}
+        return tuple(sorted(ends))
+
+    def _ends(self, number: int, form: str) -> bool:
+        return any(f"/{names[number]}".endswith(f"/{form}") for names in self._called)
+
+
+class _Index:
+    """Numbers by name: a dict of whole numbers, as most names have one; what few have several is apart."""
+
+    def __init__(self, pairs: Iterable[tuple[str, int]]) -> None:
+        self._first: dict[str, int] = {}
+        self._several: dict[str, set[int]] = {}
+        for name, number in pairs:
+            first = self._first.setdefault(name, number)
+            if first != number:
+                self._several.setdefault(name, {first}).add(number)
+
+    def get(self, name: str) -> tuple[int, ...]:
+        if name in self._several:
+            return tuple(sorted(self._several[name]))
+        return (self._first[name],) if name in self._first else ()
+
+
+def _sample_names(samples: Sequence[Sample]) -> Names:
+    photos = [s.photo.with_suffix("").as_posix() if s.photo else s.id for s in samples]
+    return Names([sample.id for sample in samples], photos)
+
+
+def _read_text(path: Path) -> str:
+    """Bytes that are no UTF-8 are kept as Python keeps those of file names."""
+    try:
+        data = read_limited(path, MOST_BYTES)
+        if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):  # Excel's "Unicode text"
+            return data.decode("utf-16")
+    except OSError as error:
+        raise UsageError(f"{path}: cannot be read ({error.strerror})") from None
+    except UnicodeDecodeError:
+        raise UsageError(f"{path}: {EXPECTED}") from None
+    text = data.decode("utf-8-sig", "surrogateescape")
+    if "\0" in text:
+        raise UsageError(f"{path}: {EXPECTED}")
+    return text if "\n" in text else text.replace("\r", "\n")
+
+
+def _delimiter(text: str) -> str:
+    """Of the first line; in quotes there is none."""
+    first = next(iter(re.sub(r'"[^"]*"', "", text[: 1 << 16]).strip().splitlines()), "")
+    return next((mark for mark in ",\t;" if mark in first), " " if " " in first else ",")
+
+
+def _is_header(words: Sequence[str]) -> bool:
+    return any(word in KEYS for word in words) and any(word in EXEMPLARS for word in words)
+
+
+def _by_header(path: Path, line: int, header: Sequence[str], cells: Sequence[str]) -> Row:
+    if len(cells) < len(header):
+        raise UsageError(f"{path}, line {line}: expected {','.join(header)}, found {','.join(cells)!r}")
+    named = dict(zip(header, cells, strict=False))
+    key = next(named.pop(word) for word in KEYS if word in named)
+    exemplar = next(named.pop(word) for word in EXEMPLARS if word in named)
+    more = [cell for cell in cells[len(header) :] if cell.strip()]
+    named.pop("", None)
+    return _row(path, line, key, [exemplar, *more], named)
+
+
+def _row(
+    path: Path, line: int, key: str, exemplars: Sequence[str], more: Mapping[str, str] | None = None
+) -> Row:
+    if not key.strip() or not exemplars or not exemplars[0].strip():
+        raise UsageError(f"{path}, line {line}: expected key,exemplar,..., found {key.strip()[:80]!r} alone")
+    return Row(line, key, tuple(exemplars), more or {})

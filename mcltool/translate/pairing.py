@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import zlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from io import TextIOWrapper
 from pathlib import Path
 
@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mcltool import files
+from mcltool.data.pairs import Names, read_rows
 from mcltool.errors import UsageError
 from mcltool.files import replacing
 from mcltool.translate.names import hashes, stem
@@ -33,7 +34,7 @@ def pair_by_names(
     pair: "stem" takes the exemplar of the same relative path without suffix, else the only one of the same
     base name; "one" the only exemplar; "cycle" all in turn; "random" one drawn from the seed and the
     condition's name; "all" every one; "nearest"; "auto" stem where every condition has one, else one, else
-    nearest; anything else is a CSV file of condition,exemplar rows. Raises UsageError where that cannot be.
+    nearest; anything else is a list of exemplars (mcltool.data.pairs). Raises UsageError where that cannot be.
     """
     count = len(ids)
     if pair == "nearest":
@@ -107,15 +108,18 @@ def _look_up(names: NDArray[np.int64], wanted: NDArray[np.int64]) -> tuple[Indic
 
 
 def _read_pairs(path: Path, ids: Sequence[str], inputs: Sequence[str], exemplars: Sequence[str]) -> Pairs:
-    conditions = {name: index for index, name in enumerate(ids)} | {n: i for i, n in enumerate(inputs)}
-    photos = {stem(name): index for index, name in enumerate(exemplars)}
-    photos |= {name: index for index, name in enumerate(exemplars)}
+    """Of a line of several exemplars the first, the best."""
+    if not path.exists():
+        ways = ", ".join(PAIRINGS)
+        raise UsageError(f"--pair {path}: must be one of {ways}, or a list (CSV or text) that is there")
+    conditions = Names(inputs, ids)
+    photos = Names(exemplars, [stem(name) for name in exemplars])
     pairs: dict[tuple[int, int], None] = {}
-    for line, (condition, exemplar) in _rows(path):
-        for name, known, where in ((condition, conditions, "CONDITIONS"), (exemplar, photos, "EXEMPLARS")):
-            if name not in known:
-                raise UsageError(f"{path}, line {line}: {name!r} is not in {where}")
-        pairs[conditions[condition], photos[exemplar]] = None
+    for row in read_rows(path):
+        if row.more:
+            raise UsageError(f"{path}, line {row.line}: unknown column {next(iter(row.more))}")
+        condition = _named(path, row.line, row.key, conditions, inputs, "CONDITIONS")
+        pairs[condition, _named(path, row.line, row.exemplars[0], photos, exemplars, "EXEMPLARS")] = None
     found = np.array(sorted(pairs), np.int32).reshape(-1, 2)
     missing = np.setdiff1d(np.arange(len(ids)), found[:, 0])
     if missing.size:
@@ -123,21 +127,14 @@ def _read_pairs(path: Path, ids: Sequence[str], inputs: Sequence[str], exemplars
     return found[:, 0].copy(), found[:, 1].copy()
 
 
-def _rows(path: Path) -> Iterator[tuple[int, tuple[str, str]]]:
-    """Line number, condition and exemplar of every row."""
-    try:
-        with path.open(encoding="utf-8", errors="surrogateescape", newline="") as file:
-            reader = csv.reader(file)
-            for row in reader:
-                if not row or row == HEADER:
-                    continue
-                if len(row) != 2:
-                    raise UsageError(
-                        f"{path}, line {reader.line_num}: expected condition,exemplar, found {','.join(row)!r}"
-                    )
-                yield reader.line_num, (row[0], row[1])
-    except FileNotFoundError:
-        ways = ", ".join(PAIRINGS)
-        raise UsageError(f"--pair {path}: must be one of {ways}, or a CSV file that is there") from None
-    except (OSError, csv.Error) as error:
-        raise UsageError(f"--pair {path}: cannot be read ({error})") from None
+def _named(path: Path, line: int, name: str, known: Names, names: Sequence[str], where: str) -> int:
+    found = known.find(name)
+    if len(found) == 1:
+        return found[0]
+    if found:
+        several = ", ".join(names[number] for number in found[:3])
+        raise UsageError(
+            f"{path}, line {line}: {name!r} may be several of {where} ({several}); give its path"
+        )
+    encoding = "" if name.isprintable() else "; the list must be UTF-8"
+    raise UsageError(f"{path}, line {line}: {name!r} is not in {where}{encoding}")
