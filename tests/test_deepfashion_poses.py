@@ -75,7 +75,8 @@ def test_the_canvas_is_the_files_then_the_users_then_the_benchmarks(tmp_path: Pa
 
 
 def test_joints_outside_the_canvas_are_kept(tmp_path: Path) -> None:
-    joints = PERSON * [9, -9]
+    joints = PERSON * [3, 1]
+    joints[:8, 1] = -9
     np.testing.assert_array_equal(read(*write_text(tmp_path / "a", joints)).points, joints)
 
 
@@ -88,8 +89,10 @@ NOBODY = np.full((18, 2), np.nan)
         ("[1", "not valid JSON"),
         ("[" * 100_000, "not valid JSON"),
         ("\xff\xfe", "not valid JSON"),
-        ([], "expected a JSON object with people"),
-        ({}, r"expected people \(OpenPose\), or annotations"),
+        ([], "expected a list of poses, found an empty one"),
+        ([3], "expected a list of poses"),
+        (3, "expected a JSON object or list of poses"),
+        ({}, r"expected people \(OpenPose\), keypoints, or annotations"),
         ({"annotations": 3}, "or annotations and images"),
         ({"people": 3}, "expected people to be a list"),
         (people(), "no person in it"),
@@ -103,7 +106,7 @@ NOBODY = np.full((18, 2), np.nan)
         (people([math.nan] * 54), "expected finite numbers"),
         (people([1e300] * 54), "expected finite numbers"),
         (people([10**400] * 54), "expected finite numbers"),
-        (people([0.5, 0.5, 0.9] * 18), "joints go from 0 to 1, expected pixels"),
+        (people([0.5, 0.5, 0.9] * 18), "joints go from 0 to 1, and the file does not say of how many pixels"),
         (people([5.0] * 54) | {"canvas_width": 0, "canvas_height": 5}, "must be 1 to 65535 pixels, not 0"),
         (people([5.0] * 54) | {"canvas_width": "a", "canvas_height": 5}, "1 to 65535 pixels, not 'a'"),
         (coco({"a.jpg": NOBODY}), "no person in it"),

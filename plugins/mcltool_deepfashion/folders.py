@@ -1,4 +1,4 @@
-"""Which files in a folder are poses, by their names where these suffice, and reading one of them."""
+"""Which files in a folder are poses, and reading one of them."""
 
 from __future__ import annotations
 
@@ -6,48 +6,45 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from mcltool import ConditionFiles, DataError, walk_files
-from mcltool_deepfashion.coco import CocoFile, open_coco, parse_coco
-from mcltool_deepfashion.poses import CANDIDATE, SUBSET, Pose, openpose_pose, read_json, read_text_pose
+from mcltool_deepfashion.documents import PoseFile, is_collection, open_poses, parse
+from mcltool_deepfashion.openpose import CANDIDATE, SUBSET, read_text_pose
+from mcltool_deepfashion.poses import Pose
 
 OPENPOSE = "_keypoints"
 """How the names end that OpenPose gives its JSON files, before the suffix."""
-_HEAD_BYTES = 4096
 
 
 def poses_in(folder: Path, collections: bool) -> Iterator[ConditionFiles]:
     """The poses below ``folder``, sorted by file.
 
     X_candidate.txt with X_subset.txt, and X_keypoints.json or X.json, are the pose X.
-    collections: a JSON of COCO poses may be among them: F.json has the poses F/IMAGE, or F/IMAGE_ANNOTATION
-    where an image has several. Otherwise no file is opened. What is no pose after all fails when it is read.
+    collections: files of many pictures may be among them: F has the poses F/IMAGE, or F/IMAGE_PART where an
+    image has several. Otherwise no file is opened. What is no pose after all fails when it is read.
     """
-    for path in walk_files(folder, frozenset({".txt", ".json"})):
+    for path in walk_files(folder, frozenset({".txt", ".json", ".csv"})):
         name = path.relative_to(folder).with_suffix("").as_posix()
         if path.suffix.lower() == ".txt":
             yield from _text_pose(path, folder)
-        elif name.endswith(OPENPOSE):
-            short = path.with_name(path.stem.removesuffix(OPENPOSE))
-            rivals = (short.with_name(short.name + end) for end in (CANDIDATE, SUBSET, ".json"))
-            is_free = short.name and not any(rival.exists() for rival in rivals)
-            yield ConditionFiles(name.removesuffix(OPENPOSE) if is_free else name, (path,))
         elif collections and (file := _collection(path)):
             for part, found in file.poses.items():
                 alone = len(file.images[found.image]) == 1
                 image = found.image if alone else f"{found.image}_{part}"
                 yield ConditionFiles(f"{name}/{image}", (path,), part)
+        elif path.suffix.lower() == ".csv":
+            continue
+        elif name.endswith(OPENPOSE):
+            short = path.with_name(path.stem.removesuffix(OPENPOSE))
+            rivals = (short.with_name(short.name + end) for end in (CANDIDATE, SUBSET, ".json"))
+            is_free = short.name and not any(rival.exists() for rival in rivals)
+            yield ConditionFiles(name.removesuffix(OPENPOSE) if is_free else name, (path,))
         else:
             yield ConditionFiles(name, (path,))
 
 
 def read_pose(files: Sequence[Path], part: str = "") -> Pose:
     """The pose in the files of one condition. Raises DataError."""
-    if part and len(files) == 1:
-        return open_coco(files[0]).pose(part)
-    if len(files) == 1 and files[0].suffix.lower() == ".json":
-        document = read_json(files[0])
-        if "people" in document:
-            return openpose_pose(document, files[0])
-        return parse_coco(document, files[0]).only_pose()
+    if len(files) == 1 and files[0].suffix.lower() in (".json", ".csv"):
+        return open_poses(files[0]).pose(part) if part else parse(files[0]).pose("")
     by_end = {end: path for path in files for end in (CANDIDATE, SUBSET) if path.name.endswith(end)}
     if len(files) == 2 and len(by_end) == 2:
         return read_text_pose(by_end[CANDIDATE], by_end[SUBSET])
@@ -71,13 +68,12 @@ def _text_pose(path: Path, folder: Path) -> Iterator[ConditionFiles]:
                 yield ConditionFiles(path.with_name(short).relative_to(folder).as_posix(), files)
 
 
-def _collection(path: Path) -> CocoFile | None:
-    """The poses of a COCO file; None for any other."""
-    try:
-        with path.open("rb") as file:
-            if b'"people"' in file.read(_HEAD_BYTES):
-                return None
-        found = open_coco(path)
-    except (OSError, DataError):
+def _collection(path: Path) -> PoseFile | None:
+    """The poses of a file of many pictures; None for any other."""
+    if not is_collection(path):
         return None
-    return found if found.poses else None
+    try:
+        found = open_poses(path)
+    except DataError:
+        return None
+    return found if found.of_many else None

@@ -7,6 +7,8 @@ from numpy.typing import NDArray
 
 Joints = NDArray[np.float32]
 """(18, 2) x, y in pixels, whole numbers at pixel centres; NaN where a joint is absent."""
+Order = tuple[int | None, ...]
+"""For each of the 18 joints its row in a format's table, None where the format lacks it."""
 
 # OpenPose's own order (its COCO model). Left and right are the person's.
 NAMES = (
@@ -32,9 +34,11 @@ BODY_25 = (0, 1, 2, 3, 4, 5, 6, 7, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18)
 """Row of each joint in OpenPose's BODY_25, which has a middle hip and feet besides."""
 COCO_17 = (0, None, 6, 8, 10, 5, 7, 9, 12, 14, 16, 11, 13, 15, 2, 1, 4, 3)
 """Row of each joint in COCO's keypoints, which have no neck."""
+HALPE_26 = (0, 18, *COCO_17[2:])
+"""Row of each joint in Halpe's keypoints (AlphaPose): COCO's, then head, neck, hip and feet."""
 
 
-def from_rows(rows: NDArray[np.float64], present: NDArray[np.bool_], order: tuple[int | None, ...]) -> Joints:
+def from_rows(rows: NDArray[np.float64], present: NDArray[np.bool_], order: Order) -> Joints:
     """Joints from a format's rows (K, 2), of which those in ``present`` (K,) count.
 
     order: for each of the 18 joints its row. A neck without a row lies halfway between the shoulders.

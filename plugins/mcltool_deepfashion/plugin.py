@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -15,7 +16,8 @@ from PIL import Image
 from mcltool import Condition, ConditionFiles, ConditionSpec, DataError, DatasetPlugin, Sample, UsageError
 from mcltool_deepfashion.folders import OPENPOSE, poses_in, read_pose
 from mcltool_deepfashion.joints import SIDES, Joints
-from mcltool_deepfashion.poses import Pose, openpose_document
+from mcltool_deepfashion.openpose import openpose_document
+from mcltool_deepfashion.poses import Pose, Size
 from mcltool_deepfashion.root import PAGE, SPLITS, WAY_OUT, find_samples
 from mcltool_deepfashion.skeleton import CHANNELS, PALETTE, draw, draw_points
 
@@ -23,6 +25,8 @@ CANVAS = (256, 256)
 """Height, width of the benchmark's photos, on which poses lie whose file does not say."""
 
 _SPEC = ConditionSpec("channels", CHANNELS, PALETTE)
+log = logging.getLogger("mcltool.deepfashion")
+
 _EXIF_ORIENTATION, _TURNED_SIDEWAYS = 0x0112, (5, 6, 7, 8)
 
 
@@ -30,8 +34,9 @@ class DeepFashionPlugin(DatasetPlugin):
     """The In-shop Clothes Retrieval Benchmark of DeepFashion, with the joints of one person a photo.
 
     Expected below the root: img/CATEGORY/.../id_NUMBER/ITEM_VIEW.jpg; for each photo a pose in pose/, or
-    beside it, as OpenPose text or JSON, or in one COCO keypoint file in the root; and perhaps train.txt and
-    val.txt with one photo a line. Without lists, about a tenth of the garments is "val".
+    beside it, as OpenPose text or JSON, or in one file of all poses in the root (COCO keypoints, AlphaPose
+    results, PATN's annotation table); and perhaps train.txt and val.txt with one photo a line. Without lists,
+    about a tenth of the garments is "val".
     """
 
     name: ClassVar[str] = "deepfashion"
@@ -59,33 +64,50 @@ class DeepFashionPlugin(DatasetPlugin):
         if root is None:
             raise UsageError(f"deepfashion: --root is missing; {WAY_OUT}")
         try:
-            return find_samples(root, split)
-        except DataError as error:  # of a COCO file
+            samples = find_samples(root, split)
+        except DataError as error:  # of a file of many poses
             raise UsageError(str(error)) from None
+        if self.canvas and samples and samples[0].photo:
+            _say_whether_stretched(self.canvas, samples[0].photo)
+        return samples
 
     def conditions(self, folder: Path) -> Iterator[ConditionFiles]:
-        """OpenPose text pairs, OpenPose JSON files, and each pose of COCO files."""
+        """OpenPose text pairs, JSON files of one picture, and each pose of files of many."""
         return poses_in(folder, collections=True)
 
     def read_condition(self, files: Sequence[Path]) -> Condition:
-        """One pose: a text pair, an OpenPose JSON, or a COCO file with a single pose.
+        """One pose: a text pair, or a file with a single pose.
 
-        Its canvas is the file's, else ``self.canvas``, else CANVAS.
+        Its canvas is the file's, else ``self.canvas``, else that of the file's format, else CANVAS.
         """
         return self.read_part(files, "")
 
     def read_part(self, files: Sequence[Path], part: str) -> Condition:
-        """part: the id of a COCO annotation."""
+        """part: of a file of many poses, in the file's own words."""
         pose = read_pose(files, part)
-        return _condition(pose, pose.size or self.canvas or CANVAS)
+        size, whose = self._canvas(pose)
+        return _condition(pose.on(size or CANVAS, whose), size or CANVAS)
 
     def condition(self, sample: Sample, short_side: int) -> Condition:
-        """As it is read, but where file and user say no canvas, it is the photo's."""
+        """As it is read, but where nothing says a canvas, it is the photo's; on one that the user says (``canvas``),
+        joints are moved as the photo was, if that was stretched."""
         pose = read_pose(sample.condition, sample.part)
-        size = pose.size or self.canvas
-        if size is None:
-            size = CANVAS if sample.photo is None else _upright_size(sample.photo)
-        return _condition(pose, size)
+        size, whose = self._canvas(pose)
+        if sample.photo is None or (size and size is not self.canvas):
+            return _condition(pose.on(size or CANVAS, whose), size or CANVAS)
+        photo = _upright_size(sample.photo)
+        joints = pose.on(size or photo, whose or "its photo")
+        scale = np.divide(photo, size or photo)[::-1]
+        return _condition((joints * scale).astype(np.float32), photo)
+
+    def _canvas(self, pose: Pose) -> tuple[Size | None, str]:
+        """The canvas that a pose is known to lie on, and who says so."""
+        known = (
+            (pose.size, "the canvas in the file"),
+            (self.canvas, "--canvas"),
+            (pose.usual, "its format's canvas"),
+        )
+        return next(((size, whose) for size, whose in known if size), (None, ""))
 
     def render(self, condition: Condition) -> NDArray[np.float32]:
         """(H, W, 20) float32, see ``skeleton.draw``."""
@@ -93,11 +115,10 @@ class DeepFashionPlugin(DatasetPlugin):
 
     def write_condition(self, condition: Condition, stem: Path) -> Path:
         """An OpenPose JSON of 18 joints, STEM_keypoints.json, that says its canvas too."""
-        pose = Pose(_joints(condition), condition.size)
         path = stem.with_name(f"{stem.name}{OPENPOSE}.json")
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-        temporary.write_text(json.dumps(openpose_document(pose)))
+        temporary.write_text(json.dumps(openpose_document(_joints(condition), condition.size)))
         temporary.replace(path)
         return path
 
@@ -108,16 +129,34 @@ def _joints(condition: Condition) -> Joints:
     return condition.points
 
 
-def _condition(pose: Pose, size: tuple[int, int]) -> Condition:
-    return Condition(size, points=pose.joints.copy(), mirror=SIDES)
+def _condition(joints: Joints, size: Size) -> Condition:
+    return Condition(size, points=joints.copy(), mirror=SIDES)
 
 
-def _upright_size(path: Path) -> tuple[int, int]:
+def _say_whether_stretched(canvas: Size, path: Path) -> None:
+    """What is assumed where the user's canvas has another aspect than the photos."""
+    height, width = _upright_size(path)
+    if not 0.95 < height * canvas[1] / (width * canvas[0]) < 1.05:
+        log.info(
+            "deepfashion: photos of %d x %d pixels, joints on a canvas of %d x %d: taken for photos that were "
+            "stretched. For photos that were padded or cut, find the poses in the photos themselves",
+            width, height, canvas[1], canvas[0],
+        )  # fmt: skip
+
+
+def _upright_size(path: Path) -> Size:
     """Height, width of a photo as it is to be looked at; its header alone is read."""
     try:
         with Image.open(path) as image:
             width, height = image.size
-            sideways = image.getexif().get(_EXIF_ORIENTATION) in _TURNED_SIDEWAYS
+            sideways = _orientation(image) in _TURNED_SIDEWAYS
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise DataError(f"{path}: not an image that can be read ({error})") from None
     return (width, height) if sideways else (height, width)
+
+
+def _orientation(image: Image.Image) -> object:
+    try:
+        return image.getexif().get(_EXIF_ORIENTATION)
+    except Exception:  # of a broken block, which says nothing of the pixels: Pillow raises many kinds
+        return None

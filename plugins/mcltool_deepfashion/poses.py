@@ -1,14 +1,14 @@
-"""Reading the pose of one person from OpenPose files: text, or JSON. Everything wrong is one DataError.
+"""A pose as a file has it, and where it lies on its canvas. Everything wrong is one DataError.
 
-Where a file holds several people, the one with the most joints is taken, of equals the one of higher score.
+Formats mark what was not found by a score of 0, and by joints at (0, 0) or (-1, -1), which are absent here too.
 """
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
+from enum import Enum
 from pathlib import Path
 from typing import Any
 
@@ -16,105 +16,118 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mcltool import DataError
-from mcltool_deepfashion.joints import BODY_18, BODY_25, Joints, count, from_rows
+from mcltool_deepfashion.joints import Joints, Order, count, from_rows
 
-CANDIDATE, SUBSET = "_candidate.txt", "_subset.txt"
-"""How the names of the two text files of a pose end: joints found, and which of them are whose."""
-MAX_TEXT_BYTES = 1 << 20
-MAX_JSON_BYTES = 256 << 20
 MAX_SIDE = 65535
+MAX_BYTES = 256 << 20
 
-_ORDERS = {75: BODY_25, 54: BODY_18}
-"""Layouts of pose_keypoints_2d by how many numbers it has."""
+Size = tuple[int, int]
+"""(height, width) in pixels."""
+
+
+class Scale(Enum):
+    """What a file's numbers count (OpenPose's --keypoint_scale)."""
+
+    PIXELS = "pixels"
+    ZERO_TO_ONE = "0 to 1"
+    PLUS_MINUS_ONE = "-1 to 1"
+
+
+LARGEST_UNIT = 1.5
+"""Joints whose numbers are all below this are no pixels: a person is larger. Some way outside of the canvas counts."""
 
 
 @dataclass(frozen=True, eq=False)
 class Pose:
-    """A person's joints; size: (height, width) of the canvas in pixels, None where the file does not say."""
+    """A person's joints, in the file's own numbers.
+
+    where: the file, and the part of it, for messages. size: the canvas, where the file says it. usual: the
+    canvas on which poses of the file's format lie, where the format says it.
+    """
 
     joints: Joints
-    size: tuple[int, int] | None = None
+    where: str
+    size: Size | None = None
+    usual: Size | None = None
+    scale: Scale = Scale.PIXELS
+
+    def on(self, size: Size, whose: str) -> Joints:
+        """The joints in pixels of a canvas. whose: canvas it is, for messages; "" where it is only assumed.
+
+        Raises DataError for a pose that cannot be: numbers of another scale or resolution.
+        """
+        joints = self.joints
+        if self.scale is not Scale.PIXELS:
+            if not whose:
+                raise DataError(
+                    f"{self.where}: its joints go from {self.scale.value}, and the file does not say of how many "
+                    "pixels: give --canvas HxW"
+                )
+            shares = joints if self.scale is Scale.ZERO_TO_ONE else (joints + 1) / 2
+            joints = (shares * np.array(size[::-1])).astype(np.float32)
+        there = joints[~np.isnan(joints[:, 0])]
+        outside = int(((there < -1) | (there > np.array(size[::-1]) + 1)).any(1).sum())
+        if 2 * outside > len(there):
+            raise DataError(
+                f"{self.where}: {outside} of {len(there)} joints lie outside {whose or 'the usual canvas'}, "
+                f"{size[1]} x {size[0]} pixels; --canvas HxW says in how large a picture they were found"
+            )
+        if len(there) > 1 and np.ptp(there, axis=0).max() <= 1:
+            raise DataError(f"{self.where}: all joints lie within one pixel, expected a person's in pixels")
+        return joints
 
 
-def read_text_pose(candidate: Path, subset: Path) -> Pose:
-    """A pose in OpenPose's text files.
-
-    candidate: a row x y score id for each joint found. subset: a row a person, of 18 row numbers in
-    ``candidate`` (-1: absent), total score and number of joints.
-    """
-    found, people = _read_table(candidate, 4), _read_table(subset, 20)
-    ranked = []
-    for row in people:
-        numbers = row[:18]
-        if (numbers != np.round(numbers)).any() or numbers.min() < -1 or numbers.max() >= len(found):
-            last = len(found) - 1
-            raise DataError(f"{subset}: expected -1 or row numbers 0..{last} of {candidate.name}")
-        joints = np.full((18, 2), np.nan, np.float32)
-        present = numbers >= 0
-        joints[present] = found[numbers[present].astype(int), :2]
-        ranked.append((float(row[18]), joints))
-    return Pose(_best(ranked, subset))
+def pose_of(
+    rows: NDArray[np.float64],
+    scores: NDArray[np.float64],
+    order: Order,
+    where: str,
+    size: Size | None = None,
+    usual: Size | None = None,
+) -> Pose:
+    """A pose from a format's rows (K, 2) of x and y; those with a score (K,) above 0 are there."""
+    present = (scores > 0) & (rows != -1).any(1)
+    scale = _scale(rows, present & (rows != 0).any(1), where)
+    if scale is not Scale.PLUS_MINUS_ONE:  # of which (0, 0) is the middle
+        present &= (rows != 0).any(1)
+    return Pose(from_rows(rows, present, order), where, size, usual, scale)
 
 
-def read_json(path: Path) -> dict[str, Any]:
-    """The object in a JSON file."""
-    try:
-        document = json.loads(_read_bytes(path, MAX_JSON_BYTES))
-    except (ValueError, RecursionError) as error:
-        raise DataError(f"{path}: not valid JSON ({error})") from None
-    if not isinstance(document, dict):
-        raise DataError(f"{path}: expected a JSON object with people (OpenPose) or annotations (COCO)")
-    return document
+def _scale(rows: NDArray[np.float64], present: NDArray[np.bool_], where: str) -> Scale:
+    found = rows[present]
+    if len(found) < 2 or np.abs(found).max() > LARGEST_UNIT:
+        return Scale.PIXELS
+    low = found.min()
+    if low <= -0.5:
+        return Scale.PLUS_MINUS_ONE
+    # OpenPose moves what it did not find to (-1, -1) too: such a file may be of a person right of and below the middle.
+    if low < 0 or (rows[~present] == -1).all(1).any():
+        raise DataError(
+            f"{where}: its joints may go from 0 to 1 or from -1 to 1: save them in pixels (OpenPose's "
+            "--keypoint_scale 0)"
+        )
+    return Scale.ZERO_TO_ONE
 
 
-def openpose_pose(document: dict[str, Any], path: Path) -> Pose:
-    """The pose in an OpenPose document: people[].pose_keypoints_2d of BODY_25 or BODY_18, in pixels.
-
-    Editors of such files add canvas_width and canvas_height; these are the canvas where they are there.
-    """
-    people = document.get("people")
-    if not isinstance(people, list):
-        raise DataError(f"{path}: expected people to be a list")
-    ranked = []
-    for person in people:
-        values = person.get("pose_keypoints_2d") if isinstance(person, dict) else None
-        if values == []:
-            continue
-        if not isinstance(values, list) or len(values) not in _ORDERS:
-            has = f"{len(values)} numbers" if isinstance(values, list) else "no list"
-            raise DataError(f"{path}: pose_keypoints_2d is {has}, expected 75 (BODY_25) or 54 (BODY_18)")
-        rows = numbers(values, path, "pose_keypoints_2d").reshape(-1, 3)
-        joints = from_rows(rows[:, :2], rows[:, 2] > 0, _ORDERS[len(values)])
-        ranked.append((float(rows[:, 2].sum()), joints))
-    joints = _best(ranked, path)
-    if count(joints) > 1 and np.nanmin(joints) >= 0 and np.nanmax(joints) <= 1:
-        raise DataError(f"{path}: joints go from 0 to 1, expected pixels (OpenPose's --keypoint_scale 0)")
-    return Pose(joints, canvas_of(document, "canvas_height", "canvas_width", path))
+def best_of(poses: Sequence[tuple[float, Pose]], where: str) -> Pose:
+    """Of several people's poses, each with its score, the one with the most joints; of equals of higher score."""
+    if not any(count(pose.joints) for _, pose in poses):
+        raise DataError(f"{where}: no person in it")
+    return max(poses, key=lambda found: (count(found[1].joints), found[0]))[1]
 
 
-def openpose_document(pose: Pose) -> dict[str, Any]:
-    """A pose as an OpenPose document of BODY_18 that ``openpose_pose`` reads as the same."""
-    absent = np.isnan(pose.joints[:, :1])
-    rows = np.where(absent, 0.0, np.hstack([pose.joints, np.ones_like(absent, np.float32)]))
-    people = [{"pose_keypoints_2d": rows.astype(np.float64).ravel().tolist()}]
-    document: dict[str, Any] = {"version": 1.3, "people": people}
-    if pose.size:
-        document |= {"canvas_height": pose.size[0], "canvas_width": pose.size[1]}
-    return document
-
-
-def canvas_of(entry: dict[str, Any], height: str, width: str, path: Path) -> tuple[int, int] | None:
-    """The canvas that two keys of ``entry`` give as (height, width); None where either is missing."""
+def canvas_of(entry: dict[str, Any], height: str, width: str, where: str) -> Size | None:
+    """The canvas that two keys of ``entry`` give; None where either is missing."""
     sides = entry.get(height), entry.get(width)
     if None in sides:
         return None
     for side in sides:
         if not isinstance(side, int | float) or not 1 <= side <= MAX_SIDE:
-            raise DataError(f"{path}: {width} and {height} must be 1 to {MAX_SIDE} pixels, not {side!r}")
+            raise DataError(f"{where}: {width} and {height} must be 1 to {MAX_SIDE} pixels, not {side!r}")
     return round(sides[0]), round(sides[1])  # type: ignore[arg-type]
 
 
-def numbers(values: Sequence[Any], where: Path | str, what: str) -> NDArray[np.float64]:
+def numbers(values: Sequence[Any], where: str, what: str) -> NDArray[np.float64]:
     """A list of JSON values as finite numbers."""
     if not all(type(value) in (int, float) for value in values):
         raise DataError(f"{where}: {what} must be numbers")
@@ -122,35 +135,17 @@ def numbers(values: Sequence[Any], where: Path | str, what: str) -> NDArray[np.f
         array = np.array(values, np.float64)
     except OverflowError:  # a whole number beyond any float
         array = np.array([np.inf])
-    return _finite(array, where)
+    return finite(array, where)
 
 
-def _best(people: list[tuple[float, Joints]], path: Path) -> Joints:
-    if not any(count(joints) for _, joints in people):
-        raise DataError(f"{path}: no person in it")
-    return max(people, key=lambda person: (count(person[1]), person[0]))[1]
-
-
-def _read_table(path: Path, columns: int) -> NDArray[np.float64]:
-    """Rows of numbers in a text file, (N, columns)."""
-    lines = [line.split() for line in _read_bytes(path, MAX_TEXT_BYTES).splitlines() if line.strip()]
-    for line in lines:
-        if len(line) != columns:
-            raise DataError(f"{path}: a row has {len(line)} numbers, expected {columns}")
-    try:
-        rows = [[float(word) for word in line] for line in lines]
-    except ValueError:
-        raise DataError(f"{path}: expected nothing but numbers") from None
-    return _finite(np.array(rows, np.float64).reshape(len(rows), columns), path)
-
-
-def _finite(array: NDArray[np.float64], where: Path | str) -> NDArray[np.float64]:
+def finite(array: NDArray[np.float64], where: str) -> NDArray[np.float64]:
     if not (np.abs(array) < np.finfo(np.float32).max).all():
         raise DataError(f"{where}: expected finite numbers")
     return array
 
 
-def _read_bytes(path: Path, limit: int) -> bytes:
+def read_bytes(path: Path, limit: int = MAX_BYTES) -> bytes:
+    """A file's content. Raises DataError for what is larger than any file of poses."""
     try:
         with path.open("rb") as file:
             if os.fstat(file.fileno()).st_size > limit:

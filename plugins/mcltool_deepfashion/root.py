@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Collection, Mapping, Sequence
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
 from mcltool import Sample, UsageError, walk_files
-from mcltool_deepfashion.coco import image_key, open_coco
+from mcltool_deepfashion.documents import image_key, is_collection, open_poses
 from mcltool_deepfashion.folders import poses_in
 
 SPLITS = ("train", "val")
@@ -17,8 +18,8 @@ PAGE = "https://mmlab.ie.cuhk.edu.hk/projects/DeepFashion/InShopRetrieval.html"
 WAY_OUT = (
     f"get the photos of the In-shop Clothes Retrieval Benchmark (img/) at {PAGE} (for non-commercial "
     "research only), find their poses with OpenPose or another tool, and give as --root the folder that has "
-    "img/**/X.jpg with pose/**/X_candidate.txt and X_subset.txt, or pose/**/X_keypoints.json, or one COCO "
-    "keypoint .json"
+    "img/**/X.jpg with pose/**/X_candidate.txt and X_subset.txt, or pose/**/X_keypoints.json, or one file of all "
+    "poses: COCO keypoints or AlphaPose results (.json), or PATN's annotation (.csv)"
 )
 
 _SUFFIXES = frozenset({".jpg", ".jpeg", ".png"})
@@ -35,8 +36,8 @@ def find_samples(root: Path, split: str) -> Sequence[Sample]:
     if bare:
         raise UsageError(
             f"{photos[bare[0]]}: no pose, expected {root / 'pose' / bare[0]}_candidate.txt and _subset.txt, "
-            f"or _keypoints.json, or the photo in a COCO .json in {root} ({len(bare)} of {len(chosen)} lack "
-            "theirs; train.txt and val.txt can list the photos to use)"
+            f"or _keypoints.json, or the photo in a COCO .json or PATN .csv in {root} ({len(bare)} of {len(chosen)} "
+            "lack theirs; train.txt and val.txt can list the photos to use)"
         )
     return [
         Sample(name, path, poses[name][0], garment_group(name), poses[name][1])
@@ -45,9 +46,14 @@ def find_samples(root: Path, split: str) -> Sequence[Sample]:
     ]
 
 
+_FLAT = re.compile(r"(.*id\d{8})(\d\d)_\d")
+"""PATN's names, which have no folders: fashionWOMENDressesid0000024402_1front."""
+
+
 def garment(name: str) -> str:
     """The garment that the photo ``name`` (below img/, without suffix) shows: its folder, .../id_00000244."""
-    return PurePosixPath(name).parent.as_posix()
+    flat = _FLAT.match(name)
+    return flat[1] if flat else PurePosixPath(name).parent.as_posix()
 
 
 def garment_group(name: str) -> str:
@@ -56,6 +62,8 @@ def garment_group(name: str) -> str:
     01_1_front is the same garment in another colour, which is no right exemplar for them. A photo whose name
     starts with no number is alone.
     """
+    if flat := _FLAT.match(name):
+        return flat[1] + flat[2]
     path = PurePosixPath(name)
     numbered = re.match(r"\d+(?=_)", path.name)
     return (path.parent / (numbered[0] if numbered else path.name)).as_posix()
@@ -79,16 +87,32 @@ def _photos(root: Path) -> dict[str, Path]:
 
 
 def _poses(root: Path, wanted: Collection[str]) -> dict[str, _Pose]:
-    """Poses by the name of their photo. COCO files are for the photos that have no file of their own."""
+    """Poses by the name of their photo. Files of all poses are for the photos that have no file of their own."""
     poses: dict[str, _Pose] = {}
     for folder in (root / "img", root / "pose"):
         if folder.is_dir():
             poses.update({pose.id: (pose.files, "") for pose in poses_in(folder, collections=False)})
     if not poses.keys() >= set(wanted):
-        for path in sorted(root.glob("*.json")):
-            for image, parts in open_coco(path).images.items():
-                poses.setdefault(image.removeprefix("img/"), ((path,), parts[0]))
-    return poses
+        by_end = _alone_by_end(wanted)
+        for path in sorted((*root.glob("*.json"), *filter(is_collection, root.glob("*.csv")))):
+            for image, parts in open_poses(path).images.items():
+                name = image.removeprefix("img/")
+                poses.setdefault(name if name in wanted else by_end.get(name, name), ((path,), parts[0]))
+    return poses | _dresscode(poses, wanted)
+
+
+def _alone_by_end(names: Iterable[str]) -> dict[str, str]:
+    """Names by their last part, where it is of one alone: AlphaPose's results name photos without their folders."""
+    counts = Counter(PurePosixPath(name).name for name in names)
+    return {end: name for name in names if counts[end := PurePosixPath(name).name] == 1}
+
+
+def _dresscode(poses: Mapping[str, _Pose], wanted: Collection[str]) -> dict[str, _Pose]:
+    """DressCode's photo X_0 has the pose X_2."""
+    alike = {
+        name: f"{name.removesuffix('_0')}_2" for name in wanted if name.endswith("_0") and name not in poses
+    }
+    return {name: poses[pose] for name, pose in alike.items() if pose in poses and pose not in wanted}
 
 
 def _split(root: Path, split: str, photos: Mapping[str, Path]) -> Collection[str]:

@@ -121,6 +121,23 @@ def coco() -> list[Files]:
     return [{"all.json": json.dumps(document).encode()}]
 
 
+def pose_files() -> list[Files]:
+    """What other tools write: results, documents by image and in a list, rows a joint, PATN's table."""
+    table = np.array(joints(18)).reshape(18, 3)
+    people = [{"pose_keypoints_2d": joints(18)}]
+    x, y = table[:, :2].astype(int).T.tolist()
+    documents: list[Any] = [
+        [{"image_id": f"{n}.jpg", "keypoints": joints(17), "score": 1.5} for n in range(2)],
+        {"1.jpg": {"version": "AlphaPose v0.3", "bodies": [{"joints": joints(18)}]}},
+        [{"people": people, "canvas_width": 96, "canvas_height": 100}] * 2,
+        [{"keypoints": table[:17, :2].tolist(), "keypoint_scores": [0.5] * 17}],
+        {"keypoints": [[*row, n] for n, row in enumerate(table.tolist())]},
+        {"width": 96, "height": 100, "keypoints": table[:, :2].tolist()},
+    ]
+    lists: list[Files] = [{"a.json": json.dumps(document).encode()} for document in documents]
+    return [*lists, {"a.csv": f"name:keypoints_y:keypoints_x\na.jpg: {y}: {x}\n".encode()}]
+
+
 def text_poses() -> list[Files]:
     rows = np.column_stack([np.random.default_rng(2).uniform(0, 90, (18, 2)), np.ones(18), np.arange(18)])
     subset = " ".join([*map(str, range(18)), "30.5", "18"])

@@ -233,6 +233,7 @@ TARGETS: dict[str, Target] = {
     ),
     "openpose": Target(seeds.openpose, _condition(DeepFashionPlugin()), 2),
     "coco": Target(seeds.coco, _condition(DeepFashionPlugin()), 2),
+    "pose-files": Target(seeds.pose_files, _condition(DeepFashionPlugin()), 2),
     "text-pose": Target(seeds.text_poses, _condition(DeepFashionPlugin())),
     "garment-lists": Target(seeds.garments, _garments),
     "toml": Target(seeds.settings, _toml, 2),
