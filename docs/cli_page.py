@@ -9,7 +9,7 @@ from pathlib import Path
 
 import click
 
-from mcltool.cli import cli
+from mcltool.cli.main import cli
 
 PAGE = Path(__file__).parent / "cli.md"
 HEAD = """\

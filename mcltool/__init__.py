@@ -10,7 +10,9 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from mcltool.data.contract import (
+    from mcltool.core.errors import DataError, McltoolError, UsageError
+    from mcltool.core.images import read_labels, read_photo
+    from mcltool.plugin.contract import (
         CONTRACT_VERSION,
         IMAGE_SUFFIXES,
         Condition,
@@ -21,19 +23,17 @@ if TYPE_CHECKING:
         Truth,
         walk_files,
     )
-    from mcltool.data.images import read_labels, read_photo
-    from mcltool.errors import DataError, McltoolError, UsageError
     from mcltool.translate.single import TranslatedImage, translate_images
 
 __version__ = "0.1.0"
 
 _HOMES = {
-    "mcltool.data.contract": (
+    "mcltool.plugin.contract": (
         "CONTRACT_VERSION", "IMAGE_SUFFIXES", "Condition", "ConditionFiles", "ConditionSpec", "DatasetPlugin",
         "Sample", "Truth", "walk_files",
     ),
-    "mcltool.data.images": ("read_labels", "read_photo"),
-    "mcltool.errors": ("DataError", "McltoolError", "UsageError"),
+    "mcltool.core.images": ("read_labels", "read_photo"),
+    "mcltool.core.errors": ("DataError", "McltoolError", "UsageError"),
     "mcltool.translate.single": ("TranslatedImage", "translate_images"),
 }  # fmt: skip
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}

@@ -1,6 +1,6 @@
 """``python -m mcltool``."""
 
-from mcltool.cli import main
+from mcltool.cli.main import main
 
 if __name__ == "__main__":
     main()

@@ -11,10 +11,10 @@ import numpy as np
 import torch
 from click.testing import CliRunner, Result
 
-from mcltool.cli import cli
-from mcltool.config import DataConfig
-from mcltool.data.contract import Condition, ConditionSpec, DatasetPlugin, Sample
+from mcltool.cli.main import cli
+from mcltool.core.config import DataConfig
 from mcltool.data.packing import PackOptions, PackStep, pack
+from mcltool.plugin.contract import Condition, ConditionSpec, DatasetPlugin, Sample
 
 CONFIG = DataConfig(size=(32, 64), load_scale=1.25, flip=True, exemplar_self=0.3)
 LOADED = (40, 80)

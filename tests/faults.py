@@ -1,4 +1,4 @@
-"""Faults of the system, put under all that mcltool writes: through the functions of mcltool.files, and the clock.
+"""Faults of the system, put under all that mcltool writes: through the functions of mcltool.core.files, and the clock.
 
 In a test: ``with faults(Fault("append", "ENOSPC", skip=3)): ...``. In a process of its own, as the soak does:
 
@@ -20,7 +20,7 @@ from pathlib import Path
 from random import Random
 from typing import IO, Any
 
-from mcltool import files
+from mcltool.core import files
 
 CALLS = ("create", "write", "append", "replace", "to_disk", "clock")
 
@@ -119,7 +119,7 @@ def main() -> None:
     parser.add_argument("--fault", action="append", type=parsed, default=[])
     parser.add_argument("command", nargs="+")
     options = parser.parse_args()
-    from mcltool.cli import cli
+    from mcltool.cli.main import cli
 
     with faults(*options.fault, seed=options.seed):
         cli.main(options.command)

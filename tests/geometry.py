@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from mcltool.config import DataConfig
-from mcltool.data.contract import Condition
-from mcltool.data.transforms import RandomState, training_geometry
+from mcltool.core.config import DataConfig
+from mcltool.data.geometry import RandomState, training_geometry
+from mcltool.plugin.contract import Condition
 
 
 def augmented(

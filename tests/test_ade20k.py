@@ -10,7 +10,7 @@ from mcltool_ade20k import Ade20kPlugin
 from PIL import Image
 
 from mcltool import DataError, UsageError
-from mcltool.config import resolve
+from mcltool.core.config import resolve
 
 PLUGIN = Ade20kPlugin()
 

@@ -12,8 +12,8 @@ PROGRAM = """
 import sys
 from pathlib import Path
 import numpy as np
-from mcltool.allocator import keep_freed_memory, release_freed_memory
-from mcltool.cli import cli
+from mcltool.core.allocator import keep_freed_memory, release_freed_memory
+from mcltool.cli.main import cli
 
 def resident():
     return next(int(line.split()[1]) for line in Path("/proc/self/status").open() if line.startswith("VmRSS")) // 1024

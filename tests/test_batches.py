@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from mcltool.data.batches import (
+from mcltool.core.errors import DataError
+from mcltool.data.batch import (
     BACKGROUND,
     Batch,
     TravellingBatch,
@@ -19,9 +20,8 @@ from mcltool.data.batches import (
     to_bytes,
     to_unit,
 )
-from mcltool.data.contract import Condition, ConditionSpec, DatasetPlugin
 from mcltool.data.views import travelling
-from mcltool.errors import DataError
+from mcltool.plugin.contract import Condition, ConditionSpec, DatasetPlugin
 
 LABELS = ConditionSpec("labels", ("sky", "tree", "road"), ((10, 20, 30), (40, 50, 60), (70, 80, 90)))
 EDGES = ConditionSpec("channels", ("near", "far"), ((255, 0, 100), (0, 200, 200)))

@@ -11,17 +11,17 @@ from click.testing import CliRunner, Result
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from mcltool.bench import parts as parts_module
-from mcltool.bench import run as run_module
-from mcltool.bench.figures import Part, Subject, training, translation
-from mcltool.bench.machine import Machine
-from mcltool.bench.parts import OTHER, Count, Counter, Parts, watching
-from mcltool.bench.run import the_subject
-from mcltool.bench.view import whole
-from mcltool.cli import cli
+from mcltool.cli.main import cli
 from mcltool.model.network import MCLNet
+from mcltool.tools.bench import parts as parts_module
+from mcltool.tools.bench import run as run_module
+from mcltool.tools.bench.figures import Part, Subject, training, translation
+from mcltool.tools.bench.machine import Machine
+from mcltool.tools.bench.parts import OTHER, Count, Counter, Parts, watching
+from mcltool.tools.bench.run import the_subject
+from mcltool.tools.bench.view import whole
 from mcltool.train.estimate import estimate
-from mcltool.train.features import perceptual_choice
+from mcltool.train.loop import perceptual_choice
 
 CPU = torch.device("cpu")
 MACHINE = Machine(

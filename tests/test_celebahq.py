@@ -11,7 +11,7 @@ import pytest
 from faces import CLASS, EDGES, MASKS, ids
 from mcltool_celebahq import CelebAHQPlugin
 
-from mcltool.config import resolve
+from mcltool.core.config import resolve
 
 
 @pytest.mark.parametrize("plugin", [EDGES, MASKS])

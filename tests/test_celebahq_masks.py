@@ -10,8 +10,8 @@ from faces import CLASS, EDGES, FACE, MASKS, add, box_mask, make_root, read
 from PIL import Image
 
 from mcltool import DataError
-from mcltool.config import DataConfig
-from mcltool.data.transforms import RandomState, training_geometry
+from mcltool.core.config import DataConfig
+from mcltool.data.geometry import RandomState, training_geometry
 
 
 @pytest.fixture

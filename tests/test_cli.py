@@ -14,8 +14,8 @@ import pytest
 from click.testing import CliRunner, Result
 
 import mcltool
-from mcltool.cli import cli
-from mcltool.train.fit import Job
+from mcltool.cli.main import cli
+from mcltool.train.loop import Job
 
 
 def run(*args: str) -> Result:
@@ -28,7 +28,7 @@ def run(*args: str) -> Result:
 def test_help_and_listing_import_no_torch(args: list[str]) -> None:
     code = f"""
 import sys
-from mcltool.cli import cli
+from mcltool.cli.main import cli
 try:
     cli({args!r})
 finally:
@@ -101,13 +101,13 @@ def raising(error: BaseException) -> Any:
 
 
 def test_an_interrupted_command_exits_with_130(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("mcltool.plugins.describe", raising(KeyboardInterrupt()))
+    monkeypatch.setattr("mcltool.plugin.registry.describe", raising(KeyboardInterrupt()))
     result = run("plugins", "list")
     assert (result.exit_code, result.output.strip()) == (130, "mcltool: interrupted")
 
 
 def test_a_bug_is_one_line_that_says_how_to_see_more(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("mcltool.plugins.describe", raising(ZeroDivisionError("by\nzero")))
+    monkeypatch.setattr("mcltool.plugin.registry.describe", raising(ZeroDivisionError("by\nzero")))
     result = run("plugins", "list")
     assert result.exit_code == 1
     assert len(result.output.splitlines()) == 1
@@ -161,7 +161,7 @@ def fitted(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> dict[str, Any]:
         asked.update(vars(job))
         return job.weights
 
-    monkeypatch.setattr("mcltool.train.fit.fit", fit)
+    monkeypatch.setattr("mcltool.train.loop.fit", fit)
     monkeypatch.chdir(tmp_path)
     return asked
 

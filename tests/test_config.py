@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from mcltool import UsageError
-from mcltool.config import (
+from mcltool.core.config import (
     SECTIONS,
     Config,
     parse_setting,
@@ -17,7 +17,7 @@ from mcltool.config import (
     read_toml,
     resolve,
 )
-from mcltool.presets import PRESETS
+from mcltool.core.presets import PRESETS
 
 
 def test_without_settings_the_preset_is_what_counts_and_paper_is_the_fields_defaults() -> None:

@@ -15,9 +15,10 @@ import pytest
 from click.testing import CliRunner, Result
 from PIL import Image
 
-from mcltool import Condition, ConditionSpec, DatasetPlugin, Sample, UsageError, plugins, read_labels
-from mcltool.cli import cli
-from mcltool.conformance import CHECKS, assert_conforms, run_checks
+from mcltool import Condition, ConditionSpec, DatasetPlugin, Sample, UsageError, read_labels
+from mcltool.cli.main import cli
+from mcltool.plugin import registry as plugins
+from mcltool.plugin.conformance import CHECKS, assert_conforms, run_checks
 
 SPEC = ConditionSpec("labels", ("a", "b"), ((0, 0, 0), (255, 0, 0)))
 POINTS = ConditionSpec("channels", ("point",), ((255, 0, 0),))

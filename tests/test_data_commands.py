@@ -11,8 +11,8 @@ from click.testing import CliRunner, Result
 from PIL import Image
 from scenes import make_scenes
 
-from mcltool import plugins
-from mcltool.cli import cli
+from mcltool.cli.main import cli
+from mcltool.plugin import registry as plugins
 
 
 def run(*args: str | Path) -> Result:

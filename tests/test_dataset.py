@@ -15,12 +15,12 @@ import numpy as np
 import pytest
 import torch
 
-from mcltool.config import DataConfig
-from mcltool.data.batches import Batch
-from mcltool.data.contract import Condition, ConditionSpec, DatasetPlugin, Sample
+from mcltool.core.config import DataConfig
+from mcltool.core.errors import DataError, UsageError
+from mcltool.data.batch import Batch
 from mcltool.data.dataset import EvaluationData, TrainingData
 from mcltool.data.loader import SampleStream, training_loader
-from mcltool.errors import DataError, UsageError
+from mcltool.plugin.contract import Condition, ConditionSpec, DatasetPlugin, Sample
 
 PLAIN = DataConfig(size=(32, 32), load_scale=1.0, flip=False, exemplar_self=0.0)
 BUSY = DataConfig(size=(32, 32), load_scale=1.25, flip=True, exemplar_self=0.3)

@@ -11,7 +11,7 @@ from PIL import Image
 from posing import BODY_25, PERSON, PLUGIN, add_photo, coco, people, values, without, write_json, write_text
 
 from mcltool import DataError, UsageError
-from mcltool.config import resolve
+from mcltool.core.config import resolve
 from mcltool.data.dataset import TrainingData
 
 VIEWS = ("01_1_front", "02_1_front", "02_2_side")

@@ -17,10 +17,10 @@ from mcltool_deepfashion.skeleton import draw_points
 from posing import PERSON, PLUGIN, without
 
 from mcltool import Condition, DataError, Sample
-from mcltool.config import DataConfig
-from mcltool.data.batches import condition_picture, condition_tensor
+from mcltool.core.config import DataConfig
+from mcltool.data.batch import condition_picture, condition_tensor
 from mcltool.data.dataset import TrainingData
-from mcltool.data.transforms import RandomState, evaluation_geometry, training_geometry
+from mcltool.data.geometry import RandomState, evaluation_geometry, training_geometry
 
 
 class OnePose(DeepFashionPlugin):

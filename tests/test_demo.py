@@ -12,12 +12,12 @@ import pytest
 from click.testing import CliRunner, Result
 from PIL import Image
 
-from mcltool import plugins
-from mcltool.cli import cli
-from mcltool.demo import PAIRS
+from mcltool.cli.main import cli
+from mcltool.core.weights import digest, read_header
 from mcltool.evaluate.pairs import held_out_pairs
 from mcltool.evaluate.truth import psnr
-from mcltool.weights import digest, read_header
+from mcltool.plugin import registry as plugins
+from mcltool.tools.demo import PAIRS
 
 METRICS = {
     "psnr_db", "psnr_exemplar_db", "psnr_warp_db", "class_match", "background_class_match", "match_error",
@@ -138,7 +138,7 @@ def test_pretrained_shows_the_shipped_weights_and_trains_nothing(
     shipped = tmp_path / "shapes.safetensors"
     shutil.copy(out / "weights.safetensors", shipped)
     (tmp_path / "manifest.json").write_text(json.dumps({shipped.name: digest(shipped)}))
-    monkeypatch.setattr("mcltool.weights.shipped_folder", lambda: tmp_path)
+    monkeypatch.setattr("mcltool.core.weights.shipped_folder", lambda: tmp_path)
     result = run(tmp_path / "shown", "--pretrained")
     assert result.exit_code == 0, result.output
     assert "weights: shapes.safetensors, which comes with mcltool" in result.output

@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 
-from mcltool import UsageError, device
-from mcltool.device import PRECISIONS, autocast, pick_device, pick_precision
+from mcltool import UsageError
+from mcltool.core import device
+from mcltool.core.device import PRECISIONS, autocast, pick_device, pick_precision
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")
 

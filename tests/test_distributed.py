@@ -17,10 +17,10 @@ from click.testing import CliRunner
 from safetensors.torch import load_file, save_file
 from training import batches, small_trainer
 
-from mcltool.cli import cli
+from mcltool.cli.main import cli
 from mcltool.train.checkpoints import newest_whole
 from mcltool.train.distributed import ALONE, Ranks, connected
-from mcltool.train.folder import RunFolder
+from mcltool.train.run_folder import RunFolder
 from mcltool.train.trainer import Trainer
 
 TOLERANCE = 5e-5

@@ -24,8 +24,8 @@ from mcltool_ade20k import Ade20kPlugin
 from PIL import Image
 from tiny_weights import make_weights
 
-from mcltool.cli import cli
-from mcltool.config import read_toml, resolve
+from mcltool.cli.main import cli
+from mcltool.core.config import read_toml, resolve
 
 TOP = Path(__file__).parents[1]
 DOCS = TOP / "docs"

@@ -15,10 +15,10 @@ import torch
 from click.testing import CliRunner
 from tiny_weights import make_weights
 
-from mcltool.cli import cli
-from mcltool.doctor import LIBRARIES
-from mcltool.feature_weights import NETWORKS
-from mcltool.plugins import names
+from mcltool.cli.main import cli
+from mcltool.core.pretrained import NETWORKS
+from mcltool.plugin.registry import names
+from mcltool.tools.doctor import LIBRARIES
 
 Found = dict[tuple[str, str], dict[str, str]]
 
@@ -29,7 +29,7 @@ def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "work").mkdir()
     monkeypatch.chdir(tmp_path / "work")
     monkeypatch.setenv("MCLTOOL_HOME", str(tmp_path / "home"))
-    monkeypatch.setattr("mcltool.weights.shipped_weights", lambda: Path("shapes.safetensors"))
+    monkeypatch.setattr("mcltool.core.weights.shipped_weights", lambda: Path("shapes.safetensors"))
 
 
 def examined(exit_code: int) -> Found:
@@ -82,7 +82,7 @@ def test_a_part_that_cannot_be_looked_at_leaves_the_others(monkeypatch: pytest.M
     def fail() -> None:
         raise OSError("metadata unreadable\nin two lines")
 
-    monkeypatch.setattr("mcltool.plugins.describe", fail)
+    monkeypatch.setattr("mcltool.plugin.registry.describe", fail)
     found = examined(1)
     assert broken(found) == [("plugin", "all")]
     assert found["plugin", "all"]["detail"] == "cannot be looked at: OSError: metadata unreadable"
@@ -104,7 +104,7 @@ def test_a_folder_that_cannot_be_written_and_one_without_room(
 ) -> None:
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("MCLTOOL_HOME", str(tmp_path / "file" / "home"))
-    monkeypatch.setattr("mcltool.doctor.ROOM", 1 << 60)
+    monkeypatch.setattr("mcltool.tools.doctor.ROOM", 1 << 60)
     found = examined(1)
     assert broken(found) == [("disk", "downloads")]
     assert "cannot be written" in found["disk", "downloads"]["detail"]
@@ -118,7 +118,7 @@ def test_a_folder_that_cannot_be_written_and_one_without_room(
 
 
 def test_a_gpu_that_this_torch_cannot_use(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("mcltool.doctor.NVIDIA", tmp_path)
+    monkeypatch.setattr("mcltool.tools.doctor.NVIDIA", tmp_path)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     monkeypatch.setattr(torch.version, "cuda", None)
     found = examined(1)

@@ -16,7 +16,7 @@ from mcltool_shapes import ShapesPlugin
 from PIL import Image
 from tiny_weights import make_weights
 
-from mcltool.cli import cli
+from mcltool.cli.main import cli
 from mcltool.evaluate.scores import Scores, bootstrap_interval
 from mcltool.evaluate.truth import psnr
 from mcltool.translate.settings import EXTRAS

@@ -12,9 +12,9 @@ from click.testing import CliRunner, Result
 from numpy.typing import NDArray
 from PIL import Image
 
-from mcltool.cli import cli
-from mcltool.evaluate import fidelity
-from mcltool.evaluate.fidelity import (
+from mcltool.cli.main import cli
+from mcltool.evaluate import fid as fidelity
+from mcltool.evaluate.fid import (
     Extractor,
     FeatureStatistics,
     cached_statistics,

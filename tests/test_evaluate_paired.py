@@ -15,6 +15,7 @@ from scipy.ndimage import gaussian_filter
 from torch import Tensor
 
 from mcltool import UsageError
+from mcltool.core.pretrained import NETWORKS, convert_weights
 from mcltool.evaluate.folders import Pair
 from mcltool.evaluate.paired import (
     Metric,
@@ -29,7 +30,6 @@ from mcltool.evaluate.paired import (
     style_metric,
     vgg_network,
 )
-from mcltool.feature_weights import NETWORKS, convert_weights
 from mcltool.model.vgg import random_vgg
 
 CPU = torch.device("cpu")

@@ -18,13 +18,13 @@ from tiny_weights import make_weights
 from torch import Tensor
 
 from mcltool import Condition, ConditionFiles, ConditionSpec, UsageError, translate_images
-from mcltool.cli import cli
-from mcltool.explain import _read_condition, explain, spread_positions
-from mcltool.explain_view import CELL, View, look
+from mcltool.cli.main import cli
+from mcltool.core.pictures import GAP
+from mcltool.core.weights import load_model, read_header, save_weights
 from mcltool.model.correspondence import from_patches, patches
 from mcltool.model.network import MCLNet
-from mcltool.pictures import GAP
-from mcltool.weights import load_model, read_header, save_weights
+from mcltool.tools.explain import _read_condition, explain, spread_positions
+from mcltool.tools.explain_view import CELL, View, look
 
 SPEC = ShapesPlugin().spec
 

@@ -15,11 +15,11 @@ from PIL import Image
 from tiny_weights import SPEC, make_weights
 from translating import make_condition, make_photo
 
-import mcltool.export as export_module
+import mcltool.tools.export as export_module
 from mcltool import ConditionSpec
-from mcltool.cli import cli
-from mcltool.data.batches import condition_planes, to_bytes, to_unit
-from mcltool.weights import load_model
+from mcltool.cli.main import cli
+from mcltool.core.weights import load_model
+from mcltool.data.batch import condition_planes, to_bytes, to_unit
 
 EDGES = ConditionSpec("channels", ("edges", "lines"), ((255, 0, 0), (0, 255, 0)))
 HAS_ONNX = all(importlib.util.find_spec(name) for name in ("onnx", "onnxscript", "onnxruntime"))

@@ -20,18 +20,18 @@ from training import small_job, small_trainer
 from translating import files, make_condition, make_photo, manifest, run
 
 from mcltool import McltoolError, Sample, UsageError
-from mcltool import files as system
-from mcltool.files import read_limited, replacing, write_text
-from mcltool.locks import locked
-from mcltool.program import _report
+from mcltool.cli.program import _report
+from mcltool.core import files as system
+from mcltool.core.files import read_limited, replacing, write_text
+from mcltool.core.locks import locked
+from mcltool.core.weights import WeightsHeader
 from mcltool.train.checkpoints import newest_whole, write_checkpoint
-from mcltool.train.fit import fit
+from mcltool.train.loop import fit
 from mcltool.translate.images import save_picture
 from mcltool.translate.job import Job
 from mcltool.translate.pairing import write_pairs
 from mcltool.translate.pipeline import run as results_of
 from mcltool.translate.settings import Settings
-from mcltool.weights import WeightsHeader
 
 OPTIONS = ("--batch-size", "2", "--save", "warp")
 
@@ -158,7 +158,7 @@ def condition(self, files, part):
         threading.Event().wait()
     return read(self, files, part)
 images.Preparer.condition = condition
-from mcltool.cli import main
+from mcltool.cli.main import main
 main()
 """
 

@@ -17,10 +17,11 @@ import torch
 from click.testing import CliRunner, Result
 from torch import Tensor
 
-from mcltool import download, feature_weights
-from mcltool.cli import cli
-from mcltool.errors import UsageError
-from mcltool.feature_weights import NETWORKS, Network, is_official, load_tensors, load_vgg, vgg_file
+from mcltool.cli.main import cli
+from mcltool.core import pretrained as download
+from mcltool.core import pretrained as feature_weights
+from mcltool.core.errors import UsageError
+from mcltool.core.pretrained import NETWORKS, Network, is_official, load_tensors, load_vgg, vgg_file
 from mcltool.model.vgg import VGGFeatures
 
 Tensors = dict[str, Tensor]

@@ -13,15 +13,15 @@ from click.testing import CliRunner, Result
 from PIL import Image
 from safetensors.torch import load_file
 
-from mcltool import plugins
-from mcltool.cli import cli
-from mcltool.config import Config, resolve
-from mcltool.data.batches import condition_planes, to_unit
+from mcltool.cli.main import cli
+from mcltool.core.config import Config, resolve
+from mcltool.core.weights import load_model, read_header, summary
+from mcltool.data.batch import condition_planes, to_unit
 from mcltool.data.dataset import TrainingData
 from mcltool.data.loader import SampleStream, training_loader
-from mcltool.train.fit import Job, fit, iterate
+from mcltool.plugin import registry as plugins
+from mcltool.train.loop import Job, fit, iterate
 from mcltool.train.trainer import Trainer
-from mcltool.weights import load_model, read_header, summary
 
 QUICK = (
     "--max-steps 4 --batch-size 2 --workers 0 --device cpu --precision fp32 --set train.log_every=1 "
@@ -127,7 +127,7 @@ def test_weights_saved_and_loaded_give_bit_identical_output_on_the_cpu(tmp_path:
             trainers.append(self)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("mcltool.train.fit.Trainer", Kept)
+        patch.setattr("mcltool.train.loop.Trainer", Kept)
         weights = fit(Job(plugin, config, None, folder, device="cpu"))
     assert weights is not None
     model, _ = load_model(weights)

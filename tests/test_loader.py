@@ -10,11 +10,11 @@ import torch
 from mcltool_shapes import ShapesPlugin
 
 from mcltool import Sample
-from mcltool.config import DataConfig
-from mcltool.data.batches import Batch
+from mcltool.core.config import DataConfig
+from mcltool.core.errors import DataError
+from mcltool.data.batch import Batch
 from mcltool.data.dataset import TrainingData
 from mcltool.data.loader import SampleStream, one_ahead, training_loader
-from mcltool.errors import DataError
 
 CONFIG = DataConfig(size=(32, 32), load_scale=1.0)
 

@@ -11,12 +11,12 @@ from pathlib import Path
 import pytest
 
 from mcltool import UsageError
-from mcltool.locks import is_locked, locked
+from mcltool.core.locks import is_locked, locked
 
 HOLDER = """
 import os, sys, time
 from pathlib import Path
-from mcltool.locks import locked
+from mcltool.core.locks import locked
 with locked(Path(sys.argv[1]), "busy"):
     if not sys.argv[2:] or os.fork() == 0:  # where it forks, the child speaks: only then has it let go
         print(os.getpid(), flush=True)

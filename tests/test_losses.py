@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from mcltool import losses
+from mcltool.model import losses
 
 
 @pytest.fixture(autouse=True)

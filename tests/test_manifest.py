@@ -13,7 +13,7 @@ from click.testing import CliRunner, Result
 from faults import Fault, faults
 from mcltool_shapes import ShapesPlugin
 
-from mcltool.cli import cli
+from mcltool.cli.main import cli
 from mcltool.translate.manifest import Entry, Journal, read_lines, read_manifest, stamp
 from mcltool.translate.pairing import pair_by_names
 from mcltool.translate.plan import Conditions, Exemplars, Plan

@@ -11,8 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from mcltool.config import ModelConfig, resolve
-from mcltool.losses import marginal_contrastive
+from mcltool.core.config import ModelConfig, resolve
 from mcltool.model.blocks import (
     ConditionEmbedding,
     SelfAttention,
@@ -34,6 +33,7 @@ from mcltool.model.correspondence import (
 from mcltool.model.discriminator import Discriminator
 from mcltool.model.encoder import FeatureEncoder, coordinates
 from mcltool.model.generator import Generator, SpadeBlock
+from mcltool.model.losses import marginal_contrastive
 from mcltool.model.network import MCLNet
 from mcltool.model.vgg import DEPTH, LAYERS, VGGFeatures, random_vgg
 

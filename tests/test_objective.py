@@ -10,9 +10,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from mcltool import ConditionSpec, losses
-from mcltool.config import LossConfig, ModelConfig
-from mcltool.data.batches import Batch
+from mcltool import ConditionSpec
+from mcltool.core.config import LossConfig, ModelConfig
+from mcltool.data.batch import Batch
+from mcltool.model import losses
 from mcltool.model.correspondence import attention_warp, from_patches, patches
 from mcltool.model.discriminator import Discriminator
 from mcltool.model.network import MCLNet

@@ -14,12 +14,12 @@ from albums import CONFIG, GROUPS, LOADED, PALETTE, Album, Altered, alike, flip,
 from click.testing import CliRunner
 
 import mcltool.data.pack
-from mcltool.cli import cli
+from mcltool.cli.main import cli
+from mcltool.core.errors import DataError, UsageError
 from mcltool.data.dataset import EvaluationData, TrainingData
 from mcltool.data.loader import SampleStream, training_loader
 from mcltool.data.pack import PackedDataset
 from mcltool.data.packing import PackOptions, pack
-from mcltool.errors import DataError, UsageError
 
 
 @pytest.fixture

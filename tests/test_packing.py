@@ -19,11 +19,11 @@ from albums import CONFIG, Album, alike, flip, items, offset_in, packed, problem
 from click.testing import CliRunner
 from scenes import make_scenes
 
-from mcltool.cli import cli
+from mcltool.cli.main import cli
+from mcltool.core.errors import McltoolError
 from mcltool.data.dataset import TrainingData
 from mcltool.data.pack import PackedDataset
 from mcltool.data.packing import PackOptions, pack
-from mcltool.errors import McltoolError
 
 
 def test_parts_of_several_shapes_are_put_together(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -94,7 +94,7 @@ def test_broken_samples_are_named_and_the_rest_is_not_read_again(root: Path, tmp
 
 
 def test_only_what_changed_is_read_again(tmp_path: Path, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from mcltool import plugins
+    from mcltool.plugin import registry as plugins
 
     plugin = plugins.load("ade20k")
 

@@ -15,21 +15,19 @@ from mcltool_shapes import ShapesPlugin
 from safetensors.torch import save_file
 from scenes import make_scenes
 
-import mcltool.retrieval
-from mcltool import plugins
-from mcltool.cli import cli
-from mcltool.config import DataConfig
-from mcltool.data.contract import Condition, ConditionSpec, DatasetPlugin, Sample
+import mcltool.data.retrieval
+from mcltool.cli.main import cli
+from mcltool.core.config import DataConfig
+from mcltool.core.errors import McltoolError, UsageError
+from mcltool.core.pretrained import vgg_file
 from mcltool.data.dataset import EvaluationData, TrainingData
-from mcltool.data.descriptors import PLACES, describe
-from mcltool.data.pack import PackedDataset
+from mcltool.data.pack import PackedDataset, open_data
 from mcltool.data.packing import PackOptions, pack, store_retrieved
 from mcltool.data.pairs import Names, match_pairs, read_pairs, read_rows, write_pairs
-from mcltool.data.source import open_data
-from mcltool.errors import McltoolError, UsageError
-from mcltool.feature_weights import vgg_file
+from mcltool.data.retrieval import PLACES, describe, nearest, retrieve
 from mcltool.model.vgg import random_vgg
-from mcltool.retrieval import nearest, retrieve
+from mcltool.plugin import registry as plugins
+from mcltool.plugin.contract import Condition, ConditionSpec, DatasetPlugin, Sample
 
 CPU = torch.device("cpu")
 CONFIG = DataConfig(size=(32, 32), load_scale=1.0)
@@ -48,7 +46,7 @@ def by_hand(vectors: np.ndarray, top: int) -> np.ndarray:
 
 @pytest.mark.parametrize("block", [1, 7, 40, 64])
 def test_nearest_are_the_nearest_whatever_the_blocks(block: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(mcltool.retrieval, "BLOCK", block)
+    monkeypatch.setattr(mcltool.data.retrieval, "BLOCK", block)
     vectors = np.random.default_rng(0).normal(size=(40, 9)).astype(np.float32)
     done: list[int] = []
     found = nearest(vectors, 5, CPU, done.append)
@@ -176,8 +174,8 @@ def test_vgg_features_are_compared_where_their_weights_are(
     vectors = torch.cat([mean / mean.norm(dim=1, keepdim=True) for mean in means], 1).numpy()
     found = retrieve(ShapesPlugin(), samples, 5, "vgg", CPU, 0)
     np.testing.assert_array_equal(found, by_hand(vectors, 5))
-    assert mcltool.retrieval.pick_features("auto") == "vgg"
-    assert mcltool.retrieval.pick_features("plain") == "plain"
+    assert mcltool.data.retrieval.pick_features("auto") == "vgg"
+    assert mcltool.data.retrieval.pick_features("plain") == "plain"
 
 
 SAMPLES = [

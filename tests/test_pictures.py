@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mcltool.pictures import (
+from mcltool.core.pictures import (
     DIVERGING,
     GAP,
     HEAT,

@@ -9,7 +9,8 @@ from textwrap import dedent
 
 import pytest
 
-from mcltool import UsageError, plugins
+from mcltool import UsageError
+from mcltool.plugin import registry as plugins
 
 HEALTHY = """
     from mcltool import Condition, ConditionSpec, DatasetPlugin, Sample

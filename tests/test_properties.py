@@ -21,16 +21,16 @@ from PIL import Image
 from safetensors.numpy import save
 
 from mcltool import Condition, ConditionSpec, McltoolError, UsageError, read_labels, read_photo
-from mcltool.config import SECTIONS, Config, parse_setting, read_toml, resolve
+from mcltool.core.config import SECTIONS, Config, parse_setting, read_toml, resolve
+from mcltool.core.errors import printable
+from mcltool.core.files import parse_json
+from mcltool.core.weights import FORMAT, WeightsHeader, read_header
 from mcltool.data.pack_format import PackHeader
 from mcltool.data.pairs import read_pairs
 from mcltool.data.pairs import write_pairs as write_lists
-from mcltool.errors import printable
-from mcltool.files import parse_json
 from mcltool.translate.manifest import Entry, Journal, read_lines
 from mcltool.translate.names import OutputNames, check_id
 from mcltool.translate.pairing import pair_by_names, write_pairs
-from mcltool.weights import FORMAT, WeightsHeader, read_header
 
 values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20),

@@ -7,10 +7,15 @@ import pytest
 from geometry import augmented
 from numpy.typing import NDArray
 
-from mcltool.config import DataConfig
-from mcltool.data.contract import Condition
-from mcltool.data.resize import resize_condition, resize_labels, resize_photo
-from mcltool.data.transforms import RandomState, training_geometry
+from mcltool.core.config import DataConfig
+from mcltool.data.geometry import (
+    RandomState,
+    resize_condition,
+    resize_labels,
+    resize_photo,
+    training_geometry,
+)
+from mcltool.plugin.contract import Condition
 
 RANDOM = np.random.default_rng(3)
 

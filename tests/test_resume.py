@@ -17,11 +17,11 @@ from click.testing import CliRunner, Result
 from safetensors.torch import load_file
 from training import SMALL, batches, same, small_job, small_trainer
 
-from mcltool.cli import cli
-from mcltool.errors import McltoolError
+from mcltool.cli.main import cli
+from mcltool.core.errors import McltoolError
 from mcltool.train import checkpoints
-from mcltool.train.fit import fit, iterate
-from mcltool.train.folder import RunFolder
+from mcltool.train.loop import fit, iterate
+from mcltool.train.run_folder import RunFolder
 
 
 def cut_off_after(run: Path, steps: int, **changes: Any) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from mcltool.cli import cli
+from mcltool.cli.main import cli
 
 
 def new(*args: str) -> Result:

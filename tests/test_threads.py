@@ -11,12 +11,12 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from mcltool import threads
-from mcltool.cli import cli
+from mcltool.cli.main import cli
+from mcltool.core import threads
 
 PROGRAM = """
 import os, sys
-from mcltool.cli import cli
+from mcltool.cli.main import cli
 try:
     cli(sys.argv[1:])
 except SystemExit:
@@ -58,9 +58,7 @@ def test_the_option_wins_over_the_environment() -> None:
 
 
 def test_importing_the_package_settles_nothing() -> None:
-    code = (
-        "import os; before = dict(os.environ); import mcltool, mcltool.cli; print(before == dict(os.environ))"
-    )
+    code = "import os; before = dict(os.environ); import mcltool, mcltool.cli.main; print(before == dict(os.environ))"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "True\n"
 
 

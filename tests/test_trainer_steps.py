@@ -11,13 +11,13 @@ import torch
 from torch import Tensor
 from training import batches, same, small_job, small_trainer
 
-from mcltool.data.batches import Batch, collate
-from mcltool.errors import McltoolError
+from mcltool.core.errors import McltoolError
+from mcltool.data.batch import Batch, collate
 from mcltool.model.vgg import random_vgg
 from mcltool.train import checkpoints
-from mcltool.train.fit import MOST_SKIPPED, fit
-from mcltool.train.folder import RunFolder
+from mcltool.train.loop import MOST_SKIPPED, fit
 from mcltool.train.objective import AdversarialObjective, FeatureObjective, GeneratorObjective, Inputs
+from mcltool.train.run_folder import RunFolder
 from mcltool.train.trainer import Trainer
 
 
@@ -131,7 +131,7 @@ def test_a_loss_that_is_not_finite_skips_the_step(monkeypatch: pytest.MonkeyPatc
     trainer.step(batch)
     before = everything(trainer)
     with monkeypatch.context() as patch:
-        patch.setattr("mcltool.losses.feature_consistency", lambda x, y: (x - y).abs().mean() / 0)
+        patch.setattr("mcltool.model.losses.feature_consistency", lambda x, y: (x - y).abs().mean() / 0)
         result = trainer.step(batch)
     assert result.skipped
     assert math.isinf(result.losses["loss_cons"])
@@ -166,7 +166,7 @@ def poison(steps: range, patch: pytest.MonkeyPatch) -> None:
         with pytest.MonkeyPatch.context() as inner:
             if self.steps_done + 1 in steps:
                 inner.setattr(
-                    "mcltool.losses.feature_consistency", lambda x, y: (x - y).abs().mean() * math.nan
+                    "mcltool.model.losses.feature_consistency", lambda x, y: (x - y).abs().mean() * math.nan
                 )
             return step(self, *parts)
 

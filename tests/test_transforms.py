@@ -12,10 +12,9 @@ import pytest
 import torch
 from geometry import augmented
 
-from mcltool.config import DataConfig
-from mcltool.data.batches import warped
-from mcltool.data.contract import Condition
-from mcltool.data.transforms import (
+from mcltool.core.config import DataConfig
+from mcltool.data.batch import warped
+from mcltool.data.geometry import (
     RandomState,
     evaluation_geometry,
     pseudo_exemplar,
@@ -23,6 +22,7 @@ from mcltool.data.transforms import (
     same_aspect,
     training_geometry,
 )
+from mcltool.plugin.contract import Condition
 
 SEEDS = range(40)
 
@@ -322,7 +322,7 @@ def test_albumentations_is_imported_late_and_never_goes_online():
         "import os, socket, sys\n"
         "def online(*a, **k): sys.exit('went online')\n"
         "socket.socket.connect = socket.create_connection = socket.getaddrinfo = online\n"
-        "import mcltool.data.transforms as t\n"
+        "import mcltool.data.geometry as t\n"
         "assert 'albumentations' not in sys.modules\n"
         "t.pseudo_exemplar((32, 32), True, t.RandomState(0))\n"
         "assert os.environ['NO_ALBUMENTATIONS_UPDATE'] == '1'\n"

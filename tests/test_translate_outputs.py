@@ -21,7 +21,7 @@ from tiny_weights import make_weights
 from translating import files, make_condition, make_photo, manifest, run
 
 from mcltool import read_photo
-from mcltool.cli import cli
+from mcltool.cli.main import cli
 
 
 @pytest.fixture

@@ -17,8 +17,8 @@ from translating import files, make_condition, make_photo, manifest, run
 
 import mcltool
 from mcltool import DataError, UsageError
-from mcltool.data.batches import condition_planes, to_unit
-from mcltool.errors import McltoolError
+from mcltool.core.errors import McltoolError
+from mcltool.data.batch import condition_planes, to_unit
 from mcltool.model.correspondence import confidence
 from mcltool.model.network import EncodedExemplar
 from mcltool.translate.exemplars import ExemplarCache
@@ -262,11 +262,11 @@ def test_workers_and_their_number_change_no_byte(work: Path) -> None:
 def test_a_resumed_job_keeps_the_precision_and_batch_size_of_the_first(
     work: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("mcltool.device._best", lambda _: "bf16")
+    monkeypatch.setattr("mcltool.core.device._best", lambda _: "bf16")
     assert run("--precision", "auto", "--batch-size", "3").exit_code == 0
     before = files(work / "out")
     (work / "out" / "07.png").unlink()
-    monkeypatch.setattr("mcltool.device._best", lambda _: "fp32")
+    monkeypatch.setattr("mcltool.core.device._best", lambda _: "fp32")
     result = run("--precision", "auto", "--json")
     assert '"ok": 1, "skipped": 21' in result.stdout
     assert '"precision": "bf16", "batch_size": 3' in result.stdout

@@ -12,7 +12,7 @@ from mcltool_deepfashion import DeepFashionPlugin
 from PIL import Image
 from tiny_weights import make_weights
 
-from mcltool.cli import cli
+from mcltool.cli.main import cli
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ import pytest
 from tiny_weights import make_weights
 from translating import OWN, files, make_condition, make_photo, manifest, run
 
-from mcltool.locks import locked
+from mcltool.core.locks import locked
 from mcltool.translate.job import Job, Options
 from mcltool.translate.pipeline import run as results_of
 from mcltool.translate.workspace import Shard, claimed

@@ -14,9 +14,8 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from mcltool import ConditionSpec, UsageError
-from mcltool.config import resolve
-from mcltool.model.network import MCLNet
-from mcltool.weights import (
+from mcltool.core.config import resolve
+from mcltool.core.weights import (
     FORMAT,
     WeightsHeader,
     default_weights,
@@ -28,6 +27,7 @@ from mcltool.weights import (
     shipped_weights,
     summary,
 )
+from mcltool.model.network import MCLNet
 
 SPEC = ConditionSpec("labels", ("unknown", "sky", "wiese"), ((0, 0, 0), (0, 0, 255), (0, 255, 0)), unknown=0)
 SETTINGS = tiny_weights.SMALL | {"data.size": (32, 64)}
@@ -170,7 +170,7 @@ def shipped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     save_weights(path, {}, header("shapes"))
     published = hashlib.sha256(path.read_bytes()).hexdigest()
     (path.parent / "manifest.json").write_text(json.dumps({path.name: published}))
-    monkeypatch.setattr("mcltool.weights.shipped_folder", lambda: path.parent)
+    monkeypatch.setattr("mcltool.core.weights.shipped_folder", lambda: path.parent)
     return path
 
 

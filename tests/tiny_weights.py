@@ -8,9 +8,9 @@ import torch
 from mcltool_shapes import ShapesPlugin
 
 from mcltool import ConditionSpec
-from mcltool.config import resolve
+from mcltool.core.config import resolve
+from mcltool.core.weights import WeightsHeader, save_weights
 from mcltool.model.network import MCLNet
-from mcltool.weights import WeightsHeader, save_weights
 
 SPEC = ShapesPlugin().spec
 SMALL = {

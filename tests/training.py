@@ -8,13 +8,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mcltool import plugins
-from mcltool.config import Config, resolve
-from mcltool.data.batches import Batch
+from mcltool.core.config import Config, resolve
+from mcltool.data.batch import Batch
 from mcltool.data.dataset import TrainingData
 from mcltool.data.loader import SampleStream, training_loader
+from mcltool.plugin import registry as plugins
 from mcltool.train.distributed import ALONE, Ranks
-from mcltool.train.fit import Job
+from mcltool.train.loop import Job
 from mcltool.train.trainer import Trainer
 
 SMALL: dict[str, Any] = {

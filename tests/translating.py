@@ -12,7 +12,7 @@ from PIL import Image
 from tiny_weights import SPEC as SPEC
 from tiny_weights import make_weights as make_weights
 
-from mcltool.cli import cli
+from mcltool.cli.main import cli
 
 OWN = {"manifest.jsonl", "job.json"}
 """What a job says of itself."""

@@ -15,10 +15,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from mcltool.data.batches import condition_tensor
-from mcltool.data.contract import DatasetPlugin, Sample
-from mcltool.data.transforms import same_aspect
-from mcltool.errors import DataError, McltoolError
+from mcltool.core.errors import DataError, McltoolError
+from mcltool.data.batch import condition_tensor
+from mcltool.data.geometry import same_aspect
+from mcltool.plugin.contract import DatasetPlugin, Sample
 
 FULL_SIZE = 1 << 16
 """A short side that no photo has: files are decoded at their own size."""

@@ -19,10 +19,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from mcltool.config import DataConfig
-from mcltool.data.batches import Batch, Item, TravellingBatch
-from mcltool.data.contract import DatasetPlugin, Sample
-from mcltool.data.transforms import (
+from mcltool.core.config import DataConfig
+from mcltool.core.errors import UsageError
+from mcltool.data.batch import Batch, Item, TravellingBatch
+from mcltool.data.geometry import (
     RandomState,
     evaluation_geometry,
     pseudo_exemplar,
@@ -30,7 +30,7 @@ from mcltool.data.transforms import (
     training_geometry,
 )
 from mcltool.data.views import View, read_view, travelling
-from mcltool.errors import UsageError
+from mcltool.plugin.contract import DatasetPlugin, Sample
 
 
 class Purpose(IntEnum):

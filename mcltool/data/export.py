@@ -4,14 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from io import BytesIO
 from pathlib import Path, PurePosixPath
 
-from PIL import Image
-
-from mcltool.data.contract import Condition, ConditionSpec, DatasetPlugin, Sample
-from mcltool.errors import DataError, McltoolError, UsageError
-from mcltool.files import write_bytes
+from mcltool.core.errors import DataError, McltoolError, UsageError
+from mcltool.plugin.contract import DatasetPlugin, Sample
 
 
 @dataclass(frozen=True)
@@ -34,25 +30,6 @@ def export_conditions(
     if out.exists() and not out.is_dir():
         raise UsageError(f"{out}: expected a folder to write to, found a file")
     return (_export(plugin, sample, out, short_side) for sample in samples)
-
-
-def write_raster(condition: Condition, stem: Path, spec: ConditionSpec, name: str) -> Path:
-    """Write a (H, W) raster to ``stem``.png: labels as indices with the palette's colours, else grey.
-
-    Raises DataError for a condition that is something else; name: the plugin's, for the message.
-    """
-    if condition.raster is None or condition.raster.ndim != 2 or condition.points is not None:
-        raise DataError(
-            f"{name}: its conditions are not of one plane: the plugin needs its own write_condition()"
-        )
-    image = Image.fromarray(condition.raster)
-    if spec.kind == "labels" and not condition.smooth:
-        image.putpalette(bytes(value for colour in spec.palette for value in colour))
-    buffer = BytesIO()
-    image.save(buffer, "PNG")
-    path = stem.with_name(f"{stem.name}.png")
-    write_bytes(path, buffer.getvalue())
-    return path
 
 
 def _export(plugin: DatasetPlugin, sample: Sample, out: Path, short_side: int) -> Exported:

@@ -12,8 +12,8 @@ import cv2
 import torch
 from torch.utils.data import DataLoader, get_worker_info
 
-from mcltool.data.batches import Batch, Item, TravellingBatch
-from mcltool.errors import McltoolError, UsageError
+from mcltool.core.errors import McltoolError, UsageError
+from mcltool.data.batch import Batch, Item, TravellingBatch
 
 T = TypeVar("T")
 U = TypeVar("U")

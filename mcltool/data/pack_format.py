@@ -29,12 +29,11 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from mcltool.data.contract import Condition, ConditionSpec
-from mcltool.data.images import MAX_PIXELS
-from mcltool.data.resize import Size
-from mcltool.data.transforms import Photo
-from mcltool.errors import DataError, UsageError
-from mcltool.files import parse_json
+from mcltool.core.errors import DataError, UsageError
+from mcltool.core.files import parse_json
+from mcltool.core.images import MAX_PIXELS
+from mcltool.data.geometry import Photo, Size
+from mcltool.plugin.contract import Condition, ConditionSpec
 
 FORMAT = 1
 ATTRIBUTE = "mcltool_pack"

@@ -24,7 +24,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 import mcltool
-from mcltool.data.contract import Condition, DatasetPlugin, Sample
+from mcltool.core.errors import McltoolError
+from mcltool.core.files import replacing, write_bytes
+from mcltool.core.locks import locked
+from mcltool.data.geometry import Photo, Size, cover
 from mcltool.data.pack_format import (
     ARRAYS,
     ATTRIBUTE,
@@ -35,13 +38,9 @@ from mcltool.data.pack_format import (
     digest_of,
     kind_of,
 )
-from mcltool.data.resize import Size
-from mcltool.data.transforms import Photo, cover
 from mcltool.data.views import View, read_view, travelling
 from mcltool.data.workers import in_processes
-from mcltool.errors import McltoolError
-from mcltool.files import replacing, write_bytes
-from mcltool.locks import locked
+from mcltool.plugin.contract import Condition, DatasetPlugin, Sample
 
 Compression = Literal["none", "lzf", "gzip"]
 

@@ -18,9 +18,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from mcltool.data.contract import IMAGE_SUFFIXES, Sample
-from mcltool.errors import UsageError
-from mcltool.files import MIB, read_limited, write_text
+from mcltool.core.errors import UsageError
+from mcltool.core.files import MIB, read_limited, write_text
+from mcltool.plugin.contract import IMAGE_SUFFIXES, Sample
 
 MOST_BYTES = 512 * MIB
 EXPECTED = "expected lines of text like key,exemplar,exemplar,..."

@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mcltool.data.contract import Condition, DatasetPlugin, Sample
-from mcltool.data.transforms import Photo, same_aspect
-from mcltool.errors import DataError
+from mcltool.core.errors import DataError
+from mcltool.data.geometry import Photo, same_aspect
+from mcltool.plugin.contract import Condition, DatasetPlugin, Sample
 
 View = tuple[Photo, Condition]
 """A photo and its condition, moved alike."""

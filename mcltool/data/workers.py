@@ -13,7 +13,7 @@ from typing import TypeVar
 
 import cv2
 
-from mcltool.errors import McltoolError
+from mcltool.core.errors import McltoolError
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")

@@ -9,13 +9,14 @@ from pathlib import Path
 from typing import Any
 
 import mcltool
-from mcltool.device import pick_device
-from mcltool.errors import UsageError
-from mcltool.evaluate import fidelity, paired, swd
+from mcltool.core.device import pick_device
+from mcltool.core.errors import UsageError
+from mcltool.core.pretrained import is_official
+from mcltool.evaluate import fid as fidelity
+from mcltool.evaluate import paired, swd
 from mcltool.evaluate.folders import read_image
 from mcltool.evaluate.inputs import METRICS, Inputs, Request, pair_batches
 from mcltool.evaluate.scores import ImageScores, Score, Scores, in_order, summarise
-from mcltool.feature_weights import is_official
 from mcltool.model.vgg import VGGFeatures
 
 FEATURES = 2048

@@ -14,11 +14,11 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from mcltool.data.contract import IMAGE_SUFFIXES, walk_files
-from mcltool.data.images import read_photo
-from mcltool.data.resize import resize_photo
-from mcltool.errors import DataError, UsageError
-from mcltool.files import parse_json
+from mcltool.core.errors import DataError, UsageError
+from mcltool.core.files import parse_json
+from mcltool.core.images import read_photo
+from mcltool.data.geometry import resize_photo
+from mcltool.plugin.contract import IMAGE_SUFFIXES, walk_files
 
 Files = Mapping[str, Path]
 """Images by their names: relative to their folder, "/"-separated, without suffix; sorted."""

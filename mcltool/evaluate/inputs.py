@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from mcltool.errors import UsageError
+from mcltool.core.errors import UsageError
 from mcltool.evaluate.folders import (
     AS_THEY_ARE,
     BATCH,

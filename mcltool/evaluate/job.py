@@ -2,16 +2,57 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from mcltool.evaluate.conditions import folder_pictures
+import numpy as np
+from numpy.typing import NDArray
+
+from mcltool.core.errors import McltoolError
+from mcltool.core.files import write_text
+from mcltool.core.images import read_photo
+from mcltool.data.batch import condition_picture
 from mcltool.evaluate.evaluation import Tell, evaluate
+from mcltool.evaluate.folders import find_images
 from mcltool.evaluate.inputs import Request, find_inputs
-from mcltool.evaluate.report import write_report
+from mcltool.evaluate.report import ConditionPicture, write_report
 from mcltool.evaluate.scores import ImageScores, Scores
-from mcltool.files import write_text
+from mcltool.plugin import registry as plugins
+
+Picture = NDArray[np.uint8]
+
+
+def folder_pictures(folder: Path | None, plugin_name: str | None) -> ConditionPicture:
+    """The pictures of the conditions below ``folder``: as the plugin draws them, without one as the files look.
+
+    A condition that is missing or cannot be read has none. Raises UsageError for an unknown plugin or no folder.
+    """
+    if folder is None:
+        return lambda _: None
+    read = _reader(folder, plugin_name)
+
+    def picture(name: str) -> Picture | None:
+        try:
+            return read(name)
+        except (McltoolError, KeyError):
+            return None
+
+    return picture
+
+
+def _reader(folder: Path, plugin_name: str | None) -> Callable[[str], Picture]:
+    if plugin_name is None:
+        images = find_images(folder, "--conditions")
+        return lambda name: read_photo(images[name])
+    plugin = plugins.load(plugin_name)
+    found = {condition.id: condition for condition in plugin.conditions(folder)}
+
+    def draw(name: str) -> Picture:
+        condition = plugin.read_part(found[name].files, found[name].part)
+        return condition_picture(plugin.render(condition), plugin.spec)
+
+    return draw
 
 
 def score_folder(

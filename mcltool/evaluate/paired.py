@@ -15,10 +15,10 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from mcltool.errors import UsageError
+from mcltool.core.errors import UsageError
+from mcltool.core.pretrained import NETWORKS, load_tensors, load_vgg
 from mcltool.evaluate.folders import Pair
 from mcltool.evaluate.truth import psnr
-from mcltool.feature_weights import NETWORKS, load_tensors, load_vgg
 from mcltool.model.vgg import VGGFeatures, random_vgg
 
 Columns = dict[str, list[float]]

@@ -10,12 +10,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from mcltool.data.batches import condition_planes, to_bytes, to_unit
-from mcltool.data.contract import DatasetPlugin, Sample, Truth
+from mcltool.data.batch import condition_planes, to_bytes, to_unit
 from mcltool.evaluate.truth import MatchScores, psnr, score_matches, true_matches, warp_by_cells
 from mcltool.model.correspondence import best_match
 from mcltool.model.encoder import STRIDE
 from mcltool.model.network import MCLNet
+from mcltool.plugin.contract import DatasetPlugin, Sample, Truth
 
 
 @dataclass(frozen=True, eq=False)

@@ -13,10 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from mcltool.data.images import read_photo
+from mcltool.core.files import write_text
+from mcltool.core.images import read_photo
 from mcltool.evaluate.inputs import Inputs
 from mcltool.evaluate.scores import Scores, interval_text, kind_of, number_text
-from mcltool.files import write_text
 
 SHOWN = 6
 """Best images of each metric, and worst."""

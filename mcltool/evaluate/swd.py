@@ -19,7 +19,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from mcltool.errors import UsageError
+from mcltool.core.errors import UsageError
 
 Floats = NDArray[np.float32]
 

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mcltool.data.contract import Truth
+from mcltool.plugin.contract import Truth
 
 Ints = NDArray[np.integer[Any]]
 

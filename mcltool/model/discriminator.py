@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm
 
-from mcltool.config import ModelConfig
+from mcltool.core.config import ModelConfig
 from mcltool.model.blocks import ConditionEmbedding, pyramid
 
 

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from mcltool.config import ModelConfig
+from mcltool.core.config import ModelConfig
 from mcltool.model.blocks import ConditionEmbedding
 from mcltool.model.correspondence import CorrespondenceFeatures, attention_warp, from_patches, patches
 from mcltool.model.encoder import STRIDE, FeatureEncoder

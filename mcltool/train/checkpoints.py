@@ -18,10 +18,10 @@ from typing import TYPE_CHECKING, Any
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
-from mcltool import files
-from mcltool.errors import McltoolError
-from mcltool.train.folder import MOST_STATE_BYTES
-from mcltool.weights import WeightsHeader, digest, save_weights
+from mcltool.core import files
+from mcltool.core.errors import McltoolError
+from mcltool.core.weights import WeightsHeader, digest, save_weights
+from mcltool.train.run_folder import MOST_STATE_BYTES
 
 if TYPE_CHECKING:
     from mcltool.train.trainer import Trainer

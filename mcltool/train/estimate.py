@@ -11,12 +11,12 @@ import torch
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-from mcltool.config import Config
-from mcltool.data.contract import ConditionSpec
-from mcltool.device import Precision, autocast
+from mcltool.core.config import Config
+from mcltool.core.device import Precision, autocast
 from mcltool.model.discriminator import Discriminator
 from mcltool.model.network import MCLNet
 from mcltool.model.vgg import random_vgg
+from mcltool.plugin.contract import ConditionSpec
 from mcltool.train.objective import AdversarialObjective, FeatureObjective, GeneratorObjective, Inputs
 from mcltool.train.trainer import recompute_blocks
 

@@ -12,16 +12,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mcltool import losses
-from mcltool.config import LossConfig
-from mcltool.data.batches import Batch, to_unit
-from mcltool.data.contract import ConditionSpec
+from mcltool.core.config import LossConfig
+from mcltool.data.batch import Batch, to_unit
+from mcltool.model import losses
 from mcltool.model.blocks import positions
 from mcltool.model.correspondence import attention_warp, from_patches, patches
 from mcltool.model.discriminator import Discriminator
 from mcltool.model.encoder import STRIDE
 from mcltool.model.network import MCLNet
 from mcltool.model.vgg import VGGFeatures
+from mcltool.plugin.contract import ConditionSpec
 
 CONTEXTUAL_LAYERS = {"relu3_2": 2.0, "relu4_2": 4.0, "relu5_2": 8.0}
 """Layers of L_ctx and their weights (METHOD section 5)."""

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import get_total_norm
 
-from mcltool.config import TrainConfig
-from mcltool.device import Precision
+from mcltool.core.config import TrainConfig
+from mcltool.core.device import Precision
 
 
 class Optimiser:

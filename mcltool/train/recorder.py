@@ -9,17 +9,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from mcltool.config import Config
-from mcltool.device import memory_used
-from mcltool.pictures import save_png
+from mcltool.core.config import Config
+from mcltool.core.device import memory_used
+from mcltool.core.pictures import save_png
+from mcltool.core.weights import WeightsHeader
 from mcltool.train.checkpoints import Checkpoint, prune, write_checkpoint
-from mcltool.train.folder import RunFolder
+from mcltool.train.loggers import Board
 from mcltool.train.report import write_report
-from mcltool.train.samples import FixedPairs
-from mcltool.train.tensorboard import Board
+from mcltool.train.run_folder import RunFolder
 from mcltool.train.trainer import StepResult, Trainer
-from mcltool.train.validation import Validation
-from mcltool.weights import WeightsHeader
+from mcltool.train.validation import FixedPairs, Validation
 
 
 @dataclass(frozen=True)

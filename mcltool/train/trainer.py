@@ -16,15 +16,15 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.utils.checkpoint import checkpoint
 
-from mcltool.config import Config
-from mcltool.data.batches import Batch
-from mcltool.data.contract import ConditionSpec
-from mcltool.device import Precision, autocast, frozen
+from mcltool.core.config import Config
+from mcltool.core.device import Precision, autocast, frozen
+from mcltool.data.batch import Batch
 from mcltool.model.blocks import ResidualBlock
 from mcltool.model.discriminator import Discriminator
 from mcltool.model.generator import SpadeBlock
 from mcltool.model.network import MCLNet
 from mcltool.model.vgg import VGGFeatures
+from mcltool.plugin.contract import ConditionSpec
 from mcltool.train.distributed import ALONE, Ranks
 from mcltool.train.objective import AdversarialObjective, FeatureObjective, GeneratorObjective, Inputs, Terms
 from mcltool.train.optimiser import Optimiser

@@ -6,15 +6,46 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
+import numpy as np
 import torch
 
-from mcltool.data.batches import Batch, collate, to_unit
-from mcltool.data.contract import ConditionSpec, DatasetPlugin
-from mcltool.data.dataset import TrainingData
-from mcltool.device import Precision, autocast
+from mcltool.core.device import Precision, autocast
+from mcltool.core.pictures import Picture, contact_sheet
+from mcltool.data.batch import Batch, collate, condition_picture, to_bytes, to_unit
+from mcltool.data.dataset import EvaluationData, TrainingData
 from mcltool.evaluate.pairs import Pair, held_out_pairs, score_correspondence
-from mcltool.losses import l1
+from mcltool.model.losses import l1
 from mcltool.model.network import MCLNet
+from mcltool.plugin.contract import ConditionSpec, DatasetPlugin
+
+COLUMNS = ("condition", "exemplar", "warped", "result", "photo")
+
+
+class FixedPairs:
+    """The first ``count`` held-out pairs (one a group where there are groups), loaded once."""
+
+    def __init__(self, data: EvaluationData, count: int) -> None:
+        seen: dict[str, int] = {}
+        for index, sample in enumerate(data.samples):
+            seen.setdefault(sample.group or sample.id, index)
+            if len(seen) == count:
+                break
+        self.spec = data.plugin.spec
+        self.batch = collate([data[index] for index in seen.values()])
+
+    def picture(self, net: MCLNet, device: torch.device, precision: Precision) -> Picture:
+        """Condition, exemplar, warped exemplar, result and photo of each pair."""
+        batch = self.batch.to(device)
+        with torch.inference_mode(), autocast(device, precision):
+            made = net(batch.condition, to_unit(batch.exemplar))
+        columns = [batch.exemplar, to_bytes(made.warped), to_bytes(made.image), batch.photo]
+        pictures = [c.permute(0, 2, 3, 1).cpu().numpy() for c in columns]
+        conditions = self.batch.condition
+        if self.spec.kind == "channels":
+            conditions = conditions.permute(0, 2, 3, 1)
+        first = [condition_picture(np.asarray(c), self.spec) for c in conditions]
+        return contact_sheet(list(zip(first, *pictures, strict=True)), COLUMNS)
+
 
 TRUTH_PAIRS = 24
 """Pairs whose correspondence is scored where the plugin knows the truth."""

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from mcltool.errors import DataError
+from mcltool.core.errors import DataError
 from mcltool.translate.images import Prepared
 from mcltool.translate.reader import ReadWindow, Window
 

@@ -16,10 +16,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from mcltool.data.batches import condition_picture
-from mcltool.data.images import read_photo
-from mcltool.errors import DataError, printable
-from mcltool.files import write_text
+from mcltool.core.errors import DataError, printable
+from mcltool.core.files import write_text
+from mcltool.core.images import read_photo
+from mcltool.data.batch import condition_picture
 from mcltool.translate.images import Preparer
 from mcltool.translate.job import Job
 from mcltool.translate.manifest import Entry, manifests, read_lines

@@ -18,13 +18,13 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, features
 
-from mcltool import files
-from mcltool.data.contract import Condition, ConditionSpec, DatasetPlugin
-from mcltool.data.images import check_is_file, read_photo
-from mcltool.data.resize import Size, resize_condition, resize_photo
+from mcltool.core import files
+from mcltool.core.errors import DataError, McltoolError, UsageError
+from mcltool.core.images import check_is_file, read_photo
+from mcltool.core.pictures import contact_sheet, heat
+from mcltool.data.geometry import Size, resize_condition, resize_photo
 from mcltool.data.views import rendered
-from mcltool.errors import DataError, McltoolError, UsageError
-from mcltool.pictures import contact_sheet, heat
+from mcltool.plugin.contract import Condition, ConditionSpec, DatasetPlugin
 from mcltool.translate.manifest import stamp
 from mcltool.translate.settings import Settings
 from mcltool.translate.sizes import network_size, output_size
@@ -213,7 +213,7 @@ def _finished(picture: Picture, size: Size) -> Picture:
 
 
 def _condition_picture(condition: Prepared, spec: ConditionSpec) -> Picture:
-    from mcltool.data.batches import condition_picture
+    from mcltool.data.batch import condition_picture
 
     assert condition.planes is not None
     planes = condition.planes if condition.planes.ndim == 2 else condition.planes.transpose(1, 2, 0)

@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from mcltool.data.contract import DatasetPlugin
+from mcltool.core.weights import digest
+from mcltool.plugin.contract import DatasetPlugin
 from mcltool.translate.images import check_format
 from mcltool.translate.manifest import Journal, Status
 from mcltool.translate.opening import plugin_of
@@ -24,7 +25,6 @@ from mcltool.translate.plan import Conditions, Exemplars, Plan, check_outputs, c
 from mcltool.translate.resume import DONE, FAILED, TODO, Ledger
 from mcltool.translate.settings import Settings, read_job, write_job
 from mcltool.translate.workspace import Shard, claimed, settling
-from mcltool.weights import digest
 
 if TYPE_CHECKING:
     from mcltool.translate.translator import Translator

@@ -15,9 +15,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, NamedTuple, Self
 
-from mcltool import files
-from mcltool.errors import UsageError
-from mcltool.files import replacing
+from mcltool.core import files
+from mcltool.core.errors import UsageError
+from mcltool.core.files import replacing
 
 Status = Literal["ok", "skipped", "failed"]
 NAME = "manifest.jsonl"

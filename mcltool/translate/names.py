@@ -9,7 +9,7 @@ from pathlib import PurePath, PurePosixPath
 import numpy as np
 from numpy.typing import NDArray
 
-from mcltool.errors import UsageError
+from mcltool.core.errors import UsageError
 
 RESERVED = ".mcltool"
 """The folder in OUT where jobs keep what is not finished."""

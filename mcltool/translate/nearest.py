@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mcltool.errors import UsageError
-from mcltool.files import write_text
+from mcltool.core.errors import UsageError
+from mcltool.core.files import write_text
 from mcltool.translate.images import Preparer
 from mcltool.translate.manifest import stamp
 from mcltool.translate.pairing import Pairs, pair_by_names, write_pairs

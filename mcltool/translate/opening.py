@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from mcltool import plugins
-from mcltool.data.contract import ConditionFiles, DatasetPlugin
-from mcltool.errors import McltoolError, UsageError
-from mcltool.weights import WeightsHeader, read_header
+from mcltool.core.errors import McltoolError, UsageError
+from mcltool.core.weights import WeightsHeader, read_header
+from mcltool.plugin import registry as plugins
+from mcltool.plugin.contract import ConditionFiles, DatasetPlugin
 
 
 def plugin_of(weights: Path) -> DatasetPlugin:

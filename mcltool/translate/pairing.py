@@ -11,10 +11,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from mcltool import files
+from mcltool.core import files
+from mcltool.core.errors import UsageError
+from mcltool.core.files import replacing
 from mcltool.data.pairs import Names, read_rows
-from mcltool.errors import UsageError
-from mcltool.files import replacing
 from mcltool.translate.names import hashes, stem
 
 PAIRINGS = ("auto", "stem", "one", "cycle", "random", "all", "nearest")

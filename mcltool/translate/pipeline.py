@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from mcltool.errors import DataError, McltoolError
+from mcltool.core.errors import DataError, McltoolError
 from mcltool.translate.exemplars import Exemplar, ExemplarCache, cut, no_memory
 from mcltool.translate.images import OutputFolder, Prepared, Preparer, pictures_of
 from mcltool.translate.job import Job, Opened, Report, Result
@@ -243,7 +243,7 @@ class Pipeline:
 
     def _check_memory(self, error: RuntimeError, batch: int) -> None:
         """Note a batch that did not fit into the device's memory; raises any other error again."""
-        from mcltool.device import is_out_of_memory
+        from mcltool.core.device import is_out_of_memory
 
         if not is_out_of_memory(error):
             raise error

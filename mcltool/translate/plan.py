@@ -13,8 +13,8 @@ from pathlib import Path
 
 import numpy as np
 
-from mcltool.data.contract import IMAGE_SUFFIXES, ConditionFiles, DatasetPlugin, walk_names
-from mcltool.errors import UsageError
+from mcltool.core.errors import UsageError
+from mcltool.plugin.contract import IMAGE_SUFFIXES, ConditionFiles, DatasetPlugin, walk_names
 from mcltool.translate.names import OutputNames, check_id, check_names, stem
 from mcltool.translate.pairing import Pairs
 

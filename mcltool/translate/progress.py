@@ -15,7 +15,7 @@ import numpy as np
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from mcltool.errors import printable
+from mcltool.core.errors import printable
 from mcltool.translate.job import Job, Result
 from mcltool.translate.resume import DONE, FAILED, TODO
 

@@ -15,8 +15,8 @@ from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPool
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 
-from mcltool.errors import HungError, McltoolError
-from mcltool.threads import cores
+from mcltool.core.errors import HungError, McltoolError
+from mcltool.core.threads import cores
 from mcltool.translate.images import Prepared, Preparer
 from mcltool.translate.plan import Task
 

@@ -18,8 +18,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from mcltool import files
-from mcltool.files import replacing
+from mcltool.core import files
+from mcltool.core.files import replacing
 from mcltool.translate.manifest import Entry, copy_line, manifests, read_lines, stamp
 from mcltool.translate.names import hashes
 from mcltool.translate.plan import Plan

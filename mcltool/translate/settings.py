@@ -12,9 +12,9 @@ from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
-from mcltool.config import parse_size
-from mcltool.errors import UsageError
-from mcltool.files import read_json, write_text
+from mcltool.core.config import parse_size
+from mcltool.core.errors import UsageError
+from mcltool.core.files import read_json, write_text
 
 NAME = "job.json"
 FORMATS = {"png": ".png", "jpg": ".jpg", "webp": ".webp", "avif": ".avif"}

@@ -11,8 +11,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from mcltool import files
-from mcltool.errors import DataError, UsageError
+from mcltool.core import files
+from mcltool.core.errors import DataError, UsageError
+from mcltool.core.weights import default_weights
 from mcltool.translate.images import Preparer, check_format, pictures_of, save_picture
 from mcltool.translate.job import WINDOW_BATCHES
 from mcltool.translate.opening import files_of, plugin_of
@@ -21,7 +22,6 @@ from mcltool.translate.plan import Task
 from mcltool.translate.reader import Reader, Window
 from mcltool.translate.settings import Settings
 from mcltool.translate.translator import Translator
-from mcltool.weights import default_weights
 
 Name = str | PathLike[str]
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from mcltool.data.resize import Size
-from mcltool.errors import DataError
+from mcltool.core.errors import DataError
+from mcltool.data.geometry import Size
 
 MULTIPLE = 32
 """Sides that the network takes are multiples of this."""

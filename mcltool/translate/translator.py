@@ -15,13 +15,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from mcltool.data.batches import to_bytes, to_unit
-from mcltool.data.contract import DatasetPlugin
-from mcltool.device import autocast, frozen, pick_device, pick_precision
+from mcltool.core.device import autocast, frozen, pick_device, pick_precision
+from mcltool.core.weights import load_model
+from mcltool.data.batch import to_bytes, to_unit
 from mcltool.model.correspondence import confidence
 from mcltool.model.encoder import STRIDE
 from mcltool.model.network import EncodedExemplar
-from mcltool.weights import load_model
+from mcltool.plugin.contract import DatasetPlugin
 
 CPU_PIXELS = 2**17
 """Pixels a batch on a CPU: larger ones are not faster there."""

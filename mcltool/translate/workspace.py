@@ -17,8 +17,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from mcltool.errors import UsageError
-from mcltool.locks import is_locked, locked
+from mcltool.core.errors import UsageError
+from mcltool.core.locks import is_locked, locked
 from mcltool.translate.manifest import NAME
 from mcltool.translate.names import RESERVED
 

@@ -24,14 +24,14 @@ import torch
 from mcltool_shapes.plugin import VIEWS, ShapesPlugin
 from mcltool_shapes.scene import Scene, draw_scene
 
-from mcltool import plugins
-from mcltool.config import resolve
-from mcltool.data.contract import Sample
+from mcltool.core.config import resolve
+from mcltool.core.files import write_text
 from mcltool.data.dataset import TrainingData
 from mcltool.data.loader import SampleStream, training_loader
 from mcltool.evaluate.pairs import held_out_pairs, score
-from mcltool.files import write_text
 from mcltool.model.network import MCLNet
+from mcltool.plugin import registry as plugins
+from mcltool.plugin.contract import Sample
 from mcltool.train.trainer import Trainer
 
 RESULTS = Path(__file__).parent / "results"

@@ -51,7 +51,7 @@ def make_networks(home: Path) -> None:
     from safetensors.torch import save_file
     from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
 
-    from mcltool.feature_weights import NETWORKS
+    from mcltool.core.pretrained import NETWORKS
     from mcltool.model.vgg import random_vgg
 
     with (
@@ -78,7 +78,7 @@ def measure(folder: Path, home: Path, metrics: str) -> dict[str, float]:
 def cell(folder: Path, metrics: str) -> None:
     from click.testing import CliRunner
 
-    from mcltool.cli import cli
+    from mcltool.cli.main import cli
 
     folders = ["--real", folder / "real", "--exemplars", folder / "exemplars", "--other", folder / "other"]
     arguments = ["evaluate", folder / "out", *folders, "--metrics", metrics, "--device", "cpu"]

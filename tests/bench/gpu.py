@@ -17,15 +17,15 @@ from typing import Any
 import torch
 from torch.profiler import ProfilerActivity, profile
 
-from mcltool.allocator import keep_freed_memory
-from mcltool.bench.figures import random_weights
-from mcltool.bench.inputs import pictures, random_batch, random_conditions, random_photos
-from mcltool.bench.machine import Machine, Times, measure_machine, repeated
-from mcltool.bench.memory import peak, reset_peak
-from mcltool.bench.parts import OTHER, Counter, Parts
-from mcltool.bench.run import the_subject
-from mcltool.files import write_text
+from mcltool.core.allocator import keep_freed_memory
+from mcltool.core.files import write_text
 from mcltool.model.vgg import random_vgg
+from mcltool.tools.bench.figures import random_weights
+from mcltool.tools.bench.inputs import pictures, random_batch, random_conditions, random_photos
+from mcltool.tools.bench.machine import Machine, Times, measure_machine, repeated
+from mcltool.tools.bench.memory import peak, reset_peak
+from mcltool.tools.bench.parts import OTHER, Counter, Parts
+from mcltool.tools.bench.run import the_subject
 from mcltool.train.trainer import Trainer
 from mcltool.translate.translator import Translator
 

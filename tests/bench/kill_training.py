@@ -25,7 +25,7 @@ import torch
 from safetensors.torch import load_file
 
 from mcltool.train.checkpoints import newest_whole
-from mcltool.train.folder import RunFolder
+from mcltool.train.run_folder import RunFolder
 
 FIT = [
     sys.executable, "-m", "mcltool", "fit", "--plugin", "shapes", "--device", "cpu", "--precision", "fp32",

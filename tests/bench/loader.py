@@ -31,15 +31,16 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader
 
-from mcltool import DatasetPlugin, Sample, plugins
-from mcltool.allocator import keep_freed_memory
-from mcltool.config import Config, resolve
+from mcltool import DatasetPlugin, Sample
+from mcltool.core.allocator import keep_freed_memory
+from mcltool.core.config import Config, resolve
 from mcltool.data.dataset import TrainingData
+from mcltool.data.geometry import load_size, read_short_side
 from mcltool.data.loader import SampleStream, load, training_loader
 from mcltool.data.pack import PackedDataset
 from mcltool.data.packing import PackOptions, pack
-from mcltool.data.transforms import load_size, read_short_side
 from mcltool.data.views import read_view
+from mcltool.plugin import registry as plugins
 
 REPOSITORY = Path(__file__).parents[2]
 RESULTS = Path(__file__).parent / "results"
@@ -232,7 +233,7 @@ def arrival(data: TrainingData) -> dict[str, Callable[[int], Any]]:
 
 def consumption(preset: str, steps: int, batch: int) -> float:
     """Samples a second that a whole training step takes (all networks and terms on), on this machine."""
-    from mcltool.device import pick_precision
+    from mcltool.core.device import pick_precision
     from mcltool.model.vgg import random_vgg
     from mcltool.train.trainer import Trainer
 

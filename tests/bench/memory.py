@@ -27,8 +27,8 @@ def measure(kind: str, count: int, device: str) -> dict[str, float]:
     import torch
     import torch.nn.functional as F
 
-    from mcltool.losses import cosine_with_margin, marginal_contrastive
     from mcltool.model.correspondence import attention_warp
+    from mcltool.model.losses import cosine_with_margin, marginal_contrastive
 
     torch.manual_seed(0)
     u, v, y = (

@@ -26,7 +26,7 @@ def run(*arguments: str | Path) -> dict[str, Any]:
     """The scores that a command prints with --json."""
     from click.testing import CliRunner
 
-    from mcltool.cli import cli
+    from mcltool.cli.main import cli
 
     result = CliRunner().invoke(cli, ["evaluate", *map(str, arguments), "--device", "cpu", "--json"])
     assert result.exit_code == 0, result.output
@@ -37,8 +37,8 @@ def run(*arguments: str | Path) -> dict[str, Any]:
 def make_untrained(weights: Path, path: Path) -> None:
     import torch
 
+    from mcltool.core.weights import read_header, save_weights
     from mcltool.model.network import MCLNet
-    from mcltool.weights import read_header, save_weights
 
     header = read_header(weights)
     torch.manual_seed(0)

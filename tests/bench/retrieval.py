@@ -77,7 +77,7 @@ def watch_memory(stop: threading.Event, own: list[float], workers: list[float]) 
 def main() -> None:
     import torch  # not above: workers import this file
 
-    from mcltool.retrieval import nearest, retrieve
+    from mcltool.data.retrieval import nearest, retrieve
 
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter

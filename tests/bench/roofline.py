@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import argparse
 
-from mcltool.bench.figures import Part, training, translation
-from mcltool.bench.machine import measure_machine
-from mcltool.bench.run import the_subject
-from mcltool.bench.view import whole
+from mcltool.tools.bench.figures import Part, training, translation
+from mcltool.tools.bench.machine import measure_machine
+from mcltool.tools.bench.run import the_subject
+from mcltool.tools.bench.view import whole
 
 
 def show(title: str, parts: list[Part]) -> None:

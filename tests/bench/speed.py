@@ -44,10 +44,10 @@ def measure(
     """One figure, in this process."""
     import torch
 
-    from mcltool.allocator import keep_freed_memory
-    from mcltool.bench.figures import difference, training, translation
-    from mcltool.bench.machine import measure_machine
-    from mcltool.bench.run import the_subject
+    from mcltool.core.allocator import keep_freed_memory
+    from mcltool.tools.bench.figures import difference, training, translation
+    from mcltool.tools.bench.machine import measure_machine
+    from mcltool.tools.bench.run import the_subject
 
     keep_freed_memory()  # as every command of mcltool does
     subject = the_subject(preset, MEASURED[preset], "cpu", precision, batch, recompute=recompute)
@@ -64,7 +64,7 @@ def measure(
 
 
 def record(name: str, figure: dict[str, Any]) -> None:
-    from mcltool.files import write_text
+    from mcltool.core.files import write_text
 
     known = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
     write_text(RESULTS, json.dumps(known | {name: figure}, indent=1, sort_keys=True) + "\n")

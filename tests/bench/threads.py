@@ -58,9 +58,9 @@ def main() -> None:
 
 def prepare(folder: Path) -> None:
     """Conditions, exemplars and right answers of shapes."""
-    from mcltool import plugins
-    from mcltool.demo import write_pairs
     from mcltool.evaluate.pairs import held_out_pairs
+    from mcltool.plugin import registry as plugins
+    from mcltool.tools.demo import write_pairs
 
     plugin = plugins.load("shapes")
     pairs = held_out_pairs(plugin, plugin.index(None, "val"), CONDITIONS, 64)

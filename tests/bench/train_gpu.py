@@ -18,11 +18,11 @@ from typing import Any
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from mcltool import plugins
-from mcltool.config import resolve
-from mcltool.data.batches import Batch
-from mcltool.files import write_text
+from mcltool.core.config import resolve
+from mcltool.core.files import write_text
+from mcltool.data.batch import Batch
 from mcltool.model.vgg import random_vgg
+from mcltool.plugin import registry as plugins
 from mcltool.train.trainer import Trainer
 
 

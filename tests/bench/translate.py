@@ -46,9 +46,9 @@ def make_weights(path: Path, preset: str, small: bool = False) -> Path:
     import torch
     from mcltool_shapes import ShapesPlugin
 
-    from mcltool.config import resolve
+    from mcltool.core.config import resolve
+    from mcltool.core.weights import WeightsHeader, save_weights
     from mcltool.model.network import MCLNet
-    from mcltool.weights import WeightsHeader, save_weights
 
     torch.manual_seed(0)
     settings = {
@@ -87,10 +87,10 @@ def rate(preset: str, count: int, pairing: str, repeats: int, workers: int | Non
     """Images a second of the job, of the bare model, and the median of their ratios."""
     import torch
 
-    from mcltool.allocator import keep_freed_memory
-    from mcltool.config import resolve
-    from mcltool.data.batches import to_unit
-    from mcltool.device import autocast
+    from mcltool.core.allocator import keep_freed_memory
+    from mcltool.core.config import resolve
+    from mcltool.core.device import autocast
+    from mcltool.data.batch import to_unit
     from mcltool.translate.images import Preparer
     from mcltool.translate.job import Job, Options
     from mcltool.translate.pipeline import run
@@ -295,9 +295,9 @@ def plans(options: argparse.Namespace) -> None:
 
 
 def make_million(folder: Path, count: int) -> None:
+    from mcltool.core.weights import digest
     from mcltool.translate.manifest import Entry, stamp
     from mcltool.translate.settings import Settings
-    from mcltool.weights import digest
 
     make_inputs(folder, 1, 32, 1)
     (folder / "masks" / "000000.png").unlink()

@@ -21,14 +21,14 @@ from typing import Any
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from mcltool import plugins
-from mcltool.config import resolve
-from mcltool.data.batches import to_bytes, to_unit
+from mcltool.core.config import resolve
+from mcltool.core.files import write_text
+from mcltool.data.batch import to_bytes, to_unit
 from mcltool.data.dataset import TrainingData
 from mcltool.data.loader import SampleStream, training_loader
 from mcltool.evaluate.pairs import held_out_pairs, score
-from mcltool.files import write_text
 from mcltool.model.network import MCLNet
+from mcltool.plugin import registry as plugins
 from mcltool.train.trainer import Trainer
 
 RESULTS = Path(__file__).parent / "results" / "twins"

@@ -17,12 +17,12 @@ from PIL import Image, features
 from safetensors.numpy import save
 from tiny_weights import SMALL
 
-from mcltool.config import resolve
-from mcltool.data.contract import Condition, ConditionSpec, DatasetPlugin, Sample
+from mcltool.core.config import resolve
+from mcltool.core.weights import FORMAT, WeightsHeader
 from mcltool.data.pack_format import ATTRIBUTE
 from mcltool.data.packing import PackOptions, pack
+from mcltool.plugin.contract import Condition, ConditionSpec, DatasetPlugin, Sample
 from mcltool.translate.manifest import Entry
-from mcltool.weights import FORMAT, WeightsHeader
 
 from .mutate import Files
 

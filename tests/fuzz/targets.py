@@ -18,7 +18,7 @@ from mcltool_deepfashion import DeepFashionPlugin
 from mcltool_shapes import ShapesPlugin
 
 from mcltool import DatasetPlugin, McltoolError, Sample, read_labels, read_photo
-from mcltool.config import Config, parse_setting, read_toml, resolve
+from mcltool.core.config import Config, parse_setting, read_toml, resolve
 
 from . import seeds
 from .mutate import Files
@@ -97,15 +97,14 @@ def _set(folder: Path) -> None:
 
 
 def _config(folder: Path) -> None:
-    from mcltool.train.folder import RunFolder
+    from mcltool.train.run_folder import RunFolder
 
     config = RunFolder(folder).config()
     assert Config.from_json(config.to_json()) == config
 
 
 def _run(folder: Path) -> None:
-    from mcltool.train.folder import RunFolder
-    from mcltool.train.overview import facts, overview
+    from mcltool.train.run_folder import RunFolder, facts, overview
 
     run = RunFolder(folder)
     try:
@@ -123,7 +122,7 @@ def _checkpoints(folder: Path) -> None:
 
 
 def _weights(folder: Path) -> None:
-    from mcltool.weights import read_header, summary
+    from mcltool.core.weights import read_header, summary
 
     path = _only(folder)
     found = read_header(path)
@@ -132,7 +131,7 @@ def _weights(folder: Path) -> None:
 
 
 def _model(folder: Path) -> None:
-    from mcltool.weights import load_model
+    from mcltool.core.weights import load_model
 
     load_model(_only(folder))
 
@@ -216,8 +215,7 @@ def _pack(folder: Path) -> None:
 
 
 def _scores(folder: Path) -> None:
-    from mcltool.evaluate.compare import compare
-    from mcltool.evaluate.scores import Scores
+    from mcltool.evaluate.scores import Scores, compare
 
     found = Scores.read(_only(folder))
     compare(found, found)

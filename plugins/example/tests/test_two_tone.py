@@ -8,7 +8,7 @@ from mcltool_two_tone import TwoTonePlugin
 from PIL import Image
 
 from mcltool import UsageError
-from mcltool.conformance import assert_conforms
+from mcltool.plugin.conformance import assert_conforms
 
 
 @pytest.fixture

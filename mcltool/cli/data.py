@@ -1,0 +1,221 @@
+"""``mcltool data``: is a data set whole, what does training see of it, and its conditions as files."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from mcltool.cli.options import complete_plugins
+from mcltool.cli.program import Commands
+
+if TYPE_CHECKING:
+    from mcltool.data.check import SplitReport
+    from mcltool.plugin.contract import DatasetPlugin
+
+FOLDER = click.Path(path_type=Path)
+PLUGIN = click.option(
+    "--plugin",
+    required=True,
+    metavar="NAME",
+    shell_complete=complete_plugins,
+    help="Data set; mcltool plugins list names them.",
+)
+ROOT = click.option(
+    "--root",
+    type=FOLDER,
+    metavar="DIR",
+    help="Folder that it was unpacked to.  [default: $MCLTOOL_DATA/PLUGIN]",
+)
+SHOWN = 50
+"""Problems that are printed; --json has all."""
+
+
+@click.group("data", cls=Commands)
+def data_group() -> None:
+    """Look at a data set before training on it."""
+
+
+@data_group.command("check", short_help="Read every sample and say what is wrong with which.")
+@PLUGIN
+@ROOT
+@click.option("--split", type=click.Choice(["train", "val"]), help="Only this one.  [default: both]")
+@click.option(
+    "--workers", type=click.IntRange(0), default=0, help="Processes that read.  [default: 0, this one]"
+)
+@click.option("--json", "as_json", is_flag=True, help="Print JSON, with every problem.")
+def data_check(plugin: str, root: Path | None, split: str | None, workers: int, as_json: bool) -> int:
+    """Read every sample of a data set: what is unreadable or does not fit, sizes, how frequent classes are.
+
+    Exit code: 0 all is well, 1 something is broken, 2 there is no such data set.
+
+    \b
+    Examples:
+      mcltool data check --plugin shapes --split val
+      mcltool data check --plugin ade20k --root ADEChallengeData2016 --workers 8
+    """
+    from mcltool.data.check import SplitReport
+
+    dataset, root = _dataset(plugin, root)
+    reports = [SplitReport(name) for name in ([split] if split else ["train", "val"])]
+    for report in reports:
+        _read_split(dataset, root, report, workers)
+    broken = sum(len(report.problems) for report in reports)
+    if as_json:
+        document = {
+            "plugin": plugin,
+            "root": str(root) if root else None,
+            "names": dataset.spec.names,
+            "splits": [report.to_dict() for report in reports],
+        }
+        click.echo(json.dumps(document, indent=2))
+    else:
+        for report in reports:
+            _show(dataset, report)
+        click.echo(f"{plugin}: {broken} problems" if broken else f"{plugin}: all is well")
+    return 1 if broken else 0
+
+
+@data_group.command("preview", short_help="Draw what training sees: a contact sheet.")
+@PLUGIN
+@ROOT
+@click.argument("out", type=FOLDER)
+@click.option("--split", default="train", metavar="NAME", help="Which samples.  [default: train]")
+@click.option("--count", type=click.IntRange(1, 64), default=6, help="Rows.  [default: 6]")
+@click.option(
+    "--size", metavar="S|HxW", help="Training size in pixels.  [default: 256, or the data set's own]"
+)
+@click.option("--seed", type=click.IntRange(0), default=0, help="Of everything random.  [default: 0]")
+def data_preview(
+    plugin: str, root: Path | None, out: Path, split: str, count: int, size: str | None, seed: int
+) -> None:
+    """Draw samples after all augmentation, as training draws them, to OUT, a PNG.
+
+    A row is a condition, its photo, the exemplar with its own condition, and the photo's augmented copy.
+
+    \b
+    Example:
+      mcltool data preview --plugin shapes sheet.png --size 128
+    """
+    from mcltool.core.config import parse_size, resolve
+    from mcltool.data.preview import save_preview
+
+    dataset, root = _dataset(plugin, root)
+    given = {"data.size": parse_size(size)} if size else {}
+    config = resolve(plugin, "base", dataset.defaults, given).data
+    rows = save_preview(dataset, root, split, config, seed, count, _png(out))
+    click.echo(f"{out}: {rows} samples")
+
+
+@data_group.command("export-conditions", short_help="Write conditions as files that translate-dir reads.")
+@PLUGIN
+@ROOT
+@click.argument("out", type=FOLDER)
+@click.option("--split", default="val", metavar="NAME", help="Which samples.  [default: val]")
+@click.option("--count", type=click.IntRange(1), help="Only the first so many.  [default: all]")
+@click.option(
+    "--size",
+    type=click.IntRange(32),
+    default=256,
+    help="Short side of conditions that are drawn.  [default: 256]",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print JSON, one object a sample.")
+def data_export(
+    plugin: str, root: Path | None, out: Path, split: str, count: int | None, size: int, as_json: bool
+) -> int:
+    """Write the conditions of a split to OUT, named by the samples' ids: a folder for translate-dir.
+
+    Exit code: 0 all written, 1 some could not be.
+
+    \b
+    Example:
+      mcltool data export-conditions --plugin shapes --split val --count 20 conditions/
+    """
+    from mcltool.cli.tables import progress
+    from mcltool.data.export import export_conditions
+
+    dataset, root = _dataset(plugin, root)
+    samples = dataset.index(root, split)
+    samples = samples[:count] if count else samples
+    bar, steps = progress(f"writing {split}", len(samples))
+    results = []
+    with bar:
+        for result, _ in zip(export_conditions(dataset, samples, out, size), steps, strict=False):
+            results.append(result)
+    failed = [result for result in results if result.path is None]
+    if as_json:
+        rows = [{"id": r.id, "path": str(r.path) if r.path else None, "cause": r.cause} for r in results]
+        click.echo(json.dumps(rows, indent=2))
+    else:
+        for result in failed[:SHOWN]:
+            click.echo(f"failed: {result.id}: {result.cause}", err=True)
+        click.echo(f"{out}: {len(results) - len(failed)} written, {len(failed)} failed")
+    return 1 if failed else 0
+
+
+def _dataset(name: str, root: Path | None) -> tuple[DatasetPlugin, Path | None]:
+    from mcltool.plugin import registry as plugins
+
+    plugin = plugins.load(name)
+    return plugin, plugins.data_root(plugin, root)
+
+
+def _read_split(plugin: DatasetPlugin, root: Path | None, report: SplitReport, workers: int) -> None:
+    """Read a split. An index that cannot be made is a problem like another where its folder is there."""
+    from mcltool.cli.tables import progress
+    from mcltool.core.errors import McltoolError
+    from mcltool.data.check import check_split
+
+    try:
+        samples = plugin.index(root, report.split)
+    except McltoolError as error:
+        if plugin.needs_root and not (root and root.is_dir()):
+            raise
+        report.problems.append(("", str(error)))
+        return
+    bar, steps = progress(f"reading {report.split}", len(samples))
+    with bar:
+        for _ in zip(check_split(plugin, samples, report, workers), steps, strict=False):
+            pass
+
+
+def _show(plugin: DatasetPlugin, report: SplitReport) -> None:
+    from mcltool.cli.tables import show_facts, show_shares
+    from mcltool.data.check import describe_sizes
+
+    alone = report.samples - report.grouped
+    views = f"{report.groups} groups; {alone} samples have no other view: a copy of each is its exemplar"
+    facts = {"split": report.split, "samples": str(report.samples)}
+    facts |= {"photos": _sizes(describe_sizes(report.photos))}
+    facts |= {"conditions": _sizes(describe_sizes(report.conditions)), "exemplars": views}
+    show_facts(facts if report.samples else {"split": report.split})
+    if report.conditions:
+        click.echo()
+        show_shares(plugin.spec, report.mean_shares())
+    for name, cause in report.problems[:SHOWN]:
+        click.echo(f"broken: {name + ': ' if name else ''}{cause}")
+    if len(report.problems) > SHOWN:
+        click.echo(f"and {len(report.problems) - SHOWN} more problems; --json has them all")
+    click.echo()
+
+
+def _sizes(found: dict[str, Any]) -> str:
+    """Sizes in words, width x height."""
+    if not found:
+        return "none could be read"
+    smallest, largest, usual = (
+        "{1} x {0}".format(*found[key]) for key in ("smallest", "largest", "most_frequent")
+    )
+    if smallest == largest:
+        return f"{usual} pixels"
+    times = found["most_frequent_count"]
+    often = f", most often {usual} ({times} times)" if times > 1 else ""
+    return f"{smallest} to {largest} pixels, median short side {found['median_short_side']:g}{often}"
+
+
+def _png(path: Path) -> Path:
+    if path.suffix.lower() != ".png":
+        raise click.UsageError(f"{path}: expected the name of a .png file to write")
+    return path

@@ -1,0 +1,74 @@
+"""demo: the whole road in minutes, or what it leads to in seconds."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import click
+
+from mcltool.cli.options import DEVICE_HELP, FOLDER, threads_option
+
+
+@click.command(short_help="Train a small model on made-up shapes and show what it does.")
+@click.option("--out", type=FOLDER, default="demo", metavar="DIR", help="Where all goes.  [default: demo/]")
+@click.option(
+    "--pretrained", is_flag=True, help="Show the weights that come with mcltool instead of training: seconds."
+)
+@click.option(
+    "--steps", type=int, metavar="N", help="Training steps.  [default: what fits 5 minutes on a CPU]"
+)
+@click.option("--seed", type=int, metavar="N", help="Seed of everything random.  [default: 0]")
+@click.option("--device", metavar="NAME", help=DEVICE_HELP)
+@threads_option
+def demo(out: Path, pretrained: bool, steps: int | None, seed: int | None, device: str | None) -> None:
+    """See the whole road in minutes, with nothing to download: train, translate, score.
+
+    Trains the tiny model on the procedural data set shapes, writes conditions and exemplars it has not seen
+    to OUT/conditions and OUT/exemplars, runs translate-dir on them and compares with the exact answers in
+    OUT/truth. Look at OUT/contact_sheet.png; the scores are in OUT/metrics.json.
+
+    \b
+    Examples:
+      mcltool demo --pretrained                  the picture at once, without training
+      mcltool demo
+      mcltool demo --out /tmp/demo --steps 200
+    """
+    if pretrained and (steps is not None or seed is not None):
+        raise click.UsageError("--pretrained trains nothing: leave out --steps and --seed")
+
+    from mcltool.core.weights import shipped_weights
+    from mcltool.tools.demo import run_demo, show_weights
+    from mcltool.train.display import show
+
+    if pretrained:
+        weights = shipped_weights()
+        click.echo(
+            f"weights: {weights.name}, which comes with mcltool; translating held-out pairs",
+            err=True,
+        )
+        metrics = show_weights(weights, out, device)
+    else:
+        metrics = run_demo(out, steps, seed or 0, device, show)
+    _show_scores(metrics)
+    click.echo(f"look at {out / 'contact_sheet.png'}")
+
+
+def _show_scores(metrics: Mapping[str, float]) -> None:
+    from rich.table import Table
+
+    from mcltool.cli.tables import console
+
+    table = Table("", box=None, pad_edge=False)
+    for column in ("result", "exemplar as it is", "true correspondence, 4 x 4 cells"):
+        table.add_column(column, justify="right")
+
+    def row(title: str, *names: str, digits: int = 2) -> None:
+        table.add_row(title, *(f"{metrics[name]:.{digits}f}" if name else "" for name in names))
+
+    row("PSNR to the exact answer (dB)", "psnr_db", "psnr_exemplar_db", "oracle_psnr_db", digits=1)
+    row("cells matched to their own class", "class_match", "", "oracle_class_match")
+    row("distance to the true place (shape radii)", "match_error", "", "oracle_match_error")
+    console().print(table)
+    pairs, steps, seconds = metrics["pairs"], metrics["steps"], metrics["seconds"]
+    click.echo(f"{pairs:.0f} pairs that were not trained on; {steps:.0f} training steps; {seconds:.0f} s")

@@ -1,0 +1,268 @@
+"""``mcltool explain``: a picture of what the model sees."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from mcltool.cli.options import DEVICE_HELP, FILE, FOLDER, complete_plugins, threads_option
+
+if TYPE_CHECKING:
+    from rich.progress import TaskID
+
+    from mcltool.evaluate.evaluation import Tell
+from mcltool.cli.options import WEIGHTS_HELP, chosen_weights
+
+
+@click.command(short_help="Score a folder of outputs, or a model on its held-out split.")
+@click.argument("out", type=FOLDER, required=False)
+@click.option("--real", type=FOLDER, metavar="DIR", help="The right answers, by the outputs' names.")
+@click.option("--exemplars", type=FOLDER, metavar="DIR", help="The outputs' exemplars.  [needed by: style]")
+@click.option("--conditions", type=FOLDER, metavar="DIR", help="The outputs' conditions, for the report.")
+@click.option(
+    "--other",
+    type=FOLDER,
+    multiple=True,
+    metavar="DIR",
+    help="Outputs of the same conditions in another style; repeatable.  [needed by: diversity]",
+)
+@click.option("--weights", type=FILE, metavar="FILE", help="Instead of OUT: a model to score.")
+@click.option(
+    "--plugin",
+    metavar="NAME",
+    shell_complete=complete_plugins,
+    help="Data set of the conditions, which draws them.  [default: that of the weights]",
+)
+@click.option(
+    "--root", type=FOLDER, metavar="DIR", help="Folder of the data set.  [default: $MCLTOOL_DATA/PLUGIN]"
+)
+@click.option(
+    "--data", "pack", type=FILE, metavar="FILE", help="A pack (mcltool pack) in the place of --root."
+)
+@click.option(
+    "--pairs",
+    type=FILE,
+    metavar="FILE",
+    help="List of the exemplars.  [default: the data set's own, else in turn]",
+)
+@click.option("--count", type=click.IntRange(1), help="Only the first so many.  [default: all]")
+@click.option(
+    "--metrics",
+    metavar="A,B,...",
+    help="Some of fid, kid, swd, lpips, psnr, ssim, semantic, style, diversity.  [default: all that can be run]",
+)
+@click.option("--size", metavar="S|HxW", help="Compare at this size.  [default: as the files are]")
+@click.option(
+    "--jpeg",
+    type=click.IntRange(1, 100),
+    metavar="QUALITY",
+    help="Recode outputs and photos as JPEG first, as for the published FIDs.  [default: no]",
+)
+@click.option("--partial", is_flag=True, help="Leave out images that have no counterpart.")
+@click.option(
+    "--perceptual",
+    type=click.Choice(["vgg", "random"]),
+    default="vgg",
+    help="Network of style and semantic; random: filters that compare with nothing published.  [default: vgg]",
+)
+@click.option(
+    "--to",
+    type=FOLDER,
+    metavar="DIR",
+    help="Where scores.json and report.html go.  [default: OUT-scores, or evaluation/ beside the weights]",
+)
+@click.option("--seed", type=click.IntRange(0), default=0, help="Of everything random.  [default: 0]")
+@click.option("--device", metavar="NAME", help=DEVICE_HELP)
+@threads_option
+@click.option("--json", "as_json", is_flag=True, help="Print JSON, with the scores of every image.")
+def evaluate(
+    out: Path | None,
+    real: Path | None,
+    exemplars: Path | None,
+    conditions: Path | None,
+    other: tuple[Path, ...],
+    weights: Path | None,
+    plugin: str | None,
+    root: Path | None,
+    pack: Path | None,
+    pairs: Path | None,
+    count: int | None,
+    metrics: str | None,
+    size: str | None,
+    jpeg: int | None,
+    partial: bool,
+    perceptual: str,
+    to: Path | None,
+    seed: int,
+    device: str | None,
+    as_json: bool,
+) -> None:
+    """Score the outputs below OUT against the photos below --real, or a model's on its held-out split.
+
+    Prints a table with 95% intervals, and writes scores.json and report.html, where the best and the worst
+    images are. A metric that cannot be run is listed with the reason. mcltool compare tells two scores.json
+    apart.
+
+    \b
+    Examples:
+      mcltool evaluate out/ --real photos/ --exemplars styles/
+      mcltool evaluate out/ --real photos/ --size 256 --metrics fid,swd
+      mcltool evaluate --weights runs/ade20k-1/weights.safetensors --root ADEChallengeData2016
+    """
+    from mcltool.cli.tables import console, show_scores
+    from mcltool.core.config import parse_size
+    from mcltool.core.errors import UsageError
+    from mcltool.evaluate.folders import Form
+    from mcltool.evaluate.inputs import Request
+
+    if (out is None) == (weights is None):
+        raise UsageError("expected either a folder OUT or --weights FILE; see mcltool evaluate --help")
+    if weights is not None and (real or exemplars or conditions or other):
+        raise UsageError("--weights makes its own real, exemplars, conditions and other: give none of them")
+    chosen = tuple(metrics.replace(" ", "").strip(",").split(",")) if metrics else None
+    request = Request(
+        out=out or Path(),
+        real=real,
+        exemplars=exemplars,
+        others=other,
+        metrics=chosen,
+        form=Form(parse_size(size) if size else None, jpeg),
+        partial=partial,
+        perceptual="random" if perceptual == "random" else "vgg",
+        device=device,
+        seed=seed,
+    )
+    with _progress() as tell:
+        if weights is not None:
+            from mcltool.evaluate.heldout import score_weights, split_of
+
+            to = to or weights.parent / "evaluation"
+            split = split_of(weights, plugin, root, pack, count, pairs)
+            scores = score_weights(request, weights, split, to, tell)
+        else:
+            from mcltool.evaluate.job import score_folder
+
+            to = to or _beside(request.out)
+            scores = score_folder(request, to, conditions, plugin, tell=tell)
+    if as_json:
+        click.echo(scores.to_json(), nl=False)
+    else:
+        show_scores(scores)
+        console().print(f"look at {to / 'report.html'}", soft_wrap=True, markup=False)
+
+
+def _beside(out: Path) -> Path:
+    """OUT-scores; never inside OUT."""
+    return out.with_name(f"{out.name}-scores") if out.name not in ("", "..") else _beside(out.resolve())
+
+
+@contextmanager
+def _progress() -> Iterator[Tell]:
+    """A line on stderr for each thing that is done, where that is a terminal."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    console = Console(stderr=True)
+    columns = (
+        TextColumn("[bold]{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=console, disable=not console.is_terminal, transient=True) as bar:
+        tasks: dict[str, TaskID] = {}
+
+        def tell(what: str, done: int, total: int) -> None:
+            if what not in tasks:
+                tasks[what] = bar.add_task(what, total=total)
+            bar.update(tasks[what], completed=done)
+
+        yield tell
+
+
+@click.command("compare", short_help="Compare two evaluations.")
+@click.argument("a", type=FILE)
+@click.argument("b", type=FILE)
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def compare(a: Path, b: Path, as_json: bool) -> None:
+    """Compare two evaluations: scores.json files, or the folders they are in.
+
+    Where both scored the same images, the difference has a 95% interval (a paired bootstrap), and the better one
+    is named only where that leaves 0 out.
+
+    \b
+    Example:
+      mcltool compare runs/shapes-1/evaluation runs/shapes-2/evaluation
+    """
+    from dataclasses import asdict
+
+    from mcltool.cli.tables import show_comparison
+    from mcltool.evaluate.scores import Scores
+    from mcltool.evaluate.scores import compare as compared
+
+    found = compared(Scores.read(a), Scores.read(b))
+    if as_json:
+        click.echo(json.dumps({"a": str(a), "b": str(b)} | asdict(found), indent=1))
+    else:
+        show_comparison(found)
+
+
+@click.command(short_help="Show in one picture what the model sees in a pair.")
+@click.argument("condition", type=FILE)
+@click.argument("exemplar", type=FILE)
+@click.argument("out", type=FILE, metavar="OUT.png")
+@click.option("--weights", type=FILE, metavar="FILE", help=WEIGHTS_HELP)
+@click.option(
+    "--at",
+    multiple=True,
+    metavar="X,Y",
+    help="A place to look at, in pixels of the condition; repeatable.  [default: five, on different classes]",
+)
+@click.option("--part", default="", metavar="NAME", help="Which condition, where the file holds several.")
+@click.option("--device", metavar="NAME", help=DEVICE_HELP)
+@threads_option
+def explain(
+    condition: Path,
+    exemplar: Path,
+    out: Path,
+    weights: Path | None,
+    at: tuple[str, ...],
+    part: str,
+    device: str | None,
+) -> None:
+    """Draw what the model sees in CONDITION and EXEMPLAR, and what it makes of them, into OUT.png.
+
+    The picture has the condition, the exemplar, the warped exemplar, the result and how sure each match is; and
+    for some marked places, where in the exemplar their colours come from, and the self-correlation map: how
+    alike all other places are to them.
+
+    \b
+    Examples:
+      mcltool explain masks/1.png photos/1.jpg seen.png
+      mcltool explain masks/1.png photos/1.jpg seen.png --weights w.safetensors --at 120,80 --at 40,200
+    """
+    places = [_place(text) for text in at]
+    weights = chosen_weights(weights)
+
+    from mcltool.tools.explain import explain as draw
+
+    for spot in draw(condition, exemplar, out, weights, places, part, device):
+        match = f"{spot.match_x},{spot.match_y}"
+        place = f"{spot.x},{spot.y} {spot.name}"
+        click.echo(f"{place:<28} -> {match:<12} cosine {spot.cosine:.3f}  probability {spot.probability:.3f}")
+    click.echo(f"look at {out}")
+
+
+def _place(text: str) -> tuple[int, int]:
+    from mcltool.core.errors import UsageError
+
+    try:
+        x, y = (int(number) for number in text.split(","))
+    except ValueError:
+        raise UsageError(f"--at {text}: expected X,Y in whole pixels, e.g. --at 120,80") from None
+    return x, y

@@ -1,0 +1,134 @@
+"""``mcltool completion``: the shell completes commands, options and the names of plugins and presets."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from mcltool.tools.doctor import Finding
+from mcltool.cli.options import DEVICE_HELP, PRECISION, threads_option
+
+
+@click.command(short_help="Look for what is wrong with this machine or installation.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON, with every finding.")
+def doctor(as_json: bool) -> int:
+    """Look at versions, devices and their number formats, disk space, plugins, weights and feature networks.
+
+    What is wrong comes with a hint. A note (!) is no error: something is absent that only some work needs.
+    Exit code: 0 nothing is broken, 1 something is.
+
+    \b
+    Example:
+      mcltool doctor
+      mcltool doctor --json > for-the-bug-report.json
+    """
+    from mcltool.tools.doctor import examine
+
+    findings = list(examine(Path.cwd()))
+    counts = Counter(finding.status for finding in findings)
+    if as_json:
+        from dataclasses import asdict
+
+        document = {"broken": counts["broken"], "notes": counts["note"]}
+        click.echo(json.dumps(document | {"findings": [asdict(found) for found in findings]}, indent=2))
+    else:
+        _show(findings)
+        notes = f", {counts['note']} notes" if counts["note"] else ""
+        click.echo(f"{counts['broken']} broken{notes}" if counts["broken"] else f"nothing is broken{notes}")
+    return 1 if counts["broken"] else 0
+
+
+MARKS = {"ok": ("✓", "green"), "note": ("!", "yellow"), "broken": ("✗", "red")}
+
+
+def _show(findings: Iterable[Finding]) -> None:
+    """Without rich: that may be what is broken."""
+    group = ""
+    for found in findings:
+        if found.group != group:
+            group = found.group
+            click.secho(group, bold=True)
+        mark, colour = MARKS[found.status]
+        click.echo(f"  {click.style(mark, colour)} {found.name:<23} {found.detail}")
+        if found.hint:
+            click.secho(f"{'':>28}→ {found.hint}", fg=colour)
+
+
+@click.command(short_help="Measure this machine: images a second, training, and where the time goes.")
+@click.option("--preset", metavar="NAME", help="Sizes of the networks.  [default: the data set's own]")
+@click.option("--size", metavar="S|HxW", help="In pixels, multiples of 32.  [default: the preset's]")
+@click.option("--batch-size", type=int, default=1, metavar="B", help="Samples at once.  [default: 1]")
+@click.option("--plugin", default="ade20k", metavar="NAME", help="Whose conditions.  [default: ade20k]")
+@click.option("--precision", type=PRECISION, default="auto", help="Number format.  [default: auto, as fit]")
+@click.option("--device", metavar="NAME", help=DEVICE_HELP)
+@threads_option
+@click.option("--training/--no-training", default=True, help="Whether a training step is measured too.")
+@click.option(
+    "--seconds", type=float, default=5.0, metavar="S", help="Repeat each figure for S seconds.  [default: 5]"
+)
+@click.option(
+    "--json", "as_json", is_flag=True, help="Print JSON: every figure in seconds, bytes, operations."
+)
+def bench(
+    preset: str | None,
+    size: str | None,
+    batch_size: int,
+    plugin: str,
+    precision: str,
+    device: str | None,
+    training: bool,
+    seconds: float,
+    as_json: bool,
+) -> None:
+    """Measure how fast this machine translates and trains, and how far each part is from the machine's limit.
+
+    Needs no data and no weights: all is random, which takes as long. The limit is what the machine was seen to
+    do in products of large matrices, convolutions and copies. Takes about a minute.
+
+    \b
+    Examples:
+      mcltool bench
+      mcltool bench --preset hd --size 512 --no-training
+      mcltool bench --device cuda --batch-size 16 --json > bench.json
+    """
+    import json
+
+    from mcltool.core.config import parse_size
+    from mcltool.tools.bench.run import bench as measure
+
+    report = measure(
+        preset, parse_size(size) if size else None, device, precision, batch_size, plugin, training, seconds
+    )
+    if as_json:
+        click.echo(json.dumps(report.as_dict(), indent=1))
+        return
+    from mcltool.cli.tables import console
+    from mcltool.tools.bench.view import show
+
+    show(report, console())
+
+
+@click.command(short_help="Print what makes a shell complete mcltool's commands and options.")
+@click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]), metavar="bash|zsh|fish")
+@click.pass_context
+def completion(ctx: click.Context, shell: str) -> None:
+    """Print the script that makes a shell complete commands, options, plugins and presets with the tab key.
+
+    \b
+    Examples, each to be done once:
+      mcltool completion bash >> ~/.bashrc
+      mcltool completion zsh >> ~/.zshrc
+      mcltool completion fish > ~/.config/fish/completions/mcltool.fish
+    """
+    from click.shell_completion import get_completion_class
+
+    kind = get_completion_class(shell)
+    if kind is None:
+        raise click.UsageError(f"this click has no completion for {shell}; pip install --upgrade click")
+    click.echo(kind(ctx.find_root().command, {}, "mcltool", "_MCLTOOL_COMPLETE").source())

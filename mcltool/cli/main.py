@@ -1,0 +1,65 @@
+"""The command line: parse, build a configuration, call one function. Commands import what they need inside.
+
+A command returns its exit code, or None for 0.
+"""
+
+from __future__ import annotations
+
+import click
+
+import mcltool
+from mcltool.cli.data import data_group
+from mcltool.cli.demo import demo
+from mcltool.cli.evaluate import compare, evaluate, explain
+from mcltool.cli.machine import bench, completion, doctor
+from mcltool.cli.pack import pack_group
+from mcltool.cli.pair import pair
+from mcltool.cli.plugins import plugins_group
+from mcltool.cli.program import Program
+from mcltool.cli.train import fit, runs_group
+from mcltool.cli.translate import manifest_group, translate, translate_dir
+from mcltool.cli.weights import export, weights_group
+
+
+@click.group(
+    cls=Program,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
+    epilog="mcltool COMMAND --help explains each command, with examples.",
+)
+@click.version_option(mcltool.__version__, message="%(prog)s %(version)s")
+@click.option("--debug", is_flag=True, expose_value=False, help="Show the traceback of an error.")
+def cli() -> None:
+    """Exemplar-guided image translation with MCL-Net: what a condition shows, in the style of a photo.
+
+    A condition is a label map, a pose or an edge drawing; an exemplar is any photo of the wanted style.
+
+    \b
+    mcltool demo --pretrained                   see what it does, in seconds
+    mcltool fit --plugin ade20k --root DIR      train on a data set
+    mcltool translate-dir masks/ photos/ out/   turn a folder of conditions into photos
+    """
+
+
+cli.add_command(demo)
+cli.add_command(fit)
+cli.add_command(translate_dir)
+cli.add_command(translate)
+cli.add_command(manifest_group)
+cli.add_command(explain)
+cli.add_command(evaluate)
+cli.add_command(compare)
+cli.add_command(plugins_group)
+cli.add_command(runs_group)
+cli.add_command(data_group)
+cli.add_command(pack_group)
+cli.add_command(pair)
+cli.add_command(weights_group)
+cli.add_command(bench)
+cli.add_command(export)
+cli.add_command(doctor)
+cli.add_command(completion)
+
+
+def main() -> None:
+    """The console script."""
+    cli()

@@ -1,0 +1,140 @@
+"""``mcltool pair``: exemplars for photos that have no other view."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from mcltool.cli.options import DEVICE_HELP, FILE, FOLDER, complete_plugins, threads_option
+
+if TYPE_CHECKING:
+    import numpy as np
+    import torch
+    from numpy.typing import NDArray
+
+    from mcltool.data.retrieval import Features
+    from mcltool.plugin.contract import DatasetPlugin, Sample
+
+
+@click.command("pair", short_help="Find for every photo of a data set those that are most like it.")
+@click.option(
+    "--plugin",
+    metavar="NAME",
+    shell_complete=complete_plugins,
+    help="Data set; mcltool plugins list names them.",
+)
+@click.option(
+    "--root",
+    type=FOLDER,
+    metavar="DIR",
+    help="Folder that it was unpacked to.  [default: $MCLTOOL_DATA/PLUGIN]",
+)
+@click.option(
+    "--data",
+    "pack",
+    type=FILE,
+    metavar="FILE.h5",
+    help="A pack (mcltool pack) in the place of --plugin and --root.",
+)
+@click.argument("out", type=FILE, metavar="[OUT.csv]", required=False)
+@click.option("--split", type=click.Choice(["train", "val"]), help="Only this one.  [default: both]")
+@click.option("--top", type=click.IntRange(1, 100), default=5, help="Exemplars for each photo.  [default: 5]")
+@click.option(
+    "--features",
+    type=click.Choice(["auto", "vgg", "plain"]),
+    default="auto",
+    help="What is compared: VGG-19's features of the photo, or plain shares and places of classes and "
+    "colours.  [default: auto, vgg where 'mcltool weights get vgg19' was run]",
+)
+@click.option(
+    "--workers",
+    type=click.IntRange(0),
+    metavar="N",
+    help="Processes that read; 0: this one.  [default: one a core]",
+)
+@click.option("--device", metavar="NAME", help=DEVICE_HELP)
+@threads_option
+def pair(
+    plugin: str | None,
+    root: Path | None,
+    pack: Path | None,
+    out: Path | None,
+    split: str | None,
+    top: int,
+    features: str,
+    workers: int | None,
+    device: str | None,
+) -> None:
+    """Find for every photo of a data set the photos that are most like it, as exemplars to train with.
+
+    Without OUT.csv they are put into the pack, and fit --data FILE.h5 takes them from there. OUT.csv has a line
+    of samples' ids a photo, key,exemplar,exemplar,..., the nearest first; fit --pairs OUT.csv takes it, and
+    lists of file names in this form too.
+
+    \b
+    Examples:
+      mcltool pair --data ade20k.h5
+      mcltool pair --plugin ade20k --root ADEChallengeData2016 --top 10 pairs.csv
+    """
+    from mcltool.core.device import pick_device
+    from mcltool.data.pack import splits_of
+    from mcltool.data.retrieval import pick_features
+    from mcltool.plugin import registry as plugins
+
+    if out is None and pack is None:
+        raise click.UsageError("Missing argument 'OUT.csv' (or '--data', a pack to put them in)")
+    if out is not None and (out.is_dir() or out.suffix == ".h5"):
+        raise click.UsageError(f"{out}: expected the name of a text file to write, like pairs.csv")
+    _check_writable(out or pack)
+    dataset, root = plugins.load_data(plugin, root, pack)
+    samples = {name: dataset.index(root, name) for name in ([split] if split else splits_of(dataset))}
+    chosen = pick_features(features)
+    tables = _retrieve(dataset, samples, top, chosen, pick_device(device), workers)
+    count = sum(map(len, samples.values()))
+    if out is not None:
+        from mcltool.data.pairs import named_pairs, write_pairs
+
+        write_pairs(out, named_pairs(samples, tables))
+    elif pack is not None:
+        from mcltool.data.packing import store_retrieved
+
+        store_retrieved(pack, tables)
+    click.echo(f"{out or pack}: {top} exemplars for each of {count} photos, by {chosen} features")
+
+
+def _check_writable(path: Path | None) -> None:
+    """Say now, not after an hour of comparing, that ``path`` cannot be written."""
+    import os
+
+    folder = next((parent for parent in path.absolute().parents if parent.exists()), None) if path else None
+    if folder is not None and not os.access(folder, os.W_OK):
+        raise click.UsageError(f"{path}: cannot be written: no permission for that in {folder}")
+
+
+def _retrieve(
+    dataset: DatasetPlugin,
+    samples: dict[str, Sequence[Sample]],
+    top: int,
+    features: Features,
+    device: torch.device,
+    workers: int | None,
+) -> dict[str, NDArray[np.int32]]:
+    from mcltool.cli.tables import progress
+    from mcltool.core.threads import cores
+    from mcltool.data.retrieval import retrieve
+
+    processes = cores() if workers is None else workers
+    bar, move = progress("comparing", 2 * sum(map(len, samples.values())))  # described, then compared
+
+    def advance(count: int) -> None:
+        for _ in range(count):
+            next(move)
+
+    with bar:
+        return {
+            split: retrieve(dataset, some, top, features, device, processes, advance)
+            for split, some in samples.items()
+        }

@@ -1,0 +1,134 @@
+"""``mcltool plugins``: what is installed, what it is, whether it keeps the contract, and a new one."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import click
+
+from mcltool.cli.options import complete_plugins
+from mcltool.cli.program import Commands
+
+FOLDER = click.Path(path_type=Path)
+JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+ROOT_HELP = "Folder of the data set.  [default: $MCLTOOL_DATA/NAME]"
+
+
+@click.group("plugins", cls=Commands)
+def plugins_group() -> None:
+    """Data sets that mcltool can train on."""
+
+
+@plugins_group.command("list")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON, one object a plugin.")
+def plugins_list(as_json: bool) -> None:
+    """List every data set plugin that is installed; a broken one says why, and hinders nothing.
+
+    MCLTOOL_DISABLE_PLUGINS leaves plugins out: NAME,NAME,... or DISTRIBUTION:NAME where two claim a name.
+    """
+    from dataclasses import asdict
+
+    from mcltool.plugin import registry as plugins
+
+    found = plugins.describe()
+    if as_json:
+        click.echo(json.dumps([asdict(info) for info in found], indent=2))
+        return
+    for info in found:
+        about = f"{info.classes} {info.kind}, version {info.version}" if info.status == "ok" else info.cause
+        click.echo(f"{info.name:<16} {info.status:<7} {about}  ({info.distribution})")
+
+
+@plugins_group.command("show")
+@click.argument("name", shell_complete=complete_plugins)
+@JSON
+def plugins_show(name: str, as_json: bool) -> None:
+    """Show a data set: its classes or channels with their colours, its training defaults, where to get it."""
+    from dataclasses import asdict
+
+    from mcltool.plugin import registry as plugins
+
+    plugin = plugins.load(name)
+    defaults = dict(plugin.defaults)
+    facts = {"name": name, "version": plugin.version, "distribution": plugins.distribution(name)}
+    facts |= {"home page": plugin.home_page}
+    if as_json:
+        facts["home_page"] = facts.pop("home page")
+        document = facts | {
+            "needs_root": plugin.needs_root,
+            "defaults": defaults,
+            "spec": asdict(plugin.spec),
+        }
+        click.echo(json.dumps(document, indent=2))
+        return
+    from mcltool.cli.tables import show_classes, show_facts
+
+    facts["condition"] = f"{plugin.spec.channels} {plugin.spec.kind}"
+    facts["defaults"] = "\n".join(f"{key} = {value}" for key, value in defaults.items())
+    show_facts({key: value for key, value in facts.items() if value})
+    click.echo()
+    show_classes(plugin.spec)
+
+
+@plugins_group.command("check")
+@click.argument("name", shell_complete=complete_plugins)
+@click.option("--root", type=FOLDER, metavar="DIR", help=ROOT_HELP)
+@JSON
+def plugins_check(name: str, root: Path | None, as_json: bool) -> int:
+    """Check that a plugin keeps the contract; a failed check says what is wrong.
+
+    A few samples of each split are read; mcltool data check reads all of them.
+
+    Exit code: 0 all passed, 1 some failed.
+
+    \b
+    Examples:
+      mcltool plugins check shapes
+      mcltool plugins check ade20k --root ADEChallengeData2016
+    """
+    from dataclasses import asdict
+
+    from mcltool.core.errors import UsageError
+    from mcltool.plugin import registry as plugins
+    from mcltool.plugin.conformance import Check, run_checks
+
+    try:
+        plugin = plugins.load(name)
+    except UsageError as error:
+        if name not in plugins.names():
+            raise
+        checks = [Check("loading", "failed", str(error))]
+    else:
+        checks = [Check("loading", "passed", plugins.distribution(name))]
+        checks += run_checks(plugin, plugins.data_root(plugin, root))
+    failed = sum(check.status == "failed" for check in checks)
+    if as_json:
+        click.echo(json.dumps([asdict(check) for check in checks], indent=2))
+    else:
+        from mcltool.cli.tables import show_checks
+
+        show_checks(checks)
+        click.echo(f"{name}: {failed} of {len(checks)} checks failed" if failed else f"{name}: all is well")
+    return 1 if failed else 0
+
+
+@plugins_group.command("new")
+@click.argument("name")
+@click.option("--out", type=FOLDER, metavar="DIR", help="Folder to make.  [default: mcltool-NAME]")
+def plugins_new(name: str, out: Path | None) -> None:
+    """Write a complete plugin package, to be changed into your own: photos with label masks.
+
+    It has a pyproject.toml, a module and a test, and passes mcltool plugins check as it is.
+
+    \b
+    Example:
+      mcltool plugins new meadow && pip install -e mcltool-meadow && mcltool plugins show meadow
+    """
+    from mcltool.plugin import registry as plugins
+    from mcltool.plugin.scaffold import write_package
+
+    if name in plugins.names():
+        raise click.UsageError(f"there is a plugin {name!r} already, of {plugins.distribution(name)}")
+    home = write_package(name, out or Path(f"mcltool-{name}"))
+    click.echo(f"{home}: install it with pip install -e {home}, then mcltool plugins show {name}")

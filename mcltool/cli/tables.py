@@ -1,0 +1,180 @@
+"""What commands print as tables: rich in a terminal, the same words in a file or pipe."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from rich.color import Color
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.style import Style
+from rich.table import Table
+from rich.text import Text
+
+from mcltool.plugin.conformance import Check
+from mcltool.plugin.contract import RGB, ConditionSpec
+from mcltool.train.run_folder import Overview
+
+if TYPE_CHECKING:
+    from mcltool.train.estimate import Estimate
+
+if TYPE_CHECKING:
+    from mcltool.evaluate.scores import Comparison, Scores
+
+MARKS = {"passed": ("✓", "green"), "failed": ("✗", "red"), "skipped": ("-", "yellow")}
+PIPE_WIDTH = 160
+"""Columns where there is no terminal to ask."""
+BAR = 24
+"""Characters of the longest bar."""
+
+
+def console() -> Console:
+    """Prints to stdout; what is not a terminal gets plain text."""
+    found = Console(file=sys.stdout, highlight=False)
+    return found if found.is_terminal else Console(file=sys.stdout, highlight=False, width=PIPE_WIDTH)
+
+
+def show_checks(checks: Sequence[Check]) -> None:
+    table = _plain_table("", "check", "")
+    for check in checks:
+        mark, colour = MARKS[check.status]
+        table.add_row(Text(f"{mark} {check.status}", colour), check.name, Text(check.detail))
+    console().print(table)
+
+
+def show_facts(facts: Mapping[str, str]) -> None:
+    """Names and values, one a line; a long value goes on below itself."""
+    table = Table(box=None, show_header=False, pad_edge=False)
+    for name, value in facts.items():
+        table.add_row(Text(name, "bold"), Text(value))
+    console().print(table)
+
+
+def show_runs(runs: Sequence[Overview]) -> None:
+    table = _plain_table("run", "data set", "preset", "size", "step", "state", "held out", "changed")
+    colours = {"training": "cyan", "finished": "green", "stopped": "yellow"}
+    for run in runs:
+        step = f"{run.step}/{run.total}" if run.total else str(run.step)
+        state = Text(run.state, colours[run.state])
+        table.add_row(run.name, run.plugin, run.preset, run.size, step, state, run.scores, run.changed)
+    console().print(table)
+
+
+def show_estimate(estimate: Estimate) -> None:
+    """Parameters of each network and memory of a training step."""
+    table = _plain_table("", "")
+    for name, count in estimate.parameters.items():
+        table.add_row(name, f"{count / 1e6:.1f} M parameters")
+    for name, size in estimate.memory.items():
+        table.add_row(name, f"{size / 2**20:,.0f} MiB")
+    table.add_row(
+        Text("at least, in each process", "bold"), Text(f"{estimate.total / 2**20:,.0f} MiB", "bold")
+    )
+    console().print(table)
+
+
+def show_classes(spec: ConditionSpec) -> None:
+    """Every class or channel with its number and colour."""
+    table = _plain_table("", "number", "name", "colour")
+    for number, (name, colour) in enumerate(zip(spec.names, spec.palette, strict=True)):
+        code = "#" + bytes(colour).hex()
+        note = " (unknown)" if number == spec.unknown else ""
+        table.add_row(_block(colour, 4), str(number), Text(name + note), code)
+    console().print(table)
+
+
+def show_shares(spec: ConditionSpec, shares: Sequence[float], most: int = 40) -> None:
+    """A bar a class, the most frequent first; those that do not occur are summed up."""
+    order = sorted(range(len(shares)), key=lambda number: -shares[number])
+    seen = [number for number in order if shares[number] > 0]
+    table = _plain_table("", "number", "name", "share of pixels")
+    for number in seen[:most]:
+        length = max(1, round(BAR * shares[number] / shares[seen[0]]))
+        bar = _block(spec.palette[number], length) + Text(f" {shares[number]:.1%}")
+        table.add_row("", str(number), Text(spec.names[number]), bar)
+    console().print(table)
+    for rest, what in (
+        (len(seen) - most, "rarer"),
+        (len(order) - len(seen), f"{spec.kind} that do not occur"),
+    ):
+        if rest > 0:
+            console().print(f"and {rest} {what}")
+
+
+def show_scores(scores: Scores) -> None:
+    """Every score with its interval, then what was not run, and warnings."""
+    from mcltool.evaluate.scores import interval_text, kind_of, number_text
+
+    table = _plain_table("metric", "value", "95% interval", "better is", "images", "")
+    for key, score in scores.scores.items():
+        kind = kind_of(key)
+        value = Text(number_text(score.value), "bold")
+        row = (
+            value,
+            interval_text(score),
+            kind.better,
+            str(score.count),
+            Text(score.note or kind.what, "dim"),
+        )
+        table.add_row(kind.title, *row)
+    console().print(table)
+    for name, reason in scores.not_run.items():
+        console().print(Text(f"not run: {name}: {reason}", "yellow"), soft_wrap=True)
+    for warning in scores.warnings:
+        console().print(Text(f"warning: {warning}", "yellow"), soft_wrap=True)
+
+
+def show_comparison(comparison: Comparison) -> None:
+    """The scores of two evaluations beside one another."""
+    from mcltool.evaluate.scores import kind_of, number_text
+
+    table = _plain_table("metric", "A", "B", "B - A", "95% interval", "images", "better")
+    for found in comparison.differences:
+        kind = kind_of(found.key)
+        numbers = [number_text(value) for value in (found.a, found.b)]
+        change = "" if found.difference is None else f"{found.difference:+.4g}"
+        known = found.low is not None and found.high is not None
+        interval = f"{found.low:+.4g} to {found.high:+.4g}" if known else ""
+        words = {"A": "A", "B": "B", "none": "no difference shown", "unknown": "no interval"}
+        better = Text(words[found.better], "bold green" if found.better in ("A", "B") else "dim")
+        table.add_row(kind.title, *numbers, change, interval, str(found.images or ""), better)
+    console().print(table)
+    for name, keys in (("A", comparison.only_a), ("B", comparison.only_b)):
+        if keys:
+            console().print(f"only {name} has: {', '.join(keys)}", soft_wrap=True)
+    for warning in comparison.warnings:
+        console().print(Text(f"warning: {warning}", "yellow"), soft_wrap=True)
+
+
+def progress(description: str, total: int) -> tuple[Progress, Iterator[None]]:
+    """A bar on stderr (none where that is no terminal) and an iterator that moves it by one."""
+    bar = Progress(
+        TextColumn("[bold]{task.description}"),
+        BarColumn(bar_width=None),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        console=Console(file=sys.stderr),
+        disable=not sys.stderr.isatty(),
+        transient=True,
+    )
+    task = bar.add_task(description, total=total)
+
+    def steps() -> Iterator[None]:
+        while True:
+            bar.advance(task)
+            yield
+
+    return bar, steps()
+
+
+def _block(colour: RGB, length: int) -> Text:
+    return Text("█" * length, Style(color=Color.from_rgb(*colour)))
+
+
+def _plain_table(*columns: str) -> Table:
+    table = Table(*columns, box=None, pad_edge=False)
+    for column in table.columns:
+        column.overflow = "fold"
+    return table

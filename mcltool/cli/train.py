@@ -1,0 +1,260 @@
+"""``mcltool runs``: what was trained here, and how far it came."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from mcltool.cli.options import (
+    DEVICE_HELP,
+    FILE,
+    FOLDER,
+    PRECISION,
+    complete_plugins,
+    complete_presets,
+    threads_option,
+)
+from mcltool.core.errors import UsageError
+
+if TYPE_CHECKING:
+    from mcltool.core.config import Config
+    from mcltool.plugin.contract import DatasetPlugin
+from mcltool.cli.program import Commands
+
+
+@click.command(short_help="Train a model on a data set.")
+@click.option(
+    "--plugin",
+    metavar="NAME",
+    shell_complete=complete_plugins,
+    help="Data set; mcltool plugins list names them.",
+)
+@click.option(
+    "--root",
+    type=FOLDER,
+    metavar="DIR",
+    help="Folder that the data set was unpacked to.  [default: $MCLTOOL_DATA/PLUGIN]",
+)
+@click.option(
+    "--data",
+    "pack",
+    type=FILE,
+    metavar="FILE.h5",
+    help="A pack (mcltool pack) in the place of --plugin and --root.",
+)
+@click.option(
+    "--pairs",
+    type=FILE,
+    metavar="FILE",
+    help="Exemplars of photos that have no other view: lines key,exemplar,... (mcltool pair).  "
+    "[default: those in the pack, if it has any]",
+)
+@click.option("--size", metavar="S|HxW", help="Training size in pixels, multiples of 32: 256, or 256x192.")
+@click.option(
+    "--preset",
+    metavar="NAME",
+    shell_complete=complete_presets,
+    help="Sizes of the networks: tiny (64 px, for a CPU), base (256 px), paper (256 px, as published) or hd (512 px).  "
+    "[default: the data set's own; tiny for shapes, else base]",
+)
+@click.option("--max-steps", type=int, metavar="N", help="Stop after N steps.  [default: as epochs make]")
+@click.option("--batch-size", type=int, metavar="B", help="Samples a step.  [default: the preset's]")
+@click.option(
+    "--run",
+    "--run-dir",
+    "run",
+    type=FOLDER,
+    metavar="DIR",
+    help="Run folder. Behind torchrun write --run-dir, since torchrun takes --run for its own.  "
+    "[default: runs/PLUGIN-N, the next N]",
+)
+@click.option(
+    "--resume",
+    is_flag=True,
+    help="Go on from the newest whole checkpoint: of --run, else of the run that was worked on last.",
+)
+@click.option(
+    "--max-minutes", type=float, metavar="M", help="Save and end after M minutes; --resume goes on."
+)
+@click.option("--dry-run", is_flag=True, help="Print the configuration, sizes and memory; train nothing.")
+@click.option("--out", type=FILE, metavar="FILE", help="Weights file.  [default: RUN/weights.safetensors]")
+@click.option("--seed", type=int, metavar="N", help="Seed of everything random.  [default: 0]")
+@click.option(
+    "--precision",
+    type=PRECISION,
+    help="Number format of the networks' products.  [default: auto, bf16 or fp16 where it is faster]",
+)
+@click.option("--device", metavar="NAME", help=DEVICE_HELP)
+@threads_option
+@click.option(
+    "--perceptual",
+    type=click.Choice(["auto", "vgg", "random", "none"]),
+    help="Network of the perceptual and contextual losses.  [default: auto, none for tiny, else vgg]",
+)
+@click.option("--workers", type=int, metavar="N", help="Processes that load data; 0: none.  [default: 2]")
+@click.option("--config", type=FILE, metavar="FILE", help="TOML file with sections model, loss, data, train.")
+@click.option(
+    "--set", "settings", multiple=True, metavar="SECTION.KEY=VALUE", help="One setting; repeatable."
+)
+def fit(
+    plugin: str | None,
+    root: Path | None,
+    pack: Path | None,
+    pairs: Path | None,
+    size: str | None,
+    preset: str | None,
+    run: Path | None,
+    resume: bool,
+    max_minutes: float | None,
+    dry_run: bool,
+    out: Path | None,
+    device: str | None,
+    config: Path | None,
+    settings: tuple[str, ...],
+    **flags: int | str | None,
+) -> None:
+    """Train a model on a data set and write its weights, with all that translate-dir needs, to one file.
+
+    What wins: an option, then --set, then --config, then the data set's own defaults, then the preset. The
+    run folder gets the resolved config.json, metrics.jsonl, sample pictures, checkpoints, report.html and at
+    last weights.safetensors. Ctrl-C saves and ends; the same command with --resume goes on exactly there.
+
+    \b
+    Examples:
+      mcltool fit --plugin shapes --max-steps 500
+      mcltool fit --plugin ade20k --root ADEChallengeData2016 --batch-size 4
+      mcltool fit --plugin ade20k --root ADEChallengeData2016 --preset tiny --size 64 --max-steps 1000
+      mcltool fit --plugin ade20k --root ADEChallengeData2016 --config mine.toml --set loss.mcl=0.05
+      mcltool fit --plugin ade20k --root ADEChallengeData2016 --run runs/night --resume --max-minutes 230
+      torchrun --nproc-per-node 8 -m mcltool fit --plugin ade20k --root ADEChallengeData2016 --run-dir runs/big
+      mcltool pack --plugin ade20k --root ADEChallengeData2016 ade20k.h5 && mcltool fit --data ade20k.h5
+    """
+    from mcltool.core.config import parse_size
+    from mcltool.plugin import registry as plugins
+
+    given: dict[str, Any] = {"data.size": parse_size(size)} if size else {}
+    given |= {_ADDRESSES[name]: value for name, value in flags.items() if value is not None}
+    dataset = _dataset(plugin, root, pack)
+    folder = _run_folder(run, dataset, resume)
+    dataset, resolved = _resolve(dataset, preset, folder, resume, config, settings, given)
+
+    from mcltool.train.distributed import launched_rank
+    from mcltool.train.loop import Job
+    from mcltool.train.loop import fit as train
+
+    if dry_run:
+        from mcltool.cli.tables import show_estimate
+        from mcltool.train.loop import dry
+
+        resolved, needed = dry(dataset, resolved, device)
+        click.echo(resolved.to_json())
+        show_estimate(needed)
+        return
+    job = Job(
+        dataset, resolved, plugins.data_root(dataset, root), folder, out, device, resume, max_minutes, pairs
+    )
+    from mcltool.train.display import show
+
+    weights = train(job, show)
+    if weights and launched_rank() == 0:
+        click.echo(f"weights: {weights}")
+
+
+NO_DATA = "--plugin: name the data set ('mcltool plugins list' shows them), or a pack of one with --data"
+
+_ADDRESSES = {
+    "max_steps": "train.max_steps",
+    "batch_size": "train.batch_size",
+    "seed": "train.seed",
+    "precision": "train.precision",
+    "perceptual": "train.perceptual",
+    "workers": "data.workers",
+}
+
+
+def _dataset(plugin: str | None, root: Path | None, pack: Path | None) -> DatasetPlugin | None:
+    """None where neither a data set nor a pack is named: the run to resume may do that."""
+    from mcltool.plugin import registry as plugins
+
+    if pack is not None:
+        if root is not None:
+            raise click.UsageError("--root and --data: the samples come from the one or from the other")
+        return plugins.load_packed(pack, plugin)
+    return plugins.load(plugin) if plugin else None
+
+
+def _run_folder(run: Path | None, dataset: DatasetPlugin | None, resume: bool) -> Path:
+    from mcltool.train.run_folder import newest_run, next_run
+
+    if run:
+        return run
+    if "TORCHELASTIC_RUN_ID" in os.environ:
+        raise UsageError(
+            "--run-dir: name the run folder where torchrun starts fit, so that all processes agree on it"
+        )
+    if resume:
+        return newest_run(Path("runs"), dataset.name if dataset else None)
+    if dataset is None:
+        raise UsageError(NO_DATA)
+    return next_run(Path("runs"), dataset.name)
+
+
+def _resolve(
+    dataset: DatasetPlugin | None,
+    preset: str | None,
+    folder: Path,
+    resume: bool,
+    file: Path | None,
+    settings: Sequence[str],
+    flags: Mapping[str, Any],
+) -> tuple[DatasetPlugin, Config]:
+    """The data set and the configuration: that of the run to resume, else of presets and what was given."""
+    from mcltool.core.config import parse_setting, read_toml, resolve
+    from mcltool.plugin import registry as plugins
+    from mcltool.train.run_folder import RunFolder, resumed
+
+    from_file = read_toml(file) if file else {}
+    preset = from_file.pop("preset", None) if preset is None else preset
+    from_file.pop("preset", None)
+    given = {**from_file, **dict(map(parse_setting, settings)), **flags}
+    if resume and RunFolder(folder).holds_a_run():
+        name = dataset.name if dataset else None
+        config = resumed(folder, RunFolder(folder).config(), name, preset, given)
+        return dataset or plugins.load(config.plugin), config
+    if dataset is None:
+        raise UsageError(f"{NO_DATA}; {folder} holds no run to resume")
+    return dataset, resolve(dataset.name, preset or dataset.preset, dataset.defaults, given)
+
+
+@click.group("runs", cls=Commands)
+def runs_group() -> None:
+    """Training runs."""
+
+
+@runs_group.command("list")
+@click.argument("folder", type=FOLDER, default=Path("runs"))
+def list_runs(folder: Path) -> None:
+    """The runs in FOLDER (default: runs), with how far each came and its latest scores."""
+    from mcltool.cli.tables import show_runs
+    from mcltool.core.errors import UsageError
+    from mcltool.train.run_folder import overview, runs_below
+
+    runs = runs_below(folder)
+    if not runs:
+        raise UsageError(f"{folder}: no runs in it; 'mcltool fit' makes one")
+    show_runs([overview(run) for run in runs])
+
+
+@runs_group.command("show")
+@click.argument("run", type=FOLDER)
+def show_run(run: Path) -> None:
+    """All about one run: state, latest losses and scores, checkpoints, files, configuration."""
+    from mcltool.cli.tables import show_facts
+    from mcltool.train.run_folder import RunFolder, facts
+
+    folder = RunFolder(run)
+    show_facts(facts(folder))

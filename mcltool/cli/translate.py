@@ -1,0 +1,279 @@
+"""manifest merge and summary: what translate-dir has left in its output folder."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from mcltool.cli.options import (
+    DEVICE_HELP,
+    FILE,
+    FOLDER,
+    PRECISION,
+    WEIGHTS_HELP,
+    chosen_weights,
+    threads_option,
+)
+
+if TYPE_CHECKING:
+    from mcltool.translate.settings import Settings
+import json
+
+from mcltool.cli.program import Commands
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def model_options(command: F) -> F:
+    """The options of both commands."""
+    for option in (
+        threads_option,
+        click.option("--device", metavar="NAME", help=DEVICE_HELP),
+        click.option(
+            "--precision",
+            type=PRECISION,
+            default="auto",
+            help="Number format; auto: the fastest here, or what an earlier run took that goes on.  [default: auto]",
+        ),
+        click.option(
+            "--canvas",
+            metavar="HxW",
+            help="Height and width in pixels of the pictures that poses belong to, where their files do not say "
+            "it.  [default: the data set's own]",
+        ),
+        click.option(
+            "--save",
+            metavar="KINDS",
+            default="",
+            help="More pictures beside each result, between commas: warp (the warped exemplar), grid (condition, "
+            "exemplar, warp and result side by side), confidence (how sure each place is of its match).",
+        ),
+        click.option(
+            "--size",
+            metavar="keep|S",
+            help="Short side of the results in pixels; keep: each condition's own. The network works at this "
+            "size too.  [default: that of the training]",
+        ),
+        click.option("--quality", type=int, metavar="1-100", help="Of jpg (95), webp (90) and avif (80)."),
+        click.option("--weights", type=FILE, metavar="FILE", help=WEIGHTS_HELP),
+    ):
+        command = option(command)
+    return command
+
+
+@click.command("translate-dir", short_help="Translate a folder of conditions into photos.")
+@click.argument("conditions", type=FOLDER)
+@click.argument("exemplars", type=FOLDER)
+@click.argument("out", type=FOLDER)
+@model_options
+@click.option(
+    "--pair",
+    metavar="HOW",
+    default="auto",
+    help="Which exemplar a condition gets. stem: the one of the same relative path without suffix, else the "
+    "only one of its base name; one: the only exemplar there is; cycle: in turn, sorted by name; random: "
+    "drawn from --seed and the condition's name; all: every one; nearest: the one whose features fit best; "
+    "FILE.csv: rows of condition,exemplar; auto: stem where every condition has one, else one, else nearest.  "
+    "[default: auto]",
+)
+@click.option("--seed", type=int, default=0, metavar="N", help="For --pair random.  [default: 0]")
+@click.option("--pair-out", type=FILE, metavar="FILE.csv", help="Write which exemplar each condition got.")
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["png", "jpg", "webp", "avif"]),
+    default="png",
+    help="Of the results.  [default: png]",
+)
+@click.option(
+    "--batch-size",
+    default="auto",
+    metavar="N|auto",
+    help="Images of the trained size at a time; auto: what suits the device.  [default: auto]",
+)
+@click.option(
+    "--workers",
+    type=click.IntRange(0),
+    metavar="N",
+    help="Processes that read files; 0 reads in a thread.  [default: up to 8 beside a GPU, else 0]",
+)
+@click.option(
+    "--exemplar-cache",
+    type=click.IntRange(1),
+    default=512,
+    metavar="MIB",
+    help="Memory for encoded exemplars.  [default: 512]",
+)
+@click.option(
+    "--shard",
+    metavar="I/N",
+    help="Do part I of N, for job arrays. torchrun sets it by itself.  [default: all]",
+)
+@click.option("--overwrite", is_flag=True, help="Make everything anew.")
+@click.option("--retry-failed", is_flag=True, help="Try again what failed before, changed or not.")
+@click.option("--dry-run", is_flag=True, help="Say what would be done, and write nothing.")
+@click.option("--gallery", is_flag=True, help="Write OUT/index.html with the pictures, to look through.")
+@click.option("--json", "as_json", is_flag=True, help="Sum up as one JSON line on stdout.")
+def translate_dir(
+    conditions: Path,
+    exemplars: Path,
+    out: Path,
+    pair: str,
+    seed: int,
+    pair_out: Path | None,
+    workers: int | None,
+    exemplar_cache: int,
+    shard: str | None,
+    overwrite: bool,
+    retry_failed: bool,
+    dry_run: bool,
+    gallery: bool,
+    as_json: bool,
+    device: str | None,
+    weights: Path | None,
+    **settings: Any,
+) -> int:
+    """Translate every condition below CONDITIONS, in the style of a photo below EXEMPLARS, into OUT.
+
+    OUT mirrors the folders of CONDITIONS, with one PNG a condition: of the condition's own aspect, its short
+    side as long as in training. EXEMPLARS may be a single photo. OUT/manifest.jsonl has one line an input: ok,
+    skipped or failed with the cause. Run it again to finish what is missing; what is done with the same weights
+    and settings is left alone, and so is what failed and has not changed.
+
+    Exit code: 0 all done, 1 some failed, 2 the request cannot be carried out, 130 interrupted.
+
+    \b
+    Examples:
+      mcltool translate-dir masks/ style.jpg out/             one photo: the style of all
+      mcltool translate-dir masks/ photos/ out/               masks/a/1.png with photos/a/1.jpg
+      mcltool translate-dir masks/ photos/ out/ --pair cycle  photos in turn
+      mcltool translate-dir masks/ photos/ out/ --shard 2/8   the second of eight machines
+      torchrun --nproc-per-node 4 -m mcltool translate-dir masks/ photos/ out/
+    """
+    from mcltool.translate.job import Job, Options
+    from mcltool.translate.ranks import settle_ranks
+    from mcltool.translate.workspace import parse_shard, shard_of_environment
+
+    options = Options(
+        overwrite=overwrite,
+        retry_failed=retry_failed,
+        shard=parse_shard(shard) if shard else shard_of_environment(),
+        device=device,
+        workers=workers,
+        pair_out=pair_out,
+        cache_mebibytes=exemplar_cache,
+    )
+    job = Job(conditions, exemplars, out, chosen_weights(weights), pair, seed, _settings(**settings), options)
+    if dry_run:
+        from mcltool.translate.progress import show_plan
+
+        show_plan(job, as_json)
+        return 0
+    from mcltool.translate.pipeline import run
+    from mcltool.translate.progress import show
+
+    counts = show(run(job), job, as_json)
+    failed = counts["failed"] if shard else settle_ranks(job, counts["failed"])
+    if gallery and (shard or options.shard.index == 0):
+        from mcltool.translate.gallery import write_gallery
+
+        click.echo(f"gallery: {write_gallery(job)}", err=True)
+    return 1 if failed else 0
+
+
+@click.command("translate", short_help="Translate one condition into a photo.")
+@click.argument("condition", type=FILE)
+@click.argument("exemplar", type=FILE)
+@click.argument("out", type=FILE)
+@model_options
+def translate(
+    condition: Path, exemplar: Path, out: Path, device: str | None, weights: Path | None, **settings: Any
+) -> None:
+    """Translate the file CONDITION, in the style of the photo EXEMPLAR, into the picture OUT.
+
+    The suffix of OUT says its format: .png, .jpg, .webp or .avif.
+
+    \b
+    Examples:
+      mcltool translate mask.png style.jpg result.png
+      mcltool translate mask.png style.jpg result.jpg --size keep --save grid
+    """
+    from mcltool.translate.single import translate_file
+
+    made = translate_file(
+        condition, exemplar, out, chosen_weights(weights), _settings(form=out.suffix, **settings), device
+    )
+    for path in made:
+        click.echo(path)
+
+
+def _settings(
+    precision: str,
+    canvas: str | None,
+    save: str,
+    size: str | None,
+    quality: int | None,
+    form: str,
+    batch_size: str = "1",
+) -> Settings:
+    from mcltool.core.config import parse_size
+    from mcltool.core.errors import UsageError
+    from mcltool.translate.settings import Settings, format_of, parse_output_size
+
+    if batch_size != "auto" and not (batch_size.isdecimal() and int(batch_size)):
+        raise UsageError(f"--batch-size {batch_size}: expected a number from 1, or auto")
+    return Settings(
+        precision=precision,
+        size=parse_output_size(size) if size else "trained",
+        canvas=parse_size(canvas, "--canvas") if canvas else None,
+        format=format_of(form),
+        quality=quality,
+        save=tuple(dict.fromkeys(word.strip() for word in save.split(",") if word.strip())),
+        batch_size=0 if batch_size == "auto" else int(batch_size),
+    )
+
+
+@click.group("manifest", cls=Commands, short_help="Join and sum up the manifests of translate-dir.")
+def manifest_group() -> None:
+    """Join and sum up what translate-dir says of its inputs in OUT/manifest.jsonl."""
+
+
+@manifest_group.command()
+@click.argument("out", type=FOLDER)
+def merge(out: Path) -> None:
+    """Join the manifests of all shards in OUT/manifest.jsonl, and remove them.
+
+    Of several lines for one output the newest counts.
+    """
+    from mcltool.translate.manifest import manifests
+    from mcltool.translate.manifest import merge as join
+    from mcltool.translate.workspace import Shard, claimed
+
+    count = len(manifests(out))
+    if not count:
+        join(out, out)  # which says so
+    with claimed(out, Shard()) as scratch:
+        lines = join(out, scratch)
+    click.echo(f"{out / 'manifest.jsonl'}: {lines} lines of {count} manifests")
+
+
+@manifest_group.command()
+@click.argument("out", type=FOLDER)
+@click.option("--json", "as_json", is_flag=True, help="As one JSON line.")
+def summary(out: Path, as_json: bool) -> None:
+    """Count what is done in OUT, and name the causes of what failed."""
+    from mcltool.translate.manifest import summary as summed
+
+    found = summed(out)
+    if as_json:
+        click.echo(json.dumps(found))
+        return
+    click.echo(f"{out}: {found['ok']} ok, {found['skipped']} skipped, {found['failed']} failed")
+    click.echo(f"manifests: {', '.join(found['manifests'])}; {found['seconds_of_work']:.1f} s of work")
+    for digest, lines in found["weights"].items():
+        click.echo(f"weights {digest[:12]}: {lines} lines")
+    for cause, times in found["causes"].items():
+        click.echo(f"failed {times} times: {' '.join(cause.split())}")

@@ -1,0 +1,100 @@
+"""One process at a time in a folder: a lock that a dead process does not keep."""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from mcltool.core.errors import UsageError
+
+try:
+    import fcntl
+except ImportError:  # not a POSIX system: nothing is locked there
+    fcntl = None  # type: ignore[assignment]
+
+_NO_LINK = getattr(os, "O_NOFOLLOW", 0)  # whoever makes a lock a link would have us write what it leads to
+_held: set[int] = set()
+
+
+@contextmanager
+def locked(path: Path, message: str, wait: bool = False) -> Iterator[None]:
+    """Hold the lock file ``path``; the file is there while the lock is held.
+
+    The system frees the lock of a process that ends, however it ends. wait: until another holder is done.
+    Raises UsageError, ``message`` and the holder's process number, where it is held (by this process too).
+    """
+    handle = _acquire(path, message, wait)
+    _held.add(handle)
+    try:
+        yield
+    finally:
+        _held.discard(handle)
+        with suppress(OSError):
+            path.unlink(missing_ok=True)
+        os.close(handle)
+
+
+def is_locked(path: Path) -> bool:
+    """Whether a process holds the lock file ``path``."""
+    try:
+        handle = os.open(path, os.O_RDWR)
+    except OSError:
+        return False
+    try:
+        return not _try_lock(handle, wait=False)
+    finally:
+        os.close(handle)
+
+
+def _acquire(path: Path, message: str, wait: bool) -> int:
+    while True:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            handle = os.open(path, os.O_RDWR | os.O_CREAT | _NO_LINK, 0o666)
+        except FileNotFoundError:  # another process has just removed the folder
+            continue
+        except OSError as error:
+            if error.errno != errno.ELOOP:
+                raise
+            raise UsageError(f"{path}: expected a lock, found a link; remove it") from None
+        if not _try_lock(handle, wait):
+            holder = os.read(handle, 32).decode(errors="replace").strip()
+            os.close(handle)
+            raise UsageError(f"{message} (process {holder or 'unknown'})")
+        if _is_same(handle, path):
+            os.ftruncate(handle, 0)
+            os.write(handle, f"{os.getpid()}\n".encode())
+            return handle
+        os.close(handle)  # its last holder removed the file between our opening and locking it
+
+
+def _try_lock(handle: int, wait: bool) -> bool:
+    if fcntl is None:
+        return True
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _is_same(handle: int, path: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(handle), path.stat())
+    except FileNotFoundError:
+        return False
+
+
+def _release_in_child() -> None:
+    """A forked child must not keep its parent's locks alive."""
+    for handle in _held:
+        with suppress(OSError):
+            os.close(handle)
+    _held.clear()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_release_in_child)

@@ -1,0 +1,232 @@
+"""Batches of samples, and the small conversions between stored bytes and what networks see."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, fields
+from typing import Any, Self
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional
+
+from mcltool.data.geometry import Size
+from mcltool.data.views import rendered
+from mcltool.plugin.contract import Condition, ConditionSpec, DatasetPlugin, PointDrawing
+
+Item = dict[str, Tensor]
+"""One sample: the fields of a Batch without the first dimension."""
+
+DRAWN_AT_ONCE = 8
+"""Samples on a GPU; on a CPU it is one, whose planes stay in its cache."""
+
+ALIGNMENT = 64
+"""Bytes; each field of a TravellingBatch starts at a multiple."""
+
+BACKGROUND = 24
+"""Grey level behind pictures of channel conditions."""
+
+
+@dataclass(frozen=True)
+class _Field:
+    """Where one field of all samples lies in a TravellingBatch's memory."""
+
+    dtype: torch.dtype
+    shape: tuple[int, ...]
+    start: int
+    stop: int
+
+    def within(self, memory: Tensor) -> Tensor:
+        return memory[self.start : self.stop].view(self.dtype).view(self.shape)
+
+
+@dataclass(frozen=True, eq=False)
+class TravellingBatch:
+    """Samples as worker processes make them and as they go to the device, which makes a Batch of them.
+
+    One piece of memory, because each piece that a worker hands over costs as much as reading a sample does, and so
+    that one copy takes it to a GPU. Its fields, ``batch[name]``:
+
+    photo: (B, H, W, 3) uint8 RGB. exemplar: likewise.
+    condition: (B, H, W) uint8 labels, (B, C, H, W) float32 planes, or (B, K, 2) float32 points yet to be drawn.
+    exemplar_condition: likewise.
+    pseudo: (B, 2, 3) float32: from x, y, 1 of the pseudo exemplar to x, y of the photo.
+    paired: (B,) bool.
+    """
+
+    memory: Tensor  # (bytes,) uint8
+    layout: dict[str, _Field]
+
+    @classmethod
+    def of(cls, items: Iterable[Item], count: int, shared: bool = False) -> Self:
+        """A batch of ``count`` samples of one size. Each is copied as it comes: its memory can serve the next one.
+
+        shared: in memory that another process can take over.
+        """
+        for number, item in enumerate(items):
+            if number == 0:
+                batch = cls._empty(item, count, shared)
+                targets = {name: batch[name] for name in batch.layout}
+            for name, target in targets.items():
+                target[number : number + 1] = item[name].view(1, *target.shape[1:])  # never broadcast
+        return batch
+
+    @classmethod
+    def _empty(cls, item: Item, count: int, shared: bool) -> Self:
+        layout, stop = {}, 0
+        for name, one in item.items():
+            start = -(-stop // ALIGNMENT) * ALIGNMENT
+            stop = start + count * one.nbytes
+            layout[name] = _Field(one.dtype, (count, *one.shape), start, stop)
+        memory = torch.empty(0 if shared else stop, dtype=torch.uint8)
+        if shared:  # as torch's own collate does it: share_memory_() would copy what is not there yet
+            memory.set_(torch.UntypedStorage._new_shared(stop))  # type: ignore[no-untyped-call]
+        return cls(memory, layout)
+
+    def __getitem__(self, name: str) -> Tensor:
+        return self.layout[name].within(self.memory)
+
+    def to(self, device: torch.device) -> Self:
+        """On ``device``; from pinned memory to a GPU without waiting for the copy."""
+        return type(self)(self.memory.to(device, non_blocking=device.type == "cuda"), self.layout)
+
+    def pin_memory(self) -> Self:
+        """In page-locked memory; torch's DataLoader calls this."""
+        return type(self)(self.memory.pin_memory(), self.layout)
+
+    def arrive(self, draw_points: PointDrawing | None) -> Batch:
+        """The batch, made on the device where this one is: poses are drawn, the pseudo exemplars warped.
+
+        draw_points: the plugin's.
+        """
+        photo, exemplar = (self[name].permute(0, 3, 1, 2).contiguous() for name in ("photo", "exemplar"))
+        condition, exemplar_condition = self["condition"], self["exemplar_condition"]
+        if draw_points is not None:
+            size = photo.shape[2], photo.shape[3]
+            condition, exemplar_condition = (
+                drawn_points(draw_points, points, size) for points in (condition, exemplar_condition)
+            )
+        pseudo = warped(photo, self["pseudo"])
+        return Batch(condition, photo, exemplar, exemplar_condition, pseudo, self["paired"])
+
+
+@dataclass(frozen=True, eq=False)
+class Batch:
+    """Samples on the device: bytes, labels not yet one-hot.
+
+    condition: (B, H, W) uint8 labels, or (B, C, H, W) float32 in [0, 1].
+    photo: (B, 3, H, W) uint8 RGB, the condition's ground truth.
+    exemplar: (B, 3, H, W) uint8. exemplar_condition: the exemplar's own, like condition.
+    pseudo: (B, 3, H, W) uint8, a geometrically augmented copy of the photo.
+    paired: (B,) bool, whether the photo is the right answer for (condition, exemplar).
+    """
+
+    condition: Tensor
+    photo: Tensor
+    exemplar: Tensor
+    exemplar_condition: Tensor
+    pseudo: Tensor
+    paired: Tensor
+
+    def __len__(self) -> int:
+        return len(self.photo)
+
+    def to(self, device: torch.device | str) -> Self:
+        """All on ``device``."""
+        return type(self)(*(tensor.to(device) for tensor in self._tensors()))
+
+    def record_stream(self, stream: torch.cuda.Stream) -> None:
+        """Say that ``stream`` works on them, so that their memory is not used anew before."""
+        for tensor in self._tensors():
+            tensor.record_stream(stream)  # type: ignore[no-untyped-call]
+
+    def _tensors(self) -> list[Tensor]:
+        return [getattr(self, field.name) for field in fields(self)]
+
+
+def collate(items: Sequence[Item]) -> Batch:
+    """Stack samples of one size into a batch."""
+    return Batch(**{field.name: torch.stack([item[field.name] for item in items]) for field in fields(Batch)})
+
+
+def warped(photo: Tensor, matrix: Tensor) -> Tensor:
+    """``photo`` (B, 3, H, W) uint8 with its pixels taken from elsewhere in it, interpolated linearly; its border is
+    reflected.
+
+    matrix: (B, 2, 3) float32, from x, y, 1 of the result to x, y of the photo, in pixels.
+    """
+    height, width = photo.shape[2:]
+    x, y = _pixel_centres((height, width), photo.device)
+    places = (
+        matrix[:, row, None, None, 0] * x
+        + matrix[:, row, None, None, 1] * y[:, None]
+        + matrix[:, row, None, None, 2]
+        for row in (0, 1)
+    )  # x and y, each (B, H, W)
+    # To grid_sample -1 and 1 are the centres of the first and the last pixel.
+    grid = torch.stack(
+        [p * (2 / (side - 1)) - 1 for p, side in zip(places, (width, height), strict=True)], -1
+    )
+    found = functional.grid_sample(photo.float(), grid, "bilinear", "reflection", align_corners=True)
+    return found.round().clamp(0, 255).to(torch.uint8)
+
+
+def drawn_points(draw_points: PointDrawing, points: Tensor, size: Size) -> Tensor:
+    """Planes (B, C, H, W) of points (B, K, 2), a few samples at a time: what drawing needs meanwhile is a multiple."""
+    x, y = _pixel_centres(size, points.device)
+    at_once = 1 if points.device.type == "cpu" else DRAWN_AT_ONCE
+    return torch.cat([draw_points(torch, some, x, y) for some in torch.split(points, at_once)])
+
+
+def _pixel_centres(size: Size, device: torch.device) -> tuple[Tensor, Tensor]:
+    """x (W,) and y (H,)."""
+    y, x = (torch.arange(side, dtype=torch.float32, device=device) for side in size)
+    return x, y
+
+
+def condition_tensor(plugin: DatasetPlugin, condition: Condition) -> Tensor:
+    """A condition rendered: (H, W) uint8 labels, or (C, H, W) float32 in [0, 1].
+
+    Raises DataError where the plugin's planes are not what its spec and the contract say.
+    """
+    planes = rendered(plugin, condition)
+    return torch.from_numpy(np.array(planes if planes.ndim == 2 else planes.transpose(2, 0, 1), order="C"))
+
+
+def condition_planes(condition: Tensor, spec: ConditionSpec) -> Tensor:
+    """What a network sees of a condition: (B, K, H, W) float32, K = spec.channels.
+
+    condition: (B, H, W) uint8 labels, which become one-hot; or (B, K, H, W) channels, which pass through.
+    """
+    if spec.kind == "channels":
+        return condition.float()
+    batch, height, width = condition.shape
+    planes = torch.zeros(batch, spec.channels, height, width, device=condition.device)
+    return planes.scatter_(1, condition.long().unsqueeze(1), 1.0)
+
+
+def to_unit(photo: Tensor) -> Tensor:
+    """Bytes 0..255 to float32 in [-1, 1], any shape."""
+    return photo.float() / 127.5 - 1.0
+
+
+def to_bytes(image: Tensor) -> Tensor:
+    """Floats in [-1, 1] to the nearest of the bytes 0..255, any shape; what lies outside is clamped."""
+    return ((image.float() + 1.0) * 127.5).round().clamp(0, 255).to(torch.uint8)
+
+
+def condition_picture(rendered: NDArray[Any], spec: ConditionSpec) -> NDArray[np.uint8]:
+    """A picture of a condition in its palette's colours: (H, W, 3) uint8 RGB.
+
+    rendered: as DatasetPlugin.render gives it, (H, W) uint8 labels or (H, W, C) float in [0, 1]. Channels
+    shine on a dark ground; where several are on, the brightest of each primary colour shows.
+    """
+    palette = np.asarray(spec.palette, np.uint8)
+    if spec.kind == "labels":
+        return np.asarray(palette[rendered])
+    picture = np.full((*rendered.shape[:2], 3), BACKGROUND, np.float32)
+    for channel, colour in enumerate(palette.astype(np.float32)):
+        np.maximum(picture, rendered[..., channel, None] * colour, out=picture)
+    return picture.round().astype(np.uint8)

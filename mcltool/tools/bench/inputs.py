@@ -1,0 +1,49 @@
+"""Random inputs that are like real ones: regions of one class, photos that are smooth."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor
+
+from mcltool.data.batch import Batch, to_bytes
+from mcltool.plugin.contract import ConditionSpec
+
+CELL = 32
+"""Pixels a side of a region."""
+Size = tuple[int, int]
+
+
+def random_conditions(count: int, size: Size, spec: ConditionSpec, seed: int = 0) -> Tensor:
+    """(count, H, W) uint8 labels, or (count, K, H, W) float32 in [0, 1]."""
+    draw = torch.Generator().manual_seed(seed)
+    cells = (size[0] // CELL, size[1] // CELL)
+    if spec.kind == "labels":
+        labels = torch.randint(spec.channels, (count, *cells), generator=draw, dtype=torch.uint8)
+        return labels.repeat_interleave(CELL, 1).repeat_interleave(CELL, 2)
+    planes = torch.rand(count, spec.channels, *cells, generator=draw)
+    return F.interpolate(planes, size, mode="bilinear", align_corners=False)
+
+
+def random_photos(count: int, size: Size, seed: int = 0) -> Tensor:
+    """(count, 3, H, W) uint8."""
+    draw = torch.Generator().manual_seed(seed)
+    coarse = 2 * torch.rand(count, 3, size[0] // CELL, size[1] // CELL, generator=draw) - 1
+    fine = 0.1 * torch.randn(count, 3, *size, generator=draw)
+    return to_bytes(F.interpolate(coarse, size, mode="bilinear", align_corners=False) + fine)
+
+
+def random_batch(count: int, size: Size, spec: ConditionSpec) -> Batch:
+    """A batch of ``count`` samples, whose photo is the right answer."""
+    conditions = [random_conditions(count, size, spec, seed) for seed in (0, 1)]
+    photo, exemplar, pseudo = (random_photos(count, size, seed) for seed in (0, 1, 2))
+    return Batch(conditions[0], photo, exemplar, conditions[1], pseudo, torch.ones(count, dtype=torch.bool))
+
+
+def pictures(photos: Tensor) -> list[NDArray[Any]]:
+    """Each of ``random_photos`` as (H, W, 3) uint8."""
+    return list(np.ascontiguousarray(photos.permute(0, 2, 3, 1).numpy()))

@@ -1,0 +1,105 @@
+"""``mcltool demo``: the whole road on the embedded ``shapes`` data set, scored against the exact truth."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mcltool.core.config import resolve
+from mcltool.core.device import pick_device
+from mcltool.core.errors import McltoolError
+from mcltool.core.files import write_text
+from mcltool.core.images import read_photo
+from mcltool.core.pictures import contact_sheet, save_png
+from mcltool.core.weights import load_model
+from mcltool.data.batch import condition_picture
+from mcltool.evaluate.pairs import Pair, held_out_pairs, score
+from mcltool.plugin import registry as plugins
+from mcltool.plugin.contract import DatasetPlugin
+from mcltool.train.loop import Job, Show, fit
+from mcltool.translate import job as translation
+from mcltool.translate.pipeline import run
+
+PAIRS = 24
+"""Held-out pairs that are translated and scored."""
+SHEET_ROWS = 10
+
+
+def run_demo(
+    out: Path, steps: int | None = None, seed: int = 0, device: str | None = None, show: Show | None = None
+) -> dict[str, float]:
+    """Train ``tiny`` on ``shapes`` and show what it learned; returns what metrics.json holds.
+
+    Everything is below ``out``: runs/demo-N/, weights.safetensors, and what ``show_weights`` makes.
+    """
+    started = time.monotonic()
+    plugin = plugins.load("shapes")
+    settings = {"train.seed": seed} | ({} if steps is None else {"train.max_steps": steps})
+    config = resolve("shapes", plugin.preset, plugin.defaults, settings)
+    weights = out / "weights.safetensors"
+    fit(Job(plugin, config, None, _new_run(out), weights, device), show)
+    return show_weights(weights, out, device, started)
+
+
+def show_weights(
+    weights: Path, out: Path, device: str | None = None, started: float | None = None
+) -> dict[str, float]:
+    """Translate held-out pairs of ``shapes`` with a weights file and score them; returns what metrics.json holds.
+
+    Everything is below ``out``: conditions/, exemplars/, truth/ (as written for translate-dir), out/,
+    metrics.json and contact_sheet.png. started: when what is shown began, on the monotonic clock.
+    """
+    started = time.monotonic() if started is None else started
+    plugin = plugins.load("shapes")
+    net, header = load_model(weights, pick_device(device))
+    side = min(header.size)
+    pairs = held_out_pairs(plugin, plugin.index(None, "val"), PAIRS, side)
+    write_pairs(plugin, pairs, out, side)
+    options = translation.Options(device=device)
+    job = translation.Job(out / "conditions", out / "exemplars", out / "out", weights, options=options)
+    failed = [result for result in run(job) if result.status == "failed"]
+    if failed:
+        raise McltoolError(f"{failed[0].input}: {failed[0].cause}")
+
+    images = [read_photo(out / "out" / f"{pair.name}.png") for pair in pairs]
+    metrics, warped = score(net, plugin, pairs, images, side)
+    metrics["seconds"] = round(time.monotonic() - started, 1)
+    metrics["steps"] = float(header.step)
+    write_text(out / "metrics.json", json.dumps(metrics, indent=2) + "\n")
+    save_png(out / "contact_sheet.png", _sheet(plugin, pairs[:SHEET_ROWS], warped, images, side))
+    return metrics
+
+
+def write_pairs(plugin: DatasetPlugin, pairs: Sequence[Pair], out: Path, side: int) -> None:
+    """Write what a user would have: label maps, exemplar photos, and the right answers to compare with."""
+    for pair in pairs:
+        save_png(out / "exemplars" / f"{pair.name}.png", plugin.photo(pair.exemplar, side))
+        save_png(out / "truth" / f"{pair.name}.png", pair.truth.image)
+        save_png(out / "conditions" / f"{pair.name}.png", pair.truth.labels)
+
+
+def _sheet(
+    plugin: DatasetPlugin,
+    pairs: Sequence[Pair],
+    warped: Sequence[NDArray[np.uint8]],
+    images: Sequence[NDArray[np.uint8]],
+    side: int,
+) -> NDArray[np.uint8]:
+    rows = []
+    for pair, warp, image in zip(pairs, warped, images, strict=False):
+        condition = condition_picture(pair.truth.labels, plugin.spec)
+        rows.append([condition, plugin.photo(pair.exemplar, side), warp, image, pair.truth.image])
+    return contact_sheet(rows, ("condition", "exemplar", "warped", "result", "truth"))
+
+
+def _new_run(out: Path) -> Path:
+    """A run folder below ``out`` that holds no run yet: a demo may be repeated in one place."""
+    number = 1
+    while (out / "runs" / f"demo-{number}" / "metrics.jsonl").exists():
+        number += 1
+    return out / "runs" / f"demo-{number}"

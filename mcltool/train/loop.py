@@ -1,0 +1,303 @@
+"""A training run: data, trainer, what is recorded on the way, and the weights at the end."""
+
+from __future__ import annotations
+
+import logging
+import math
+import os
+from collections.abc import Callable, Generator, Iterator
+from contextlib import ExitStack, closing, contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+import torch
+
+from mcltool.core.config import Config
+from mcltool.core.device import explaining_memory, pick_device, pick_precision
+from mcltool.core.errors import McltoolError, UsageError
+from mcltool.core.files import write_text
+from mcltool.core.locks import locked
+from mcltool.core.pretrained import load_vgg, vgg_file
+from mcltool.core.weights import WeightsHeader, save_weights
+from mcltool.data.batch import Batch
+from mcltool.data.dataset import EvaluationData, TrainingData
+from mcltool.data.loader import SampleStream, training_loader
+from mcltool.data.pack import open_data
+from mcltool.model.vgg import VGGFeatures, random_vgg
+from mcltool.plugin.contract import DatasetPlugin
+from mcltool.train.checkpoints import Checkpoint, newest_whole, sweep
+from mcltool.train.distributed import (
+    InterruptedRun,
+    Ranks,
+    Stop,
+    connected,
+    launched_rank,
+    own_device,
+    restarted,
+    stoppable,
+)
+from mcltool.train.estimate import Estimate, estimate
+from mcltool.train.recorder import Progress, Recorder, total_steps
+from mcltool.train.run_folder import RunFolder
+from mcltool.train.trainer import StepResult, Trainer
+from mcltool.train.validation import FixedPairs, Validation
+
+Choice = Literal["vgg", "random", "none"]
+
+
+def perceptual_choice(config: Config) -> Choice:
+    """The network that ``train.perceptual`` means for this configuration."""
+    choice = config.train.perceptual
+    if choice == "auto":
+        choice = "none" if config.preset == "tiny" else "vgg"
+    return choice if config.loss.perc or config.loss.feat or config.loss.ctx else "none"
+
+
+def perceptual_network(config: Config) -> tuple[VGGFeatures | None, Choice]:
+    """The network for ``train.perceptual`` and the name of what it is ("vgg", "random" or "none").
+
+    Raises UsageError where VGG-19 is asked for and its weights are not there.
+    """
+    choice = perceptual_choice(config)
+    if choice == "none":
+        return None, choice
+    if choice == "random":
+        return random_vgg(), choice
+    file = vgg_file()
+    if not file.exists():
+        raise UsageError(
+            f"{file}: the VGG-19 weights of the perceptual loss are missing; get them with "
+            "'mcltool weights get vgg19', or choose --perceptual random or --perceptual none"
+        )
+    return load_vgg(file), choice
+
+
+SAMPLE_ROWS = 6
+MOST_SKIPPED = 20
+"""Steps in a row with something not finite after which a run gives up."""
+
+Show = Callable[[Iterator[Progress]], None]
+"""Consumes a run's progress and shows it."""
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Job:
+    """What to train, on what, and where to put it.
+
+    root: of the data set. out: for the weights, default RUN/weights.safetensors. device: as --device.
+    resume: go on from the run's newest whole checkpoint. max_minutes: save and end after these.
+    pairs: a list of exemplars (mcltool.data.pairs).
+    """
+
+    plugin: DatasetPlugin
+    config: Config
+    root: Path | None
+    run: Path
+    out: Path | None = None
+    device: str | None = None
+    resume: bool = False
+    max_minutes: float | None = None
+    pairs: Path | None = None
+
+    @property
+    def weights(self) -> Path:
+        return self.out or RunFolder(self.run).weights
+
+
+def fit(job: Job, show: Show | None = None) -> Path | None:
+    """Train, and return the path of the weights; None where the time given was up before the last step.
+
+    Raises UsageError for a run folder that is in use or holds another run, missing perceptual weights, or
+    bad data; McltoolError where training fails; InterruptedRun after a signal.
+    """
+    finished = False
+
+    def steps() -> Iterator[Progress]:
+        nonlocal finished
+        finished = yield from iterate(job)
+
+    (show or _exhaust)(steps())
+    return job.weights if finished else None
+
+
+def iterate(job: Job) -> Generator[Progress, None, bool]:
+    """Train step by step; returns whether the run is finished, its weights written.
+
+    Of several processes only the first one yields anything.
+    """
+    folder, resume = RunFolder(job.run), job.resume or restarted()
+    main = launched_rank() == 0
+    if main:
+        _check_places(folder, job.weights, resume)
+    device = pick_device(own_device(job.device))
+    with connected(device) as ranks, stoppable(job.max_minutes) as stop, ExitStack() as held:
+        config, trainer, data, held_out = _prepare(job, device, ranks)
+        if main:
+            folder.path.mkdir(parents=True, exist_ok=True)
+            held.enter_context(locked(folder.lock, f"{folder.path}: another process trains in it"))
+            sweep(folder.checkpoints)
+            write_text(folder.config_file, config.to_json())
+        before = _restore(folder, trainer) if resume else None
+        header = WeightsHeader(config, job.plugin.spec, job.plugin.version, trainer.total)
+        recorder = _recorder(folder, trainer, header, data, held_out, before) if main else None
+        _say_what_starts(job, config, trainer, data, ranks)
+        with _explaining_killed_workers():
+            yield from _steps(trainer, data, recorder, stop, folder)
+        if trainer.steps_done < trainer.total:
+            return False
+        if main:
+            save_weights(job.weights, trainer.average.state_dict(), header)
+        return True
+
+
+def dry(plugin: DatasetPlugin, config: Config, device: str | None) -> tuple[Config, Estimate]:
+    """What ``fit`` would run, resolved, and what it would need."""
+    target = pick_device(own_device(device))
+    precision = pick_precision(config.train.precision, target)
+    perceptual = perceptual_choice(config)
+    train = replace(config.train, precision=precision, perceptual=perceptual)
+    return replace(config, train=train), estimate(config, plugin.spec, precision, perceptual)
+
+
+def _prepare(
+    job: Job, device: torch.device, ranks: Ranks
+) -> tuple[Config, Trainer, TrainingData, EvaluationData]:
+    """Everything that can be wrong with what was asked for is found here, before anything is written."""
+    precision = pick_precision(job.config.train.precision, device)
+    data, held_out = open_data(job.plugin, job.root, job.config.data, job.config.train.seed, job.pairs)
+    phi, perceptual = perceptual_network(job.config)
+    train = replace(job.config.train, precision=precision, perceptual=perceptual)
+    config = replace(job.config, train=train)
+    trainer = Trainer(config, job.plugin.spec, device, precision, total_steps(config, len(data)), phi, ranks)
+    return config, trainer, data, held_out
+
+
+def _restore(folder: RunFolder, trainer: Trainer) -> Checkpoint | None:
+    found = newest_whole(folder.checkpoints)
+    if trainer.ranks.main:
+        folder.forget_after(found.step if found else 0)
+        log.info(
+            "%s: %s",
+            folder.path,
+            f"going on from step {found.step}" if found else "nothing saved yet: starting",
+        )
+    if found:
+        found.restore(trainer)
+    return found
+
+
+def _recorder(
+    folder: RunFolder,
+    trainer: Trainer,
+    header: WeightsHeader,
+    data: TrainingData,
+    held_out: EvaluationData,
+    before: Checkpoint | None,
+) -> Recorder:
+    train = trainer.config.train
+    # As training data every held-out sample has an exemplar that makes its photo the right answer.
+    answers = TrainingData(held_out.plugin, held_out.samples, replace(data.config, flip=False), train.seed)
+    validation = Validation.of(answers, train.validation_samples, train.batch_size // train.accumulate)
+    return Recorder(folder, trainer, header, FixedPairs(held_out, SAMPLE_ROWS), validation, before)
+
+
+def _steps(
+    trainer: Trainer, data: TrainingData, recorder: Recorder | None, stop: Stop, folder: RunFolder
+) -> Iterator[Progress]:
+    """Train to the last step, or until ``stop`` asks for an end and the state is saved."""
+    train, ranks = trainer.config.train, trainer.ranks
+    stream = SampleStream(
+        trainer.steps_done, trainer.total, ranks.rank, ranks.world, train.batch_size, train.accumulate
+    )
+    batches = training_loader(data, stream, trainer.config.data.workers, trainer.device)
+    skipped_in_a_row = 0
+    with closing(batches):
+        while trainer.steps_done < trainer.total:
+            with ranks.in_touch():
+                result = _step(trainer, batches)
+            skipped_in_a_row = skipped_in_a_row + 1 if result.skipped else 0
+            if skipped_in_a_row == MOST_SKIPPED:
+                raise _failure(result, folder)
+            if recorder:
+                yield recorder.record(result)
+            with ranks.in_touch():
+                stopping = ranks.any(stop.requested(), trainer.device)
+            if stopping and trainer.steps_done < trainer.total:
+                if recorder:
+                    recorder.save()
+                where = (
+                    f"step {trainer.steps_done} of {trainer.total}; go on with --resume --run {folder.path}"
+                )
+                if stop.signal is not None:
+                    raise InterruptedRun(f"stopped and saved at {where}", stop.signal)
+                log.info("the time is up: saved at %s", where)
+                return
+
+
+@contextmanager
+def _explaining_killed_workers() -> Iterator[None]:
+    """torch raises a RuntimeError wherever this process is when one of its loader's is killed."""
+    try:
+        yield
+    except RuntimeError as error:
+        if "DataLoader worker" not in str(error):
+            raise
+        cause = "a loader process was killed, perhaps for want of memory"
+        raise McltoolError(f"{cause}; go on with --resume, perhaps with --set data.workers=1") from None
+
+
+def _step(trainer: Trainer, batches: Iterator[Batch]) -> StepResult:
+    train, size = trainer.config.train, trainer.config.data.size
+    what = (
+        f"at batch {train.batch_size}, {size[0]}x{size[1]} pixels, {trainer.precision}, on {trainer.device}"
+    )
+    way_out = (
+        f"lower --batch-size, or keep it with --set train.accumulate={2 * train.accumulate} or "
+        "--set train.recompute=true, or lower --size"
+    )
+    parts = [next(batches) for _ in range(train.accumulate)]
+    with explaining_memory(what, way_out):
+        return trainer.step(*parts)
+
+
+def _failure(result: StepResult, folder: RunFolder) -> McltoolError:
+    culprits = [
+        name.removeprefix("loss_") for name, value in result.losses.items() if not math.isfinite(value)
+    ]
+    what = ", ".join(culprits) or "the gradients"
+    kept = newest_whole(folder.checkpoints)
+    good = f"the last good checkpoint is {kept.path}" if kept else "there is no checkpoint before that"
+    return McltoolError(
+        f"step {result.step}: {what} not finite for {MOST_SKIPPED} steps in a row; {good}; try a lower train.lr, or "
+        "--precision fp32"
+    )
+
+
+def _say_what_starts(job: Job, config: Config, trainer: Trainer, data: TrainingData, ranks: Ranks) -> None:
+    if ranks.main:
+        height, width = config.data.size
+        processes = f" in {ranks.world} processes" if ranks.world > 1 else ""
+        log.info(
+            f"{job.plugin.name}: {len(data)} samples, preset {config.preset}, {height}x{width} pixels, batch "
+            f"{config.train.batch_size}{processes}, {trainer.precision} on {trainer.device}; run folder {job.run}"
+        )
+
+
+def _exhaust(steps: Iterator[Progress]) -> None:
+    for _ in steps:
+        pass
+
+
+def _check_places(folder: RunFolder, weights: Path, resume: bool) -> None:
+    """Say now, not after hours of training, that something cannot be written."""
+    if folder.holds_a_run() and not resume:
+        raise UsageError(f"{folder.path}: holds a run already; give another --run, or go on with --resume")
+    if weights.is_dir():
+        raise UsageError(f"{weights}: expected a file for the weights, found a folder")
+    for place in (folder.path, weights.parent):
+        existing = next(path for path in (place, *place.parents) if path.exists())
+        if not existing.is_dir() or not os.access(existing, os.W_OK):
+            raise UsageError(f"{place}: cannot be made or written: {existing} is no folder one can write to")
