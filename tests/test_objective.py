@@ -18,16 +18,19 @@ from mcltool.model.correspondence import attention_warp, from_patches, patches
 from mcltool.model.discriminator import Discriminator
 from mcltool.model.network import MCLNet
 from mcltool.model.vgg import VGGFeatures, random_vgg
+from mcltool.train import objective
 from mcltool.train.objective import (
+    TERMS,
     AdversarialObjective,
     FeatureObjective,
     GeneratorObjective,
     Inputs,
+    Term,
     class_shares,
     judge,
     known_shares,
+    weighted,
 )
-from mcltool.train.trainer import TERMS
 
 SIZE = 32
 SPEC = ConditionSpec("labels", ("unknown", "sky", "grass", "house"), ((0, 0, 0),) * 4, unknown=0)
@@ -116,8 +119,28 @@ def test_known_shares_look_at_each_samples_own_exemplar() -> None:
 # --- Which terms there are ---
 
 
-def test_every_term_has_a_weight_of_its_name() -> None:
-    assert set(TERMS) == {name for name in TERMS if hasattr(LossConfig(), name)}
+def test_a_term_without_a_weight_in_the_configuration_is_refused() -> None:
+    with pytest.raises(TypeError, match="LossConfig has no weight of that name"):
+        Term("sharpness", lambda output: output.image.mean())
+
+
+def test_a_term_whose_weight_is_missing_is_never_left_out_of_the_sum() -> None:
+    terms = {"rec": torch.tensor(2.0), "sharpness": torch.tensor(1.0)}
+    with pytest.raises(AttributeError, match="sharpness"):
+        weighted(terms, EVERYTHING)
+    assert weighted({"rec": terms["rec"]}, replace(EVERYTHING, rec=3.0)).item() == 6.0
+
+
+def test_a_new_entry_is_computed_weighted_and_trained_on(net: MCLNet, x: Inputs) -> None:
+    """What CONTRIBUTING promises: an entry and its weight are all that a loss needs."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(objective, "OUTPUT_TERMS", [Term("cyc", lambda output: output.image.square().mean())])
+        terms, image = GeneratorObjective(net, replace(NOTHING, cyc=2.0), SPEC)(x, 0)
+    weighted({"cyc": terms["cyc"]}, replace(NOTHING, cyc=2.0)).backward()
+    gradient = next(net.generator.parameters()).grad
+    assert gradient is not None
+    assert gradient.abs().sum() > 0
+    assert terms["cyc"].item() == pytest.approx(image.square().mean().item())
 
 
 CORRESPONDENCE, ADVERSARIAL, FEATURES = (

@@ -1,4 +1,7 @@
-"""What the networks are trained for: the terms of METHOD sections 2, 4 and 5 for one batch.
+"""What the networks are trained for: one entry a loss term (docs/method.md has the equations).
+
+A new term is an entry in the list of what it is computed from, its weight in LossConfig by the entry's name, and its
+equation in mcltool/model/losses.py. Nothing else has to know of it.
 
 The terms of an image are computed apart from the network that made it: each objective's layers can then be left behind
 before the next begins, and what they ask of the image goes back through the network once.
@@ -6,7 +9,9 @@ before the next begins, and what they ask of the image goes back through the net
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Generic, NamedTuple, TypeVar
 
 import torch
 import torch.nn.functional as F
@@ -29,14 +34,47 @@ FEATURE_LAYERS = {"relu1_2": 1 / 32, "relu2_2": 1 / 16, "relu3_2": 1 / 8, "relu4
 """Layers of the VGG feature loss and their weights: the deeper, the more (pix2pixHD, arXiv 1711.11585)."""
 
 Terms = dict[str, Tensor]
-"""Unweighted terms by the name of their weight in LossConfig."""
+"""Unweighted terms by name."""
+Seen = TypeVar("Seen")
+
+
+@dataclass(frozen=True)
+class Term(Generic[Seen]):
+    """A loss term. name: its weight is LossConfig's field of that name; 0 leaves the term out.
+
+    compute: the term, from what the networks have made so far. needs: what that must hold for it: "target" and
+    "augmented" (target) besides the exemplar, or "labels". layers: of VGG-19, where it compares features.
+    """
+
+    name: str
+    compute: Callable[[Seen], Tensor]
+    needs: Collection[str] = ()
+    layers: Callable[[LossConfig], Collection[str]] = lambda weights: ()
+
+    def __post_init__(self) -> None:
+        if self.name not in LossConfig.__dataclass_fields__:
+            raise TypeError(f"loss term {self.name!r}: LossConfig has no weight of that name")
+
+
+def weighted(terms: Terms, weights: LossConfig) -> Tensor:
+    """The sum of the terms, each times its weight. Raises AttributeError for a term without one."""
+    return torch.stack([getattr(weights, name) * term.float() for name, term in terms.items()]).sum()
+
+
+def active(terms: Iterable[Term[Seen]], weights: LossConfig) -> list[Term[Seen]]:
+    """The terms whose weights are not 0."""
+    return [term for term in terms if getattr(weights, term.name)]
+
+
+def _needs(terms: Iterable[Term[Seen]]) -> set[str]:
+    return {need for term in terms for need in term.needs}
 
 
 class Inputs(NamedTuple):
     """A batch as the networks see it.
 
     X: the condition, (B, H, W) labels or (B, K, H, W) planes. Z_labels: likewise the exemplar's own.
-    Y, Z, P: (B, 3, H, W) photo, exemplar and augmented photo in [-1, 1]. paired: (B,) whether Y is the answer
+    Y, Z, P: (B, 3, H, W) target, exemplar and augmented target in [-1, 1]. paired: (B,) whether Y is the answer
     for (X, Z).
     """
 
@@ -53,12 +91,148 @@ class Inputs(NamedTuple):
         return cls(batch.condition, Y, Z, P, batch.exemplar_condition, batch.paired)
 
 
+# --- Terms of the correspondence (METHOD sections 2 and 4) ---
+
+
+@dataclass(frozen=True, eq=False)
+class Matching:
+    """The correspondence of a batch. N positions of C-channel features, D numbers each after the self-correlation map.
+
+    x_BChw: features of the condition. z_BChw, v_BND: those of the photos, by name: "exemplar", "target", "augmented".
+    u_BND: the condition's. warped: (B, 3, H, W), the warped exemplar. shares_BNK: class shares of the exemplar's
+    cells, warped_shares_BNK: the same, warped (both only where a term needs "labels").
+    step: seeds the choice of positions where L_mcl is sampled.
+    """
+
+    net: MCLNet
+    weights: LossConfig
+    spec: ConditionSpec
+    x: Inputs
+    step: int
+    x_BChw: Tensor
+    z_BChw: Mapping[str, Tensor]
+    u_BND: Tensor
+    v_BND: Mapping[str, Tensor]
+    warped: Tensor
+    shares_BNK: Tensor | None
+    warped_shares_BNK: Tensor | None
+
+
+def _contrast(m: Matching) -> Tensor:
+    w, u, y = m.weights, m.u_BND, m.v_BND["target"]
+    if w.mcl_detach_photo:
+        y = y.detach()
+    if 0 < w.mcl_positions < u.shape[1]:
+        draw = torch.Generator().manual_seed(m.step)
+        chosen = losses.sampled_positions(u.shape[1], w.mcl_positions, draw, u.device)
+        u, y = u[:, chosen], y[:, chosen]
+    return losses.marginal_contrastive(u, y, w.mcl_margin, w.mcl_scale, w.mcl_symmetric)
+
+
+def _warped_mask(m: Matching) -> Tensor:
+    assert m.shares_BNK is not None
+    assert m.warped_shares_BNK is not None
+    wanted = known_shares(class_shares(m.x.X, m.spec.channels), m.shares_BNK, m.spec.unknown)
+    return losses.warped_mask(m.warped_shares_BNK, wanted)
+
+
+def _cycle(m: Matching) -> Tensor:
+    back = attention_warp(m.v_BND["exemplar"], m.u_BND, patches(m.warped), m.net.temperature)
+    return losses.l1(back, patches(m.x.Z))
+
+
+def _pseudo_pair(m: Matching) -> Tensor:
+    size = (m.warped.shape[2], m.warped.shape[3])
+    return losses.l1(m.net.warp(m.u_BND, m.v_BND["augmented"], m.x.P, size), m.x.Y)
+
+
+CORRESPONDENCE_TERMS: Sequence[Term[Matching]] = (
+    Term("warp", lambda m: losses.l1(m.warped, m.x.Y, m.x.paired)),
+    Term("mask", _warped_mask, needs=["labels"]),
+    Term("mcl", _contrast, needs=["target"]),
+    Term("cons", lambda m: losses.feature_consistency(m.x_BChw, m.z_BChw["target"]), needs=["target"]),
+    Term("cyc", _cycle),
+    Term("pse", _pseudo_pair, needs=["augmented"]),
+)
+
+
+# --- Terms of the generated image (METHOD section 5) ---
+
+
+class Output(NamedTuple):
+    """image: (B, 3, H, W), the generated one."""
+
+    x: Inputs
+    image: Tensor
+
+
+OUTPUT_TERMS: Sequence[Term[Output]] = (Term("rec", lambda o: losses.l1(o.image, o.x.Y, o.x.paired)),)
+
+
+class Features(NamedTuple):
+    """VGG-19's features by layer, of the generated image, its target and its exemplar."""
+
+    weights: LossConfig
+    x: Inputs
+    out: Mapping[str, Tensor]
+    target: Mapping[str, Tensor]
+    exemplar: Mapping[str, Tensor]
+
+
+def _perceptual(f: Features) -> Tensor:
+    layer = f.weights.perc_layer
+    return losses.perceptual(f.out[layer], f.target[layer])
+
+
+def _feature_l1(f: Features) -> Tensor:
+    each = [k * losses.l1(f.out[name], f.target[name], f.x.paired) for name, k in FEATURE_LAYERS.items()]
+    return torch.stack(each).sum()
+
+
+def _contextual(f: Features) -> Tensor:
+    each = [k * losses.contextual(f.out[name], f.exemplar[name]) for name, k in CONTEXTUAL_LAYERS.items()]
+    return torch.stack(each).sum()
+
+
+FEATURE_TERMS: Sequence[Term[Features]] = (
+    Term("perc", _perceptual, needs=["target"], layers=lambda weights: [weights.perc_layer]),
+    Term("feat", _feature_l1, needs=["target"], layers=lambda weights: FEATURE_LAYERS),
+    Term("ctx", _contextual, needs=["exemplar"], layers=lambda weights: CONTEXTUAL_LAYERS),
+)
+
+
+class Judgement(NamedTuple):
+    """The discriminator's layers, a list a scale with the scores last, on target and generated image."""
+
+    x: Inputs
+    real: Sequence[Sequence[Tensor]]
+    fake: Sequence[Sequence[Tensor]]
+
+
+ADVERSARIAL_TERMS: Sequence[Term[Judgement]] = (
+    Term("gan", lambda j: losses.hinge_generator([scale[-1] for scale in j.fake])),
+    Term("fm", lambda j: losses.feature_matching(j.real, j.fake, j.x.paired)),
+)
+
+ALL_TERMS: tuple[Term[Any], ...] = (
+    *CORRESPONDENCE_TERMS, *OUTPUT_TERMS, *FEATURE_TERMS, *ADVERSARIAL_TERMS
+)  # fmt: skip
+TERMS = tuple(term.name for term in ALL_TERMS)
+"""Names of all terms."""
+
+
+# --- From a batch to its terms ---
+
+
 class GeneratorObjective(nn.Module):
     """What encoders, correspondence and generator make of a batch, and the terms that need no other network."""
 
     def __init__(self, net: MCLNet, weights: LossConfig, spec: ConditionSpec) -> None:
         super().__init__()
         self.net, self.weights, self.spec = net, weights, spec
+        terms = active(CORRESPONDENCE_TERMS, weights)
+        self.terms = [term for term in terms if spec.kind == "labels" or "labels" not in term.needs]
+        self.output_terms = active(OUTPUT_TERMS, weights)
 
     def forward(self, x: Inputs, step: int, generate: bool = True) -> tuple[Terms, Tensor]:
         """-> the terms and the generated image (B, 3, H, W).
@@ -67,63 +241,37 @@ class GeneratorObjective(nn.Module):
         the warped exemplar comes back in the image's place, without a gradient.
         """
         X_BEHW = self.net.embed_condition(x.X)
-        terms, warped = self._correspondence_terms(x, X_BEHW, step)
+        matching = self._match(x, X_BEHW, step)
+        terms = {term.name: term.compute(matching) for term in self.terms}
         if not generate:
-            return terms, warped.detach()
-        image = self.net.generator(warped, X_BEHW)
-        if self.weights.rec:
-            terms["rec"] = losses.l1(image, x.Y, x.paired)
-        return terms, image
+            return terms, matching.warped.detach()
+        image = self.net.generator(matching.warped, X_BEHW)
+        output = Output(x, image)
+        return terms | {term.name: term.compute(output) for term in self.output_terms}, image
 
-    def _correspondence_terms(self, x: Inputs, X_BEHW: Tensor, step: int) -> tuple[Terms, Tensor]:
-        """Terms of sections 2 and 4, and the warped exemplar (B, 3, H, W). X_BEHW: the embedded condition."""
-        net, w, terms = self.net, self.weights, Terms()
-        size = (X_BEHW.shape[2], X_BEHW.shape[3])
-        photos = {"Z": x.Z}
-        if w.mcl or w.cons:
-            photos["Y"] = x.Y
-        if w.pse:
-            photos["P"] = x.P
+    def _match(self, x: Inputs, X_BEHW: Tensor, step: int) -> Matching:
+        """X_BEHW: the embedded condition."""
+        net, size, needed = self.net, (X_BEHW.shape[2], X_BEHW.shape[3]), _needs(self.terms)
+        photos = {"exemplar": x.Z, "target": x.Y, "augmented": x.P}
+        photos = {name: photo for name, photo in photos.items() if name == "exemplar" or name in needed}
         x_BChw = net.encode_condition(X_BEHW)
         stacked = torch.cat(list(photos.values())).contiguous(memory_format=torch.channels_last)
         z_BChw = net.encode_photo(stacked)
-        u = net.correspondence(x_BChw)
+        u_BND = net.correspondence(x_BChw)
         z = dict(zip(photos, z_BChw.chunk(len(photos)), strict=True))
         v = dict(zip(photos, net.correspondence(z_BChw).chunk(len(photos)), strict=True))
 
-        masks = bool(w.mask) and self.spec.kind == "labels"
-        values = patches(x.Z)
-        if masks:
+        values, shares = patches(x.Z), None
+        if "labels" in needed:
             shares = class_shares(x.Z_labels, self.spec.channels)
             values = torch.cat([values, shares], 2)
-        warped_values = attention_warp(u, v["Z"], values, net.temperature)
-        warped = from_patches(warped_values[:, :, : 3 * STRIDE**2], (size[0] // STRIDE, size[1] // STRIDE))
-
-        if w.warp:
-            terms["warp"] = losses.l1(warped, x.Y, x.paired)
-        if masks:
-            wanted = known_shares(class_shares(x.X, self.spec.channels), shares, self.spec.unknown)
-            terms["mask"] = losses.warped_mask(warped_values[:, :, 3 * STRIDE**2 :], wanted)
-        if w.mcl:
-            terms["mcl"] = self._contrast(u, v["Y"], step)
-        if w.cons:
-            terms["cons"] = losses.feature_consistency(x_BChw, z["Y"])
-        if w.cyc:
-            back = attention_warp(v["Z"], u, patches(warped), net.temperature)
-            terms["cyc"] = losses.l1(back, patches(x.Z))
-        if w.pse:
-            terms["pse"] = losses.l1(net.warp(u, v["P"], x.P, size), x.Y)
-        return terms, warped
-
-    def _contrast(self, u: Tensor, y: Tensor, step: int) -> Tensor:
-        w = self.weights
-        if w.mcl_detach_photo:
-            y = y.detach()
-        if 0 < w.mcl_positions < u.shape[1]:
-            draw = torch.Generator().manual_seed(step)
-            chosen = losses.sampled_positions(u.shape[1], w.mcl_positions, draw, u.device)
-            u, y = u[:, chosen], y[:, chosen]
-        return losses.marginal_contrastive(u, y, w.mcl_margin, w.mcl_scale, w.mcl_symmetric)
+        warped_values = attention_warp(u_BND, v["exemplar"], values, net.temperature)
+        colours = 3 * STRIDE**2
+        warped = from_patches(warped_values[:, :, :colours], (size[0] // STRIDE, size[1] // STRIDE))
+        warped_shares = None if shares is None else warped_values[:, :, colours:]
+        return Matching(
+            net, self.weights, self.spec, x, step, x_BChw, z, u_BND, v, warped, shares, warped_shares
+        )
 
 
 class FeatureObjective(nn.Module):
@@ -131,38 +279,29 @@ class FeatureObjective(nn.Module):
 
     def __init__(self, phi: VGGFeatures, weights: LossConfig) -> None:
         super().__init__()
-        self.phi, self.weights = phi, weights
+        self.phi, self.weights, self.terms = phi, weights, active(FEATURE_TERMS, weights)
 
     def forward(self, x: Inputs, image: Tensor) -> Terms:
         """image: (B, 3, H, W), the generated one."""
-        w, terms = self.weights, Terms()
-        of_truth = {*([w.perc_layer] if w.perc else []), *(FEATURE_LAYERS if w.feat else [])}
-        of_exemplar = set(CONTEXTUAL_LAYERS if w.ctx else [])
-        out = self._layers(image, of_truth | of_exemplar)
+        out = self._layers(image, "target", "exemplar")
         with torch.no_grad():
-            truth, exemplar = self._layers(x.Y, of_truth), self._layers(x.Z, of_exemplar)
-        if w.perc:
-            terms["perc"] = losses.perceptual(out[w.perc_layer], truth[w.perc_layer])
-        if w.feat:
-            feat = [k * losses.l1(out[name], truth[name], x.paired) for name, k in FEATURE_LAYERS.items()]
-            terms["feat"] = torch.stack(feat).sum()
-        if w.ctx:
-            ctx = [k * losses.contextual(out[name], exemplar[name]) for name, k in CONTEXTUAL_LAYERS.items()]
-            terms["ctx"] = torch.stack(ctx).sum()
-        return terms
+            target, exemplar = self._layers(x.Y, "target"), self._layers(x.Z, "exemplar")
+        features = Features(self.weights, x, out, target, exemplar)
+        return {term.name: term.compute(features) for term in self.terms}
 
-    def _layers(self, image: Tensor, names: set[str]) -> dict[str, Tensor]:
-        """The features of ``image`` by layer; nothing is computed where none is asked for."""
-        ordered = sorted(names)
-        return dict(zip(ordered, self.phi(image, ordered), strict=True)) if ordered else {}
+    def _layers(self, image: Tensor, *needs: str) -> dict[str, Tensor]:
+        """Features of ``image`` of the layers that terms with one of ``needs`` compare."""
+        wanted = [term.layers(self.weights) for term in self.terms if set(needs) & set(term.needs)]
+        names = sorted({name for layers in wanted for name in layers})
+        return dict(zip(names, self.phi(image, names), strict=True)) if names else {}
 
 
 class AdversarialObjective(nn.Module):
-    """What discriminator and generator want of each other, from one pass over photo and generated image (section 5)."""
+    """What discriminator and generator want of each other, from one pass over target and image (section 5)."""
 
     def __init__(self, discriminator: Discriminator, weights: LossConfig) -> None:
         super().__init__()
-        self.discriminator, self.weights = discriminator, weights
+        self.discriminator, self.terms = discriminator, active(ADVERSARIAL_TERMS, weights)
 
     def forward(self, x: Inputs, image: Tensor) -> tuple[Terms, Tensor]:
         """-> the generator's terms and the discriminator's hinge loss. image: (B, 3, H, W), the generated one.
@@ -171,11 +310,8 @@ class AdversarialObjective(nn.Module):
         respect to the discriminator's parameters alone.
         """
         real, fake = judge(self.discriminator, x.X, x.Y, image)
-        terms = Terms()
-        if self.weights.gan:
-            terms["gan"] = losses.hinge_generator([scale[-1] for scale in fake])
-        if self.weights.fm:
-            terms["fm"] = losses.feature_matching(real, fake, x.paired)
+        judgement = Judgement(x, real, fake)
+        terms = {term.name: term.compute(judgement) for term in self.terms}
         return terms, losses.hinge_discriminator([s[-1] for s in real], [s[-1] for s in fake])
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
 from functools import partial
@@ -26,7 +26,16 @@ from mcltool.model.network import MCLNet
 from mcltool.model.vgg import VGGFeatures
 from mcltool.plugin.contract import ConditionSpec
 from mcltool.train.distributed import ALONE, Ranks
-from mcltool.train.objective import AdversarialObjective, FeatureObjective, GeneratorObjective, Inputs, Terms
+from mcltool.train.objective import (
+    ADVERSARIAL_TERMS,
+    AdversarialObjective,
+    FeatureObjective,
+    GeneratorObjective,
+    Inputs,
+    Terms,
+    active,
+    weighted,
+)
 from mcltool.train.optimiser import Optimiser
 
 Network = TypeVar("Network", bound=nn.Module)
@@ -70,7 +79,6 @@ class Trainer:
         self.net = _placed(MCLNet(model, spec.channels, config.data.size), device)
         self.discriminator = _placed(Discriminator.of(model, spec.channels), device)
         self.average = copy.deepcopy(self.net).requires_grad_(False).eval()
-        self.weights = {name: float(getattr(config.loss, name)) for name in TERMS}
         self.optimiser = Optimiser(self.net, train, train.lr, precision)
         self.optimiser_d = Optimiser(self.discriminator, train, train.lr_discriminator, precision)
         if train.recompute:
@@ -92,7 +100,7 @@ class Trainer:
         """Train on one batch, given in ``train.accumulate`` parts of one size."""
         rate = self._set_learning_rate()
         generate = self._has_reached(self.config.train.generator_start)
-        wanted = bool(self.weights["gan"] or self.weights["fm"])
+        wanted = bool(active(ADVERSARIAL_TERMS, self.config.loss))
         adversarial = generate and wanted and self._has_reached(self.config.train.gan_start)
         used = [self.optimiser, *([self.optimiser_d] if adversarial else [])]
         for optimiser in used:
@@ -115,41 +123,40 @@ class Trainer:
         return StepResult(self.steps_done, losses, rate, numbers[len(names)], not finite)
 
     def _add_gradients(self, batch: Batch, generate: bool, adversarial: bool, share: float) -> Terms:
-        """Add ``share`` times the gradients of one part; returns its unweighted terms, the total among them."""
-        x = Inputs.of(batch.to(self.device))
+        """Add ``share`` times the gradients of one part.
+
+        Returns its unweighted terms, with the generator's weighted sum as "total" and the discriminator's own loss.
+        """
+        x, weights, judged = Inputs.of(batch.to(self.device)), self.config.loss, Terms()
         with autocast(self.device, self.precision):
             terms, image = self.objective(x, self.steps_done, generate)
-        roots = [self.optimiser.scaled(share * self._weighted(terms))] if terms else []
+        roots = [self.optimiser.scaled(share * weighted(terms, weights))] if terms else []
         gradients: list[Tensor | None] = [None] * len(roots)
         if generate:
             seen = image.detach().requires_grad_()
             seen.grad = torch.zeros_like(image)
-            terms |= self._judge(x, seen, adversarial, share)
+            more, judged = self._judge(x, seen, adversarial, share)
+            terms |= more
             roots, gradients = [*roots, image], [*gradients, seen.grad]
         torch.autograd.backward(roots, gradients)
         terms = {name: term.detach().float() for name, term in terms.items()}
-        return {"total": self._weighted(terms)} | terms
+        return {"total": weighted(terms, weights)} | terms | judged
 
-    def _judge(self, x: Inputs, image: Tensor, adversarial: bool, share: float) -> Terms:
-        """The terms of a generated image, a leaf whose gradient is left in it; the discriminator gets its own."""
-        found = Terms()
+    def _judge(self, x: Inputs, image: Tensor, adversarial: bool, share: float) -> tuple[Terms, Terms]:
+        """The generator's terms of its image, a leaf whose gradient is left in it, and the discriminator's loss."""
+        terms, judged, weights = Terms(), Terms(), self.config.loss
         if self.objective_phi is not None:
             with autocast(self.device, self.precision):
                 terms = self.objective_phi(x, image)
-            self.optimiser.backward(share * self._weighted(terms), [image])
-            found |= {name: term.detach() for name, term in terms.items()}
+            if terms:
+                self.optimiser.backward(share * weighted(terms, weights), [image])
         if adversarial:
             with autocast(self.device, self.precision):
-                terms, loss = self.objective_d(x, image)
-            self.optimiser.backward(share * self._weighted(terms), [image], keep=True)
+                more, loss = self.objective_d(x, image)
+            self.optimiser.backward(share * weighted(more, weights), [image], keep=True)
             self.optimiser_d.backward(share * loss, list(self.discriminator.parameters()))
-            found |= {name: term.detach() for name, term in terms.items()} | {"discriminator": loss.detach()}
-        return found
-
-    def _weighted(self, terms: Terms) -> Tensor:
-        """The sum of the generator's terms, each times its weight."""
-        weighted = [self.weights[name] * term.float() for name, term in terms.items() if name in self.weights]
-        return torch.stack(weighted).sum()
+            terms, judged = terms | more, {"discriminator": loss.detach().float()}
+        return {name: term.detach() for name, term in terms.items()}, judged
 
     def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """All that a step changes: tensors by name, but for ``average``'s, and plain values."""
@@ -201,12 +208,6 @@ class Trainer:
             mine: list[Tensor] = list(self.average.parameters())
             live: list[Tensor] = list(self.net.parameters())
             torch._foreach_lerp_(mine, live, 1 - decay)
-
-
-TERMS: Sequence[str] = (
-    "mcl", "cons", "cyc", "pse", "warp", "mask", "rec", "gan", "fm", "perc", "feat", "ctx",
-)  # fmt: skip
-"""Names of the generator's terms, which are those of their weights in LossConfig."""
 
 
 def _placed(module: Network, device: torch.device) -> Network:
