@@ -144,7 +144,7 @@ def newest_weights(folder: Path) -> Path | None:
 
 def shipped_folder() -> Path:
     """Where the weights that come with mcltool are: in the package, or in weights/ of a checkout."""
-    package = Path(__file__).parent
+    package = Path(__file__).parents[1]
     installed = package / "shipped_weights"
     return installed if installed.is_dir() else package.parent / "weights"
 
