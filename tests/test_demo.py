@@ -13,7 +13,8 @@ from click.testing import CliRunner, Result
 from PIL import Image
 
 from mcltool.cli.main import cli
-from mcltool.core.weights import digest, read_header
+from mcltool.core.files import digest
+from mcltool.core.weights import read_header
 from mcltool.evaluate.pairs import held_out_pairs
 from mcltool.evaluate.truth import psnr
 from mcltool.plugin import registry as plugins
@@ -137,8 +138,15 @@ def test_pretrained_shows_the_shipped_weights_and_trains_nothing(
     """Given the weights that the demo trained, it makes the demo's pictures and scores."""
     shipped = tmp_path / "shapes.safetensors"
     shutil.copy(out / "weights.safetensors", shipped)
-    (tmp_path / "manifest.json").write_text(json.dumps({shipped.name: digest(shipped)}))
-    monkeypatch.setattr("mcltool.core.weights.shipped_folder", lambda: tmp_path)
+    entry = {
+        "url": shipped.name,
+        "megabytes": 1,
+        "sha256": digest(shipped),
+        "license": "CC0-1.0",
+        "card": "shapes.md",
+    }
+    (tmp_path / "index.json").write_text(json.dumps({"shapes": entry}))
+    monkeypatch.setattr("mcltool.core.index.shipped_folder", lambda: tmp_path)
     result = run(tmp_path / "shown", "--pretrained")
     assert result.exit_code == 0, result.output
     assert "weights: shapes.safetensors, which comes with mcltool" in result.output

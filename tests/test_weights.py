@@ -15,11 +15,12 @@ from safetensors.torch import load_file, save_file
 
 from mcltool import ConditionSpec, UsageError
 from mcltool.core.config import resolve
+from mcltool.core.files import digest
 from mcltool.core.weights import (
     FORMAT,
     WeightsHeader,
     default_weights,
-    digest,
+    find_weights,
     load_model,
     newest_weights,
     read_header,
@@ -169,8 +170,9 @@ def shipped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     path = tmp_path / "shipped" / "shapes.safetensors"
     save_weights(path, {}, header("shapes"))
     published = hashlib.sha256(path.read_bytes()).hexdigest()
-    (path.parent / "manifest.json").write_text(json.dumps({path.name: published}))
-    monkeypatch.setattr("mcltool.core.weights.shipped_folder", lambda: path.parent)
+    entry = {"url": path.name, "megabytes": 1, "sha256": published, "license": "CC0-1.0", "card": "shapes.md"}
+    (path.parent / "index.json").write_text(json.dumps({"shapes": entry}))
+    monkeypatch.setattr("mcltool.core.index.shipped_folder", lambda: path.parent)
     return path
 
 
@@ -188,8 +190,61 @@ def test_shipped_weights_that_are_not_those_published_are_refused(shipped: Path)
         shipped_weights()
 
 
-@pytest.mark.parametrize("lost", ["shapes.safetensors", "manifest.json"])
+@pytest.mark.parametrize("lost", ["shapes.safetensors", "index.json"])
 def test_without_runs_and_shipped_weights_the_ways_out_are_named(shipped: Path, lost: str) -> None:
     (shipped.parent / lost).unlink()
     with pytest.raises(UsageError, match=r"no runs/\*/weights.safetensors.* --weights, .* mcltool fit"):
         default_weights(shipped.parent)
+
+
+# --- by name ---
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("MCLTOOL_HOME", str(tmp_path / "home"))
+    return tmp_path / "home"
+
+
+def test_weights_are_found_by_file_run_published_folder_and_name(
+    file: Path, shipped: Path, home: Path, tmp_path: Path
+) -> None:
+    run, folder = tmp_path / "runs" / "a", tmp_path / "published"
+    got = home / "weights" / "gardens.safetensors"
+    for path in (run / "weights.safetensors", folder / "model.safetensors", got):
+        save_weights(path, {}, header())
+    assert find_weights(file) == find_weights(str(file)) == file
+    assert find_weights(run) == run / "weights.safetensors"
+    assert find_weights(folder) == folder / "model.safetensors"
+    assert find_weights("shapes") == shipped
+    assert find_weights("gardens") == got
+
+
+def test_a_folder_that_is_no_run_does_not_hide_a_name(
+    shipped: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "shapes").mkdir()
+    assert find_weights("shapes") == shipped
+
+
+def test_an_unfinished_run_names_its_newest_checkpoint(tmp_path: Path) -> None:
+    for step in ("step-000500", "step-1000000"):
+        save_weights(tmp_path / "checkpoints" / step / "weights.safetensors", {}, header())
+    with pytest.raises(
+        UsageError, match=r"not finished; take its newest .*step-1000000, or .* --resume --run"
+    ):
+        find_weights(tmp_path)
+    assert find_weights(tmp_path / "checkpoints" / "step-000500").name == "weights.safetensors"
+
+
+@pytest.mark.parametrize("name", ["meadows", "."])
+def test_a_name_that_is_none_lists_those_there_are(
+    name: str, shipped: Path, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "empty").mkdir()
+    monkeypatch.chdir(tmp_path / "empty")
+    with pytest.raises(
+        UsageError, match=rf"^{name}: no weights file, run folder or name; the names here are shapes"
+    ):
+        find_weights(name)

@@ -10,13 +10,21 @@ from typing import TYPE_CHECKING
 
 import click
 
-from mcltool.cli.options import DEVICE_HELP, FILE, FOLDER, complete_plugins, threads_option
+from mcltool.cli.options import (
+    DEVICE_HELP,
+    FILE,
+    FOLDER,
+    WEIGHTS,
+    WEIGHTS_HELP,
+    chosen_weights,
+    complete_plugins,
+    threads_option,
+)
 
 if TYPE_CHECKING:
     from rich.progress import TaskID
 
     from mcltool.evaluate.evaluation import Tell
-from mcltool.cli.options import WEIGHTS_HELP, chosen_weights
 
 
 @click.command(short_help="Score a folder of outputs, or a model on its held-out split.")
@@ -31,7 +39,7 @@ from mcltool.cli.options import WEIGHTS_HELP, chosen_weights
     metavar="DIR",
     help="Outputs of the same conditions in another style; repeatable.  [needed by: diversity]",
 )
-@click.option("--weights", type=FILE, metavar="FILE", help="Instead of OUT: a model to score.")
+@click.option("--weights", metavar=WEIGHTS, help="Instead of OUT: a model to score.")
 @click.option(
     "--plugin",
     metavar="NAME",
@@ -74,7 +82,8 @@ from mcltool.cli.options import WEIGHTS_HELP, chosen_weights
     "--to",
     type=FOLDER,
     metavar="DIR",
-    help="Where scores.json and report.html go.  [default: OUT-scores, or evaluation/ beside the weights]",
+    help="Where scores.json and report.html go.  [default: OUT-scores; of weights, evaluation/ beside the file, or "
+    "NAME-scores where they are found by name]",
 )
 @click.option("--seed", type=click.IntRange(0), default=0, help="Of everything random.  [default: 0]")
 @click.option("--device", metavar="NAME", help=DEVICE_HELP)
@@ -86,7 +95,7 @@ def evaluate(
     exemplars: Path | None,
     conditions: Path | None,
     other: tuple[Path, ...],
-    weights: Path | None,
+    weights: str | None,
     plugin: str | None,
     root: Path | None,
     pack: Path | None,
@@ -139,11 +148,13 @@ def evaluate(
     )
     with _progress() as tell:
         if weights is not None:
+            from mcltool.core.weights import find_weights
             from mcltool.evaluate.heldout import score_weights, split_of
 
-            to = to or weights.parent / "evaluation"
-            split = split_of(weights, plugin, root, pack, count, pairs)
-            scores = score_weights(request, weights, split, to, tell)
+            file = find_weights(weights)
+            to = to or (file.parent / "evaluation" if Path(weights).exists() else Path(f"{file.stem}-scores"))
+            split = split_of(file, plugin, root, pack, count, pairs)
+            scores = score_weights(request, file, split, to, tell)
         else:
             from mcltool.evaluate.job import score_folder
 
@@ -216,7 +227,7 @@ def compare(a: Path, b: Path, as_json: bool) -> None:
 @click.argument("condition", type=FILE)
 @click.argument("exemplar", type=FILE)
 @click.argument("out", type=FILE, metavar="OUT.png")
-@click.option("--weights", type=FILE, metavar="FILE", help=WEIGHTS_HELP)
+@click.option("--weights", metavar=WEIGHTS, help=WEIGHTS_HELP)
 @click.option(
     "--at",
     multiple=True,
@@ -230,7 +241,7 @@ def explain(
     condition: Path,
     exemplar: Path,
     out: Path,
-    weights: Path | None,
+    weights: str | None,
     at: tuple[str, ...],
     part: str,
     device: str | None,
@@ -247,11 +258,11 @@ def explain(
       mcltool explain masks/1.png photos/1.jpg seen.png --weights w.safetensors --at 120,80 --at 40,200
     """
     places = [_place(text) for text in at]
-    weights = chosen_weights(weights)
+    file = chosen_weights(weights)
 
     from mcltool.tools.explain import explain as draw
 
-    for spot in draw(condition, exemplar, out, weights, places, part, device):
+    for spot in draw(condition, exemplar, out, file, places, part, device):
         match = f"{spot.match_x},{spot.match_y}"
         place = f"{spot.x},{spot.y} {spot.name}"
         click.echo(f"{place:<28} -> {match:<12} cosine {spot.cosine:.3f}  probability {spot.probability:.3f}")

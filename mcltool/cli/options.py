@@ -13,8 +13,11 @@ from mcltool.core.threads import use_threads
 FOLDER = click.Path(path_type=Path)
 FILE = click.Path(path_type=Path)
 DEVICE_HELP = "Where to compute: cuda, cuda:1, mps or cpu.  [default: the fastest there is]"
+WEIGHTS = "FILE|RUN|NAME|hf://ORG/NAME[@REVISION]"
+"""What names weights; see ``core.weights.find_weights``."""
 WEIGHTS_HELP = (
-    "Weights file.  [default: the newest runs/*/weights.safetensors below the working folder; where there is none, "
+    "Weights: a file, a run folder, a name of 'mcltool weights list', or a repository on the Hugging Face Hub.  "
+    "[default: the newest runs/*/weights.safetensors below the working folder; where there is none, "
     "those that come with mcltool, for the made-up data set shapes]"
 )
 PRECISION = click.Choice(["auto", "bf16", "fp16", "fp32"])
@@ -42,12 +45,13 @@ def threads_option(command: Command) -> Command:
     )(command)
 
 
-def chosen_weights(given: Path | None) -> Path:
+def chosen_weights(given: str | None) -> Path:
     """--weights, or what is taken without it, which is then named on screen."""
-    if given is not None:
-        return given
-    from mcltool.core.weights import default_weights, shipped_folder
+    from mcltool.core.index import shipped_folder
+    from mcltool.core.weights import default_weights, find_weights
 
+    if given is not None:
+        return find_weights(given)
     found = default_weights(Path.cwd())
     shipped = (
         f"{found.name}, which comes with mcltool, for its made-up data set shapes (mcltool fit trains others)"

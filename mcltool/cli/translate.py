@@ -13,6 +13,7 @@ from mcltool.cli.options import (
     FILE,
     FOLDER,
     PRECISION,
+    WEIGHTS,
     WEIGHTS_HELP,
     chosen_weights,
     threads_option,
@@ -58,7 +59,7 @@ def model_options(command: F) -> F:
             "size too.  [default: that of the training]",
         ),
         click.option("--quality", type=int, metavar="1-100", help="Of jpg (95), webp (90) and avif (80)."),
-        click.option("--weights", type=FILE, metavar="FILE", help=WEIGHTS_HELP),
+        click.option("--weights", metavar=WEIGHTS, help=WEIGHTS_HELP),
     ):
         command = option(command)
     return command
@@ -133,7 +134,7 @@ def translate_dir(
     gallery: bool,
     as_json: bool,
     device: str | None,
-    weights: Path | None,
+    weights: str | None,
     **settings: Any,
 ) -> int:
     """Translate every condition below CONDITIONS, in the style of a photo below EXEMPLARS, into OUT.
@@ -190,7 +191,7 @@ def translate_dir(
 @click.argument("out", type=FILE)
 @model_options
 def translate(
-    condition: Path, exemplar: Path, out: Path, device: str | None, weights: Path | None, **settings: Any
+    condition: Path, exemplar: Path, out: Path, device: str | None, weights: str | None, **settings: Any
 ) -> None:
     """Translate the file CONDITION, in the style of the photo EXEMPLAR, into the picture OUT.
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from mcltool.cli.options import FILE, threads_option
+from mcltool.cli.options import FILE, WEIGHTS, threads_option
 from mcltool.cli.program import Commands
 
 
@@ -18,13 +18,13 @@ def weights_group() -> None:
 
 
 @weights_group.command("show")
-@click.argument("file", type=FILE)
+@click.argument("name", metavar=WEIGHTS)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, with the whole configuration.")
-def weights_show(file: Path, as_json: bool) -> None:
+def weights_show(name: str, as_json: bool) -> None:
     """Show what a weights file is: its data set, training size, steps, classes and checksum."""
-    from mcltool.core.weights import summary
+    from mcltool.core.weights import find_weights, summary
 
-    found = summary(file)
+    found = summary(find_weights(name))
     if as_json:
         click.echo(json.dumps(found, indent=2))
         return
@@ -36,28 +36,50 @@ def weights_show(file: Path, as_json: bool) -> None:
         click.echo(f"{name.replace('_', ' '):<16} {value}")
 
 
+INDEX = click.option(
+    "--index", metavar="URL|FILE", help="Another index.  [default: the one that comes with mcltool]"
+)
+
+
+@weights_group.command("list")
+@INDEX
+def weights_list(index: str | None) -> None:
+    """List the weights that can be got by name: models, and networks for losses and metrics."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from mcltool.core.index import read_index
+
+    table = Table("name", "MB", "license", "card", box=None, pad_edge=False)
+    for name, entry in read_index(index).items():
+        table.add_row(name, f"{entry.megabytes:g}", entry.license, entry.card)
+    Console().print(table, soft_wrap=True)
+
+
 @weights_group.command("get")
-@click.argument("name", type=click.Choice(["vgg19", "alexnet", "inception"]))
+@click.argument("name")
+@INDEX
 @click.option("--url", metavar="URL", help="A mirror of the file.  [default: its publisher's own address]")
-def weights_get(name: str, url: str | None) -> None:
-    """Download a network that training's losses or evaluate's metrics look through.
+def weights_get(name: str, index: str | None, url: str | None) -> None:
+    """Download weights by name: a model, or a network that training's losses or evaluate's metrics look through.
 
     \b
     vgg19      perceptual losses; style relevance and semantic consistency   torchvision's, 575 MB
     alexnet    LPIPS                                                         torchvision's, 244 MB
     inception  FID and KID                                                   torch-fidelity's, 95 MB
 
-    The file's checksum is compared with the published one. What is needed of it goes to
-    $MCLTOOL_HOME/weights (default: ~/.cache/mcltool/weights), where fit and evaluate find it.
+    'mcltool weights list' shows all names. The file's SHA-256 is compared with the published one. It goes to
+    $MCLTOOL_HOME/weights (default: ~/.cache/mcltool/weights), where every command finds it by its name.
 
     \b
     Examples:
       mcltool weights get vgg19
       mcltool weights get vgg19 --url https://mirror.example/vgg19-dcbb9e9d.pth
+      mcltool weights get gardens --index https://lab.example/index.json
     """
     from mcltool.core.pretrained import get_weights
 
-    click.echo(f"weights: {get_weights(name, url)}")
+    click.echo(f"weights: {get_weights(name, url, index)}")
 
 
 @weights_group.command("convert")
@@ -66,7 +88,7 @@ def weights_get(name: str, url: str | None) -> None:
 def weights_convert(file: Path, out: Path | None) -> None:
     """Convert one of weights get's networks from a .pth FILE on disk, for machines that cannot download.
 
-    FILE is read as data alone: no code in it is run. Which network it is is told by what it holds.
+    FILE is read as data alone: no code in it is run. The network is recognised by its tensors.
 
     \b
     Example:
@@ -74,11 +96,11 @@ def weights_convert(file: Path, out: Path | None) -> None:
     """
     from mcltool.core.pretrained import convert_weights
 
-    click.echo(f"weights: {convert_weights(file, out)[1]}")
+    click.echo(f"weights: {convert_weights(file, out)}")
 
 
 @click.command(short_help="Write a model as one ONNX or torch.export file, to run without mcltool.")
-@click.argument("file", type=FILE)
+@click.argument("weights", metavar="FILE", type=str)
 @click.argument("out", type=FILE)
 @click.option(
     "--format",
@@ -88,12 +110,13 @@ def weights_convert(file: Path, out: Path | None) -> None:
 )
 @click.option("--size", metavar="S|HxW", help="Of condition and exemplar, in pixels.  [default: as trained]")
 @threads_option
-def export(file: Path, out: Path, form: Any, size: str | None) -> None:
+def export(weights: str, out: Path, form: Any, size: str | None) -> None:
     """Write the model of the weights FILE to OUT, for programs without mcltool.
 
     The graph takes bytes and gives bytes: condition (B, H, W) uint8 labels (or B, K, H, W float32 channels),
     exemplar and image (B, H, W, 3) uint8 RGB, for any B. What was written is run and compared with the model
-    before it takes its place. FILE is one that mcltool fit wrote; published CoCosNet checkpoints are not loaded.
+    before it takes its place. FILE is what --weights takes elsewhere: a file, a run folder or a name; published
+    CoCosNet checkpoints are not loaded.
 
     \b
     Examples:
@@ -104,10 +127,11 @@ def export(file: Path, out: Path, form: Any, size: str | None) -> None:
 
     wanted = parse_size(size) if size else None
 
+    from mcltool.core.weights import find_weights
     from mcltool.tools.export import TOLERANCE
     from mcltool.tools.export import export as write
 
-    made = write(file, out, form, wanted)
+    made = write(find_weights(weights), out, form, wanted)
     click.echo(f"{out}: {made.form}, {out.stat().st_size / 1e6:,.1f} MB")
     click.echo(f"condition {made.condition}, exemplar {made.exemplar} -> image {made.exemplar}")
     click.echo(

@@ -6,9 +6,9 @@ because safetensors stores several in random order, and the same run should give
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +16,9 @@ from typing import TYPE_CHECKING, Any
 
 from mcltool.core.config import Config
 from mcltool.core.errors import UsageError
-from mcltool.core.files import parse_json, replacing
+from mcltool.core.files import digest, parse_json, replacing
+from mcltool.core.hub import SCHEME, fetch_weights
+from mcltool.core.index import find_entry, home, read_index
 from mcltool.plugin.contract import ConditionSpec
 
 if TYPE_CHECKING:
@@ -93,12 +95,6 @@ def summary(path: Path) -> dict[str, Any]:
     return {"file": str(path), **document, "parameters": parameters, "bytes": size, "sha256": digest(path)}
 
 
-def digest(path: Path) -> str:
-    """SHA-256 of a file, in hexadecimal."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
 def load_model(path: Path, device: torch.device | str = "cpu") -> tuple[MCLNet, WeightsHeader]:
     """The model of a weights file, in eval mode on ``device``, and its header.
 
@@ -117,6 +113,54 @@ def load_model(path: Path, device: torch.device | str = "cpu") -> tuple[MCLNet, 
     _check_tensors(path, tensors, model.state_dict())
     model.load_state_dict(tensors, assign=True)
     return model.eval().requires_grad_(False).to(device), header
+
+
+def find_weights(name: str | os.PathLike[str]) -> Path:
+    """The weights file that ``name`` means: every command's --weights, and ``from_pretrained``.
+
+    A file; a run folder, or one that ``mcltool publish`` wrote; the name of weights that come with mcltool or that
+    ``mcltool weights get`` got; or hf://ORG/NAME[@REVISION]. Raises UsageError where it is none of these, and as
+    ``fetch_weights`` and ``shipped_weights`` do.
+    """
+    text = os.fspath(name)
+    if text.startswith(SCHEME):
+        return fetch_weights(text)
+    path = Path(text)
+    if path.is_dir():
+        return _in_folder(path) or _named(text)
+    if path.exists() or path.name != text or path.suffix:
+        return path  # a file: whoever reads it says what is wrong with it
+    return _named(text)
+
+
+def _in_folder(folder: Path) -> Path | None:
+    """The weights in a run folder or a published one; None where there are none."""
+    for file in ("weights.safetensors", "model.safetensors"):
+        if (folder / file).is_file():
+            return folder / file
+    checkpoints = (folder / "checkpoints").glob("step-*/weights.safetensors")
+    newest = max(checkpoints, key=lambda path: (len(path.parent.name), path.parent.name), default=None)
+    if newest:
+        raise UsageError(
+            f"{folder}: this run is not finished; take its newest checkpoint, --weights {newest.parent}, or go on with "
+            f"mcltool fit --resume --run {folder}"
+        )
+    return None
+
+
+def _named(name: str) -> Path:
+    """The file of weights that came with mcltool or were downloaded."""
+    folder = home() / "weights"
+    shipped = [known for known, entry in read_index().items() if entry.path]
+    if name in shipped:
+        return shipped_weights(name)
+    path = folder / f"{name}.safetensors"
+    if path.is_file():
+        return path
+    raise UsageError(
+        f"{name}: no weights file, run folder or name; the names here are {', '.join(shipped)} ('mcltool weights list' "
+        "shows what 'weights get' can get)"
+    )
 
 
 def default_weights(folder: Path) -> Path:
@@ -142,30 +186,23 @@ def newest_weights(folder: Path) -> Path | None:
     return found[-1] if found else None
 
 
-def shipped_folder() -> Path:
-    """Where the weights that come with mcltool are: in the package, or in weights/ of a checkout."""
-    package = Path(__file__).parents[1]
-    installed = package / "shipped_weights"
-    return installed if installed.is_dir() else package.parent / "weights"
-
-
 def shipped_weights(name: str = "shapes") -> Path:
-    """The weights for the plugin ``name`` that come with mcltool, after comparing them with their published SHA-256.
+    """The weights ``name`` that come with mcltool, after comparing them with their published SHA-256.
 
     Raises UsageError where there are none, or the file is not the one that was published.
     """
-    path = shipped_folder() / f"{name}.safetensors"
     try:
-        published = json.loads((path.parent / "manifest.json").read_text("utf-8"))[path.name]
+        entry = find_entry(name)
+        path = Path(entry.path or "")
         found = digest(path)
-    except (OSError, ValueError, LookupError, TypeError):
+    except (OSError, UsageError):
         raise UsageError(
             "no weights: there is no runs/*/weights.safetensors, and this mcltool came without any; name a file with "
             "--weights, or make one with mcltool fit"
         ) from None
-    if found != published:
+    if found != entry.sha256:
         raise UsageError(
-            f"{path}: not the weights that were shipped (SHA-256 {found[:16]}, expected {str(published)[:16]}); "
+            f"{path}: not the weights that were shipped (SHA-256 {found[:16]}, expected {entry.sha256[:16]}); "
             "install mcltool again"
         )
     return path

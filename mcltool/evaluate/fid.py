@@ -20,7 +20,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from mcltool.core.files import replacing
-from mcltool.core.pretrained import NETWORKS, home, load_tensors
+from mcltool.core.index import home
+from mcltool.core.pretrained import NETWORKS, load_tensors
 from mcltool.evaluate.folders import Form, batches
 
 Doubles = NDArray[np.float64]
@@ -47,7 +48,7 @@ def inception(device: torch.device) -> Extractor:
     from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
 
     from mcltool.core.errors import UsageError
-    from mcltool.core.weights import digest
+    from mcltool.core.files import digest
 
     weights = BytesIO()  # the class reads a .pth: it gets one made here of tensors, never a stored pickle
     torch.save(load_tensors("inception"), weights)

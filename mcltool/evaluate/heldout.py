@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 from mcltool.core.config import DataConfig
 from mcltool.core.device import pick_device
 from mcltool.core.errors import DataError, McltoolError, UsageError
-from mcltool.core.files import read_json, write_text
+from mcltool.core.files import digest, read_json, write_text
 from mcltool.core.pictures import save_png
-from mcltool.core.weights import digest, load_model, read_header
+from mcltool.core.weights import load_model, read_header
 from mcltool.data.export import export_conditions
 from mcltool.data.geometry import resize_photo
 from mcltool.data.pack import open_data

@@ -156,7 +156,7 @@ def _about(device: torch.device) -> str:
 
 
 def _disks(folder: Path) -> Iterator[Finding]:
-    from mcltool.core.pretrained import home
+    from mcltool.core.index import home
 
     yield _disk("working folder", folder, "runs and results need room; write elsewhere with --run, --out")
     yield _disk("downloads", home(), "MCLTOOL_HOME=DIR puts downloaded networks elsewhere")

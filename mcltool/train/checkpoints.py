@@ -20,7 +20,7 @@ from safetensors.torch import load_file, save_file
 
 from mcltool.core import files
 from mcltool.core.errors import McltoolError
-from mcltool.core.weights import WeightsHeader, digest, save_weights
+from mcltool.core.weights import WeightsHeader, save_weights
 from mcltool.train.run_folder import MOST_STATE_BYTES
 
 if TYPE_CHECKING:
@@ -76,7 +76,7 @@ def write_checkpoint(
         tensors, values = trainer.state()
         stored = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
         save_file(stored, temporary / "training.safetensors")
-        digests = {file.name: digest(file) for file in temporary.iterdir()}
+        digests = {file.name: files.digest(file) for file in temporary.iterdir()}
         state = {
             "format_version": FORMAT_VERSION,
             "step": header.step,
@@ -167,7 +167,7 @@ def _read(path: Path) -> Checkpoint | str:
         return f"format version {found.state.get('format_version')} is unknown"
     for name in ("weights.safetensors", "training.safetensors"):
         try:
-            if digest(path / name) != found.state["digests"][name]:
+            if files.digest(path / name) != found.state["digests"][name]:
                 return f"{name} is not what was written"
         except (OSError, KeyError, TypeError):
             return f"{name} is missing or not readable"

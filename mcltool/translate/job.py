@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from mcltool.core.weights import digest
+from mcltool.core.files import digest
 from mcltool.plugin.contract import DatasetPlugin
 from mcltool.translate.images import check_format
 from mcltool.translate.manifest import Journal, Status

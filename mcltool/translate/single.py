@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from mcltool.core import files
 from mcltool.core.errors import DataError, UsageError
-from mcltool.core.weights import default_weights
+from mcltool.core.weights import default_weights, find_weights
 from mcltool.translate.images import Preparer, check_format, pictures_of, save_picture
 from mcltool.translate.job import WINDOW_BATCHES
 from mcltool.translate.opening import files_of, plugin_of
@@ -66,7 +66,7 @@ def translate_images(
     called, where the weights or settings cannot be used; while iterating, where exemplars are too few.
     """
     settings = Settings(precision, size, save=tuple(save), batch_size=batch_size)
-    path = Path(weights) if weights is not None else default_weights(Path.cwd())
+    path = find_weights(weights) if weights is not None else default_weights(Path.cwd())
     translator = Translator(path, plugin_of(path), precision, device)
     return _images(translator, _paired(conditions, exemplars), settings, workers)
 

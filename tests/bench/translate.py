@@ -295,7 +295,7 @@ def plans(options: argparse.Namespace) -> None:
 
 
 def make_million(folder: Path, count: int) -> None:
-    from mcltool.core.weights import digest
+    from mcltool.core.files import digest
     from mcltool.translate.manifest import Entry, stamp
     from mcltool.translate.settings import Settings
 
