@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import fields
 
@@ -76,3 +78,44 @@ def test_on_a_gpu_the_batches_are_those_of_the_cpu(workers: int) -> None:
         for _ in range(20):  # work that lasts while the next batch is copied
             busy = busy @ busy / 2000
         assert all(torch.equal(getattr(batch, f.name).cpu(), getattr(right, f.name)) for f in fields(Batch))
+
+
+FAILING = """
+import os, signal, sys
+from multiprocessing import active_children
+import torch
+from mcltool.core.errors import DataError
+from mcltool.data.loader import SampleStream, load
+
+class Data:
+    def __init__(self, kind):
+        self.kind = kind
+
+    def travelling(self, number):
+        if number >= 2:
+            if self.kind == "killed":
+                os.kill(os.getpid(), signal.SIGKILL)
+            raise {"bad": DataError("bad sample"), "bug": KeyError("bug"), "full": FULL}[self.kind]
+        return {"photo": torch.zeros(4, 4, 3, dtype=torch.uint8)}
+
+FULL = RuntimeError("unable to allocate shared memory(shm) for file </torch_1>: No space left on device (28)")
+kept = []  # an error's traceback keeps the loader's iterator alive, as that of a program's last error does
+for kind in ("bad", "bug", "full", "killed"):
+    try:
+        list(load(Data(kind), SampleStream(0, 9, 0, 1, 2), workers=2, pinned=False))
+    except Exception as error:
+        kept.append(error)
+        print(kind, len(active_children()), type(error).__name__, str(error).splitlines()[0], flush=True)
+"""
+
+
+def test_whatever_ends_the_loading_ends_its_processes_and_the_program() -> None:
+    """Loader processes ignore SIGTERM, and Python waits for its children for ever when it ends."""
+    done = subprocess.run([sys.executable, "-c", FAILING], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    lines = dict(line.split(maxsplit=1) for line in done.stdout.splitlines())
+    assert lines["bad"] == "0 DataError bad sample"
+    assert lines["bug"].startswith("0 KeyError")
+    assert lines["full"].startswith("0 McltoolError /dev/shm, through which")
+    assert "--workers 0" in lines["full"]
+    assert lines["killed"].startswith("0 RuntimeError DataLoader worker")

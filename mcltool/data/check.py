@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import multiprocessing
-import signal
 from collections import Counter
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass, field
@@ -11,17 +9,19 @@ from functools import partial
 from statistics import median
 from typing import Any
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from mcltool.core.errors import DataError, McltoolError
 from mcltool.data.batch import condition_tensor
 from mcltool.data.geometry import same_aspect
+from mcltool.data.workers import in_processes
 from mcltool.plugin.contract import DatasetPlugin, Sample
 
 FULL_SIZE = 1 << 16
 """A short side that no photo has: files are decoded at their own size."""
+CHUNK = 8
+"""Samples that a process reads in one go."""
 DRAWN_SIZE = 256
 """Short side in pixels of what is drawn rather than read (procedural data)."""
 
@@ -92,16 +92,21 @@ def check_split(
     report.samples = len(samples)
     sizes = Counter(sample.group for sample in samples if sample.group)
     report.groups, report.grouped = len(sizes), sum(size for size in sizes.values() if size > 1)
-    examine = partial(examine_sample, plugin)
-    if workers == 0:
-        for sample in samples:
-            report.add(examine(sample))
-            yield
-        return
-    with multiprocessing.get_context("spawn").Pool(workers, _start_worker) as pool:
-        for found in pool.imap(examine, samples, chunksize=8):
-            report.add(found)
-            yield
+    size = CHUNK if workers else 1
+    chunks = list(enumerate(samples[first : first + size] for first in range(0, len(samples), size)))
+    ready: dict[int, list[SampleReport]] = {}
+    following = 0
+    for (number, _), found in in_processes(partial(_examine_chunk, plugin), chunks, workers):
+        ready[number] = found
+        while following in ready:  # in the samples' order, whatever was done first
+            for one in ready.pop(following):
+                report.add(one)
+                yield
+            following += 1
+
+
+def _examine_chunk(plugin: DatasetPlugin, chunk: tuple[int, Sequence[Sample]]) -> list[SampleReport]:
+    return [examine_sample(plugin, sample) for sample in chunk[1]]
 
 
 def examine_sample(plugin: DatasetPlugin, sample: Sample) -> SampleReport:
@@ -156,8 +161,3 @@ def _line(error: Exception) -> str:
     """What a user reads of an error; one that a plugin should not raise is named."""
     words = " ".join(str(error).split())
     return words if isinstance(error, McltoolError) else f"{type(error).__name__}: {words}"
-
-
-def _start_worker() -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the process that waits for the pool ends it
-    cv2.setNumThreads(0)

@@ -6,6 +6,7 @@ import signal
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
+from multiprocessing import active_children
 from typing import Protocol, TypeVar
 
 import cv2
@@ -14,6 +15,13 @@ from torch.utils.data import DataLoader, get_worker_info
 
 from mcltool.core.errors import McltoolError, UsageError
 from mcltool.data.batch import Batch, Item, TravellingBatch
+from mcltool.data.workers import (
+    NO_SHARED_MEMORY,
+    check_shared_memory,
+    end,
+    explaining_shared_memory,
+    is_shared_memory,
+)
 
 T = TypeVar("T")
 U = TypeVar("U")
@@ -135,10 +143,19 @@ def load(
         worker_init_fn=_start_worker,
         generator=torch.Generator(),  # the loader draws a seed for its workers: not from the trainer's state
     )
-    for batch in loader:
-        if isinstance(batch, McltoolError):
-            raise batch
-        yield batch
+    check_shared_memory(workers)
+    before = active_children()
+    batches = iter(loader)
+    processes = set(active_children()) - set(before)
+    try:
+        with explaining_shared_memory():
+            for batch in batches:
+                if isinstance(batch, McltoolError):
+                    raise batch
+                yield batch
+    finally:  # also where torch raised: the traceback would keep its iterator, and so the workers, alive
+        getattr(batches, "_shutdown_workers", _nothing)()
+        end(processes)
 
 
 class _Batches:
@@ -154,6 +171,14 @@ class _Batches:
             return TravellingBatch.of(items, len(numbers), shared=get_worker_info() is not None)
         except McltoolError as error:
             return error
+        except RuntimeError as error:
+            if not is_shared_memory(error):
+                raise
+            return McltoolError(NO_SHARED_MEMORY)
+
+
+def _nothing() -> None:
+    pass
 
 
 def _unchanged(batch: T) -> T:

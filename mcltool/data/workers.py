@@ -3,17 +3,32 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Callable, Iterator, Sequence
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from errno import EACCES, ENOENT, ENOSPC, ENOSYS, EPERM
 from itertools import islice
-from multiprocessing import get_context, parent_process
+from multiprocessing import active_children, get_context, parent_process
+from multiprocessing.process import BaseProcess
 from threading import Thread
 from typing import TypeVar
 
 import cv2
 
-from mcltool.core.errors import McltoolError
+from mcltool.core.errors import HungError, McltoolError
+
+NO_SHARED_MEMORY = (
+    "/dev/shm, through which processes hand over what they read, is too small: --workers 0 reads in this process; "
+    "a container gets more by docker run --shm-size 2g"
+)
+
+PATIENCE, LOOKS = 10.0, 180
+"""Seconds between two looks whether anything is done, and how many there are before all counts as hung: a process
+that was stopped meanwhile has missed one look."""
+LOCKS = 4
+"""At most so many of each process: those of its queues."""
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")
@@ -26,12 +41,14 @@ def in_processes(
 
     A slow consumer holds the work up: results do not pile up. The processes are spawned, not forked: they hold
     none of this one's files and threads, and they end with it. Raises what ``work`` raises, and McltoolError
-    where a process is killed.
+    where a process is killed or there is no shared memory, HungError where none gets anything done in half an hour.
     """
     if workers == 0 or len(tasks) < 2:
         for task in tasks:
             yield task, work(task)
         return
+    check_shared_memory(workers)
+    before = active_children()
     pool = ProcessPoolExecutor(min(workers, len(tasks)), get_context("spawn"), _start)
     waiting = iter(tasks)
     running: dict[Future[Result], Task] = {}
@@ -39,7 +56,7 @@ def in_processes(
         for task in islice(waiting, 2 * workers):
             running[pool.submit(work, task)] = task
         while running:
-            for done in wait(running, return_when=FIRST_COMPLETED).done:
+            for done in _some(running):
                 result = running.pop(done), done.result()
                 for task in islice(waiting, 1):
                     running[pool.submit(work, task)] = task
@@ -48,7 +65,56 @@ def in_processes(
         cause = "a worker process was killed, perhaps for want of memory"
         raise McltoolError(f"{cause}; run the same command again, perhaps with fewer --workers") from None
     finally:
-        pool.shutdown(cancel_futures=True)
+        pool.shutdown(
+            wait=not running, cancel_futures=True
+        )  # Python itself waits for what is at work, however long
+        end(set(active_children()) - set(before))
+
+
+def _some(running: Iterable[Future[Result]]) -> set[Future[Result]]:
+    """Those that are done, at least one."""
+    for _ in range(LOOKS):
+        if done := wait(running, PATIENCE, FIRST_COMPLETED).done:
+            return done
+    raise HungError(
+        f"nothing was read in {PATIENCE * LOOKS / 60:.0f} minutes; is the file system still there? run again to go on"
+    )
+
+
+def end(processes: Iterable[BaseProcess], patience: float = 1.0) -> None:
+    """Have ``processes`` gone: they get ``patience`` seconds together to end by themselves.
+
+    Python and torch end them by SIGTERM, which those that leave signals to their parent ignore, and then wait for
+    ever.
+    """
+    limit = time.monotonic() + patience
+    for process in processes:
+        process.join(max(0.0, limit - time.monotonic()))
+        process.kill()
+        process.join(patience)
+
+
+def is_shared_memory(error: Exception) -> bool:
+    """Whether an error of torch or of Python is that there is no, or no more, shared memory."""
+    if isinstance(error, OSError):  # of a semaphore, which has no file name
+        return error.filename is None and error.errno in (ENOSPC, ENOENT, EACCES, EPERM, ENOSYS)
+    return any(words in str(error) for words in ("shared memory", "Bus error"))
+
+
+def check_shared_memory(workers: int) -> None:
+    """Raises McltoolError where there is no room for what ``workers`` processes begin with: a page for each lock."""
+    with explaining_shared_memory():
+        del [get_context().Lock() for _ in range(LOCKS * (workers + 1) if workers else 0)][:]
+
+
+@contextmanager
+def explaining_shared_memory() -> Iterator[None]:
+    try:
+        yield
+    except (OSError, RuntimeError) as error:
+        if not is_shared_memory(error):
+            raise
+        raise McltoolError(NO_SHARED_MEMORY) from None
 
 
 def _start() -> None:

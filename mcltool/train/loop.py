@@ -24,6 +24,7 @@ from mcltool.data.batch import Batch
 from mcltool.data.dataset import EvaluationData, TrainingData
 from mcltool.data.loader import SampleStream, training_loader
 from mcltool.data.pack import open_data
+from mcltool.data.workers import NO_SHARED_MEMORY, is_shared_memory
 from mcltool.model.vgg import VGGFeatures, random_vgg
 from mcltool.plugin.contract import DatasetPlugin
 from mcltool.train.checkpoints import Checkpoint, newest_whole, sweep
@@ -245,6 +246,8 @@ def _explaining_killed_workers() -> Iterator[None]:
     except RuntimeError as error:
         if "DataLoader worker" not in str(error):
             raise
+        if is_shared_memory(error):  # Bus error: a write to memory that there was no room for
+            raise McltoolError(NO_SHARED_MEMORY) from None
         cause = "a loader process was killed, perhaps for want of memory"
         raise McltoolError(f"{cause}; go on with --resume, perhaps with --set data.workers=1") from None
 
