@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from mcltool.core.errors import DataError, McltoolError, UsageError
-    from mcltool.core.images import read_labels, read_photo
+    from mcltool.core.images import read_photo
+    from mcltool.core.masks import read_labels
     from mcltool.plugin.contract import (
         CONTRACT_VERSION,
         IMAGE_SUFFIXES,
@@ -32,7 +33,8 @@ _HOMES = {
         "CONTRACT_VERSION", "IMAGE_SUFFIXES", "Condition", "ConditionFiles", "ConditionSpec", "DatasetPlugin",
         "Sample", "Truth", "walk_files",
     ),
-    "mcltool.core.images": ("read_labels", "read_photo"),
+    "mcltool.core.images": ("read_photo",),
+    "mcltool.core.masks": ("read_labels",),
     "mcltool.core.errors": ("DataError", "McltoolError", "UsageError"),
     "mcltool.translate.single": ("TranslatedImage", "translate_images"),
 }  # fmt: skip

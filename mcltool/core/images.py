@@ -1,4 +1,4 @@
-"""Reading photos and label maps from files. Everything wrong with a file is one DataError that names it."""
+"""Reading photos from files. Everything wrong with a file is one DataError that names it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from typing import Any
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError, features
 
 from mcltool.core.errors import DataError
 from mcltool.core.files import write_bytes
@@ -30,6 +30,22 @@ FORMATS = ["JPEG", "PNG", "WEBP", "BMP", "DIB", "TIFF", "GIF"]
 """Of Pillow's many, those that people have. Some of the others run a program (EPS) or are hardly ever looked at."""
 if find_spec("PIL.AvifImagePlugin"):
     FORMATS.append("AVIF")
+if features.check("jpg_2000"):
+    FORMATS.append("JPEG2000")
+
+_ORIENTATION = 0x0112
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+"""What makes a stored picture upright, by its EXIF orientation."""
+_BITS = (8, 10, 12, 16)
+"""Depths of whole numbers in a photo; cameras store 10 and 12 bits in 16."""
 
 _DAMAGED = (
     OSError,
@@ -45,36 +61,36 @@ _DAMAGED = (
 """What Pillow's and OpenCV's readers stumble with over damaged files."""
 
 
-def read_photo(path: Path, short_side: int = 0) -> NDArray[np.uint8]:
-    """Read a photo as (H, W, 3) uint8 RGB, upright (EXIF orientation applied).
+def read_photo(path: Path, short_side: int = 0, upright: bool = True) -> NDArray[np.uint8]:
+    """Read a photo as (H, W, 3) uint8 RGB, upright (EXIF orientation applied) unless told otherwise.
 
-    Grey, palette, CMYK, alpha (over white) and 16-bit files are converted. A JPEG may come back smaller than
+    Grey, palette, CMYK, alpha (over white) and deeper files are converted. A JPEG may come back smaller than
     it is, but with no side below ``short_side`` pixels (decoding at reduced size is several times faster).
     """
-    with _opened(path) as image:
+    with opened(path) as image:
         if short_side:
             image.draft("RGB", (short_side, short_side))
-        return np.asarray(ImageOps.exif_transpose(_to_rgb(image)))
+        return np.asarray(turned(_to_rgb(path, image), orientation(image) if upright else 1))
 
 
-def read_labels(path: Path, classes: int, palette: tuple[RGB, ...] = ()) -> NDArray[np.uint8]:
-    """Read a label map as (H, W) uint8 class indices below ``classes``.
+def photo_orientation(path: Path) -> int:
+    """The EXIF orientation of a photo, 1 to 8; only its header is read. Raises DataError as ``read_photo``."""
+    with opened(path) as image:
+        return orientation(image)
 
-    Index files (grey or palette PNG, 8 or 16 bit) give their values; a colour file is looked up in ``palette``
-    (index = class). Raises DataError for a value or colour outside the classes.
-    """
-    with _opened(path) as image:
-        if image.mode == "1":
-            image = image.convert("L").point([0] * 255 + [1], "L")
-        if image.mode in ("RGB", "RGBA"):
-            return _from_colours(path, np.asarray(image.convert("RGB")), palette)
-        if image.mode not in ("L", "P", "I;16", "I;16B", "I"):
-            raise DataError(f"{path}: expected a label map (class indices), found image mode {image.mode}")
-        values = np.asarray(image)
-    largest = int(values.max())
-    if largest >= classes or int(values.min()) < 0:
-        raise DataError(f"{path}: label {largest} is outside the classes 0..{classes - 1}")
-    return values.astype(np.uint8)
+
+def orientation(image: Image.Image) -> int:
+    """The EXIF orientation, 1 (upright) to 8; 1 where the EXIF data are broken: the pixels may be sound."""
+    try:
+        found = image.getexif().get(_ORIENTATION)
+    except Exception:
+        return 1
+    return found if isinstance(found, int) and found in _TURNS else 1
+
+
+def turned(image: Image.Image, orientation: int) -> Image.Image:
+    """The picture upright."""
+    return image.transpose(_TURNS[orientation]) if orientation in _TURNS else image
 
 
 def check_is_file(path: Path) -> None:
@@ -96,7 +112,7 @@ def check_is_file(path: Path) -> None:
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[Image.Image]:
+def opened(path: Path) -> Iterator[Image.Image]:
     """Open an image file, with every failure of opening or decoding turned into a DataError."""
     check_is_file(path)
     try:
@@ -128,50 +144,61 @@ def _pixels(error: Image.DecompressionBombError) -> str:
     return f"{int(found[0]) // 1_000_000} million pixels are" if found else "its pixels are"
 
 
-def _to_rgb(image: Image.Image) -> Image.Image:
-    """In 8-bit RGB, not turned; the orientation stays in its EXIF data."""
-    has_16_bit_colours = _has_16_bit_colours(image)  # asked first: reading EXIF data may load the image
-    exif = image.getexif()
+def _to_rgb(path: Path, image: Image.Image) -> Image.Image:
+    """In 8-bit RGB, not turned."""
     if image.mode == "F" or image.mode.startswith("I"):
-        converted = Image.fromarray(_to_bytes(np.asarray(image)))
-    elif has_16_bit_colours:
-        converted = _read_16_bit_colours(image)
+        converted = Image.fromarray(_to_bytes(path, np.asarray(image)))
+    elif has_16_bit_colours(image):
+        converted = _read_16_bit_colours(path, image)
     else:
         converted = image
     if converted.mode in ("RGBA", "LA", "PA") or "transparency" in converted.info:
         converted = converted.convert("RGBA")
         white = Image.new("RGBA", converted.size, (255, 255, 255, 255))
         converted = Image.alpha_composite(white, converted)
-    converted = converted.convert("RGB")
-    converted.getexif().update(exif)
-    return converted
+    return converted.convert("RGB")
 
 
-def _to_bytes(values: NDArray[Any]) -> NDArray[np.uint8]:
-    """Grey levels of 16 bits (or more), or floats in [0, 1], to the nearest of 0..255."""
+def _to_bytes(path: Path, values: NDArray[Any]) -> NDArray[np.uint8]:
+    """To 0..255 of floats in [0, 1] or [0, 255], or of whole numbers of the fewest bits that hold the largest.
+
+    (No photo's brightest pixel is at a 16th of what 16 bits can hold.) Raises DataError for what is no photo.
+    """
+    low, high = values.min(), values.max()
     if values.dtype.kind == "f":
-        top = 1.0 if values.max() <= 1 else 255.0
+        top = 1.0 if high <= 1 else 255.0
+        if not (low >= 0 and (high <= 1 or 16 <= high <= 255)):
+            raise DataError(f"{path}: float pixels from {low:g} to {high:g}, expected 0 to 1 or 0 to 255")
     else:
-        top = 65535.0 if values.dtype == np.uint16 or values.max() <= 65535 else float(2**31 - 1)
+        top = next((2.0**bits - 1 for bits in _BITS if high < 1 << bits), 0.0)
+        if low < 0 or not top:
+            raise DataError(f"{path}: pixels from {low} to {high}, expected 0 to 65535 at most")
     return (values.astype(np.float32) * (255.0 / top)).round().clip(0, 255).astype(np.uint8)
 
 
-def _has_16_bit_colours(image: Image.Image) -> bool:
+def has_16_bit_colours(image: Image.Image) -> bool:
     """Whether Pillow, which knows 16 bits in grey only, would cut off the lower halves."""
-    modes = (tile[3] for tile in getattr(image, "tile", ()))
-    return any(";16" in str(mode[0] if isinstance(mode, tuple) else mode) for mode in modes)
+    return ";16" in raw_mode(image)
 
 
-def _read_16_bit_colours(image: Image.Image) -> Image.Image:
+def raw_mode(image: Image.Image) -> str:
+    """Pillow's name for how pixels are stored in an opened file whose pixels are not loaded yet, as "L;4"."""
+    form = next((tile[3] for tile in getattr(image, "tile", ())), "")
+    return str(form[0] if isinstance(form, tuple) and form else form)
+
+
+def _read_16_bit_colours(path: Path, image: Image.Image) -> Image.Image:
     image.load()  # as a check: OpenCV fills up what a damaged file lacks
-    data = np.fromfile(getattr(image, "filename"), np.uint8)  # noqa: B009 (only an opened file has one)
+    data = np.fromfile(path, np.uint8)
     if image.format == "PNG":
         _check_chunks(data.tobytes())
     values = cv2.imdecode(data, cv2.IMREAD_UNCHANGED)
     if values is None or values.dtype != np.uint16 or values.ndim != 3:
         return image
-    order = [2, 1, 0, 3][: values.shape[2]]
-    return Image.fromarray(_to_bytes(values[..., order]))
+    parts = [_to_bytes(path, values[..., 2::-1])]
+    if values.shape[2] == 4:
+        parts.append(_to_bytes(path, values[..., 3:]))
+    return Image.fromarray(np.concatenate(parts, axis=2))
 
 
 def _check_chunks(png: bytes) -> None:
@@ -181,21 +208,6 @@ def _check_chunks(png: bytes) -> None:
         place += 12 + int.from_bytes(png[place : place + 4], "big")
     if place > len(png):
         raise ValueError("a part of it is longer than the file")
-
-
-def _from_colours(path: Path, colours: NDArray[np.uint8], palette: tuple[RGB, ...]) -> NDArray[np.uint8]:
-    if not palette:
-        raise DataError(f"{path}: expected class indices in one channel, found a colour image")
-    codes = colours.astype(np.uint32) @ np.array([1 << 16, 1 << 8, 1], np.uint32)
-    known = np.array([(r << 16) + (g << 8) + b for r, g, b in palette], np.uint32)
-    order = np.argsort(known, kind="stable")
-    found = np.minimum(np.searchsorted(known[order], codes), len(known) - 1)
-    labels = order[found]
-    wrong = known[labels] != codes
-    if wrong.any():
-        colour = tuple(int(v) for v in colours[wrong][0])
-        raise DataError(f"{path}: colour {colour} is not in the palette of the {len(palette)} classes")
-    return labels.astype(np.uint8)
 
 
 def write_raster(raster: NDArray[np.uint8], path: Path, palette: tuple[RGB, ...] = ()) -> None:
