@@ -18,16 +18,16 @@ from mcltool import UsageError
 from mcltool.core.pretrained import NETWORKS, convert_weights
 from mcltool.evaluate.folders import Pair
 from mcltool.evaluate.paired import (
-    Metric,
+    PairScores,
     distance_to_truth,
-    diversity_metric,
+    diversity_scores,
     l1_distance,
     lpips_distance,
-    psnr_metric,
+    psnr_scores,
     score_pairs,
-    semantic_metric,
-    ssim_metric,
-    style_metric,
+    semantic_scores,
+    ssim_scores,
+    style_scores,
     vgg_network,
 )
 from mcltool.model.vgg import random_vgg
@@ -58,7 +58,7 @@ def pairs(count: int = 3) -> list[Pair]:
     ]
 
 
-def values(metric: Metric, found: Sequence[Pair], key: str) -> list[float]:
+def values(metric: PairScores, found: Sequence[Pair], key: str) -> list[float]:
     return [row[key] for row in score_pairs([metric], found).values()]
 
 
@@ -70,7 +70,7 @@ def test_psnr_is_that_of_torchmetrics() -> None:
         for p in found
         if p.real is not None
     ]
-    assert values(psnr_metric, found, "psnr") == pytest.approx(expected, rel=1e-5)
+    assert values(psnr_scores, found, "psnr") == pytest.approx(expected, rel=1e-5)
 
 
 def test_ssim_is_wangs_with_the_range_of_bytes() -> None:
@@ -93,10 +93,10 @@ def test_ssim_is_wangs_with_the_range_of_bytes() -> None:
 
     found = pairs()
     expected = [plain(p.output.numpy(), p.real.numpy()) for p in found if p.real is not None]
-    assert values(ssim_metric(), found, "ssim") == pytest.approx(expected, abs=2e-4)
+    assert values(ssim_scores(), found, "ssim") == pytest.approx(expected, abs=2e-4)
     assert 0.2 < expected[0] < 0.95
     with pytest.raises(UsageError, match="ssim: an image of 8 x 32 pixels is too small"):
-        ssim_metric()([Pair("thin", image(0, (32, 8)), image(1, (32, 8)))])
+        ssim_scores()([Pair("thin", image(0, (32, 8)), image(1, (32, 8)))])
 
 
 @pytest.fixture(scope="module")
@@ -178,12 +178,12 @@ def test_style_compares_mean_features_of_the_low_layers_with_the_exemplar() -> N
             assert pair.exemplar is not None
             pooled = [network(unit(p), [layer])[0][0].mean((1, 2)) for p in (pair.output, pair.exemplar)]
             expected.append(float(cosine(*pooled)))
-        assert values(style_metric(network, CPU), found, key) == pytest.approx(expected, abs=1e-5)
+        assert values(style_scores(network, CPU), found, key) == pytest.approx(expected, abs=1e-5)
 
 
 def test_semantic_compares_the_high_layers_place_by_place_with_the_truth() -> None:
     network, found = random_vgg(), pairs()
-    metric = semantic_metric(network, CPU)
+    metric = semantic_scores(network, CPU)
     layers = {}
     for layer in ("relu3_2", "relu4_2", "relu5_2"):
         layers[layer] = []
@@ -198,13 +198,13 @@ def test_semantic_compares_the_high_layers_place_by_place_with_the_truth() -> No
 @pytest.mark.parametrize(
     ("make", "key"),
     [
-        (lambda: semantic_metric(random_vgg(), CPU), "semantic"),
-        (lambda: style_metric(random_vgg(), CPU), "style_colour"),
-        (lambda: psnr_metric, "psnr"),
-        (lambda: ssim_metric(), "ssim"),
+        (lambda: semantic_scores(random_vgg(), CPU), "semantic"),
+        (lambda: style_scores(random_vgg(), CPU), "style_colour"),
+        (lambda: psnr_scores, "psnr"),
+        (lambda: ssim_scores(), "ssim"),
     ],
 )
-def test_scores_fall_as_noise_grows(make: Callable[[], Metric], key: str) -> None:
+def test_scores_fall_as_noise_grows(make: Callable[[], PairScores], key: str) -> None:
     if key == "ssim":
         pytest.importorskip("torchmetrics", reason="needs the extra metrics")
     truth = image(0)
@@ -223,7 +223,7 @@ def test_a_black_picture_is_like_itself() -> None:
     with torch.no_grad():
         for parameter in network.parameters():
             parameter.zero_()
-    assert values(semantic_metric(network, CPU), [Pair("black", black, black)], "semantic") == [1.0]
+    assert values(semantic_scores(network, CPU), [Pair("black", black, black)], "semantic") == [1.0]
 
 
 def test_diversity_is_the_mean_over_all_pairs_of_outputs() -> None:
@@ -236,6 +236,6 @@ def test_diversity_is_the_mean_over_all_pairs_of_outputs() -> None:
         np.mean([l1(p.output, p.others[0]), l1(p.output, p.others[1]), l1(p.others[0], p.others[1])])
         for p in found
     ]
-    assert values(diversity_metric("d", l1_distance), found, "d") == pytest.approx(expected, rel=1e-5)
+    assert values(diversity_scores("d", l1_distance), found, "d") == pytest.approx(expected, rel=1e-5)
     same = [Pair("same", image(0), others=(image(0),))]
-    assert values(diversity_metric("d", l1_distance), same, "d") == [0.0]
+    assert values(diversity_scores("d", l1_distance), same, "d") == [0.0]

@@ -1,4 +1,4 @@
-"""``mcltool explain``: a picture of what the model sees."""
+"""``mcltool evaluate``, ``compare`` and ``explain``: scores, differences, and what the model sees."""
 
 from __future__ import annotations
 
@@ -20,11 +20,12 @@ from mcltool.cli.options import (
     complete_plugins,
     threads_option,
 )
+from mcltool.evaluate.metrics import METRICS
 
 if TYPE_CHECKING:
     from rich.progress import TaskID
 
-    from mcltool.evaluate.evaluation import Tell
+    from mcltool.evaluate.resources import Tell
 
 
 @click.command(short_help="Score a folder of outputs, or a model on its held-out split.")
@@ -62,7 +63,7 @@ if TYPE_CHECKING:
 @click.option(
     "--metrics",
     metavar="A,B,...",
-    help="Some of fid, kid, swd, lpips, psnr, ssim, semantic, style, diversity.  [default: all that can be run]",
+    help=f"Some of {', '.join(METRICS)}.  [default: all that can be run]",
 )
 @click.option("--size", metavar="S|HxW", help="Compare at this size.  [default: as the files are]")
 @click.option(

@@ -105,20 +105,21 @@ def show_shares(spec: ConditionSpec, shares: Sequence[float], most: int = 40) ->
 
 def show_scores(scores: Scores) -> None:
     """Every score with its interval, then what was not run, and warnings."""
-    from mcltool.evaluate.scores import interval_text, kind_of, number_text
+    from mcltool.evaluate.metrics import number_of
+    from mcltool.evaluate.scores import interval_text, number_text
 
     table = _plain_table("metric", "value", "95% interval", "better is", "images", "")
     for key, score in scores.scores.items():
-        kind = kind_of(key)
+        number = number_of(key)
         value = Text(number_text(score.value), "bold")
         row = (
             value,
             interval_text(score),
-            kind.better,
+            number.better,
             str(score.count),
-            Text(score.note or kind.what, "dim"),
+            Text(score.note or number.what, "dim"),
         )
-        table.add_row(kind.title, *row)
+        table.add_row(number.title, *row)
     console().print(table)
     for name, reason in scores.not_run.items():
         console().print(Text(f"not run: {name}: {reason}", "yellow"), soft_wrap=True)
@@ -128,18 +129,19 @@ def show_scores(scores: Scores) -> None:
 
 def show_comparison(comparison: Comparison) -> None:
     """The scores of two evaluations beside one another."""
-    from mcltool.evaluate.scores import kind_of, number_text
+    from mcltool.evaluate.metrics import number_of
+    from mcltool.evaluate.scores import number_text
 
     table = _plain_table("metric", "A", "B", "B - A", "95% interval", "images", "better")
     for found in comparison.differences:
-        kind = kind_of(found.key)
+        number = number_of(found.key)
         numbers = [number_text(value) for value in (found.a, found.b)]
         change = "" if found.difference is None else f"{found.difference:+.4g}"
         known = found.low is not None and found.high is not None
         interval = f"{found.low:+.4g} to {found.high:+.4g}" if known else ""
         words = {"A": "A", "B": "B", "none": "no difference shown", "unknown": "no interval"}
         better = Text(words[found.better], "bold green" if found.better in ("A", "B") else "dim")
-        table.add_row(kind.title, *numbers, change, interval, str(found.images or ""), better)
+        table.add_row(number.title, *numbers, change, interval, str(found.images or ""), better)
     console().print(table)
     for name, keys in (("A", comparison.only_a), ("B", comparison.only_b)):
         if keys:

@@ -156,13 +156,13 @@ _Lists = tuple[Sequence[Sequence[int]] | None, Sequence[Sample | None] | None]
 def _listed(path: Path, train: Sequence[Sample], val: Sequence[Sample]) -> _Lists:
     pairs = read_pairs(path)
     retrieved = match_pairs(pairs, train, train)
-    if train and not any(retrieved):
-        raise UsageError(
-            f"{path}: names none of the {len(train)} training samples; expected lines of their ids, "
-            f"key,exemplar,..., like {train[0].id},{train[-1].id}"
-        )
     both = [*val, *train]  # CoCosNet takes exemplars of held-out photos from the training photos
     held_out = [both[found[0]] if found else None for found in match_pairs(pairs, val, both)]
+    if train and not any(retrieved) and not any(held_out):
+        raise UsageError(
+            f"{path}: names none of the {len(both)} samples; expected lines of their ids, key,exemplar,..., like "
+            f"{train[0].id},{train[-1].id}"
+        )
     return retrieved, held_out
 
 

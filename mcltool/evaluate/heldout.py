@@ -20,10 +20,10 @@ from mcltool.core.weights import load_model, read_header
 from mcltool.data.export import export_conditions
 from mcltool.data.geometry import resize_photo
 from mcltool.data.pack import open_data
-from mcltool.evaluate.evaluation import Tell
 from mcltool.evaluate.inputs import Request
 from mcltool.evaluate.job import score_folder
 from mcltool.evaluate.pairs import Pair, score_correspondence
+from mcltool.evaluate.resources import Tell
 from mcltool.evaluate.scores import Scores
 from mcltool.plugin import registry as plugins
 from mcltool.plugin.contract import DatasetPlugin, Sample, Truth

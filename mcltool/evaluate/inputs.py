@@ -22,11 +22,10 @@ from mcltool.evaluate.folders import (
     read_like,
     tensor,
 )
+from mcltool.evaluate.metrics import METRICS
 
-OF_SETS = ("fid", "kid", "swd")
-"""They compare two sets of images, whatever the names."""
-OF_TRUTH = ("lpips", "psnr", "ssim", "semantic")
-METRICS = (*OF_SETS, *OF_TRUTH, "style", "diversity")
+OF_TRUTH = {metric.name for metric in METRICS.values() if metric.each and metric.needs == "real"}
+"""They compare each output with the real photo of its name; metrics of sets take photos of any names."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +54,7 @@ class Request:
 
     @property
     def asked(self) -> tuple[str, ...]:
-        return self.metrics or METRICS
+        return self.metrics or tuple(METRICS)
 
 
 @dataclass(frozen=True)
@@ -77,12 +76,12 @@ def find_inputs(request: Request) -> Inputs:
     outputs = find_images(request.out, "OUT")
     reals = find_images(request.real, "--real") if request.real else {}
     names = list(outputs)
-    if reals and set(request.asked) & set(OF_TRUTH):
+    if reals and set(request.asked) & OF_TRUTH:
         names = common_names(outputs, reals, "--real", request.partial)
     others = tuple(find_images(folder, "--other") for folder in request.others)
     for more in others:
         names = common_names({name: outputs[name] for name in names}, more, "--other", request.partial)
-    if reals and set(request.asked) & set(OF_TRUTH):
+    if reals and set(request.asked) & OF_TRUTH:
         outputs, reals = ({name: files[name] for name in names} for files in (outputs, reals))
     exemplars: Files = {}
     if request.exemplars:

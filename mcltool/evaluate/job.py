@@ -13,10 +13,11 @@ from mcltool.core.errors import McltoolError
 from mcltool.core.files import write_text
 from mcltool.core.images import read_photo
 from mcltool.data.batch import condition_picture
-from mcltool.evaluate.evaluation import Tell, evaluate
+from mcltool.evaluate.evaluation import evaluate
 from mcltool.evaluate.folders import find_images
 from mcltool.evaluate.inputs import Request, find_inputs
 from mcltool.evaluate.report import ConditionPicture, write_report
+from mcltool.evaluate.resources import Tell
 from mcltool.evaluate.scores import ImageScores, Scores
 from mcltool.plugin import registry as plugins
 

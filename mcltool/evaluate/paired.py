@@ -23,7 +23,7 @@ from mcltool.model.vgg import VGGFeatures, random_vgg
 
 Columns = dict[str, list[float]]
 """Numbers by key, one a pair."""
-Metric = Callable[[Sequence[Pair]], Columns]
+PairScores = Callable[[Sequence[Pair]], Columns]
 Distance = Callable[[Tensor, Tensor], list[float]]
 """Of (B, 3, H, W) uint8 images."""
 
@@ -33,12 +33,12 @@ SSIM_WINDOW = 11
 """Pixels; no image may be smaller."""
 
 
-def psnr_metric(pairs: Sequence[Pair]) -> Columns:
+def psnr_scores(pairs: Sequence[Pair]) -> Columns:
     """In dB over all pixels and colours, peak 255; infinite where output and truth are equal."""
     return {"psnr": [psnr(_pixels(pair.output), _pixels(_real(pair))) for pair in pairs]}
 
 
-def ssim_metric() -> Metric:
+def ssim_scores() -> PairScores:
     """SSIM (Wang et al. 2004): 11 x 11 Gaussian window of deviation 1.5, range 255, mean of the colours.
 
     torchmetrics' way: the image is mirrored beyond its border, so that all pixels count.
@@ -91,7 +91,7 @@ def l1_distance(a: Tensor, b: Tensor) -> list[float]:
     return found
 
 
-def distance_to_truth(key: str, distance: Distance) -> Metric:
+def distance_to_truth(key: str, distance: Distance) -> PairScores:
     """``distance`` of each output and its truth."""
 
     def run(pairs: Sequence[Pair]) -> Columns:
@@ -100,7 +100,7 @@ def distance_to_truth(key: str, distance: Distance) -> Metric:
     return run
 
 
-def diversity_metric(key: str, distance: Distance) -> Metric:
+def diversity_scores(key: str, distance: Distance) -> PairScores:
     """The mean of ``distance`` over all pairs of outputs of one condition."""
 
     def run(pairs: Sequence[Pair]) -> Columns:
@@ -119,7 +119,7 @@ def vgg_network(perceptual: Literal["vgg", "random"], device: torch.device) -> V
     return load_vgg(NETWORKS["vgg19"].path).to(device)
 
 
-def style_metric(network: VGGFeatures, device: torch.device) -> Metric:
+def style_scores(network: VGGFeatures, device: torch.device) -> PairScores:
     """Style relevance (CoCosNet, arXiv 2004.05571): cosine of output and exemplar in VGG's low layers.
 
     Colour: relu1_2, texture: relu2_2. The two pictures are laid out differently, so each layer's features are
@@ -139,7 +139,7 @@ def style_metric(network: VGGFeatures, device: torch.device) -> Metric:
     return run
 
 
-def semantic_metric(network: VGGFeatures, device: torch.device) -> Metric:
+def semantic_scores(network: VGGFeatures, device: torch.device) -> PairScores:
     """Semantic consistency (CoCosNet): cosine of output and truth in VGG's high layers, mean over the places."""
 
     def run(pairs: Sequence[Pair]) -> Columns:
@@ -153,7 +153,7 @@ def semantic_metric(network: VGGFeatures, device: torch.device) -> Metric:
     return run
 
 
-def score_pairs(metrics: Sequence[Metric], pairs: Sequence[Pair]) -> dict[str, dict[str, float]]:
+def score_pairs(metrics: Sequence[PairScores], pairs: Sequence[Pair]) -> dict[str, dict[str, float]]:
     """All metrics of pairs whose outputs are of one size: numbers by key, by the pair's name."""
     with torch.inference_mode():
         columns = dict(chain.from_iterable(metric(pairs).items() for metric in metrics))

@@ -16,7 +16,8 @@ from PIL import Image
 from mcltool.core.files import write_text
 from mcltool.core.images import read_photo
 from mcltool.evaluate.inputs import Inputs
-from mcltool.evaluate.scores import Scores, interval_text, kind_of, number_text
+from mcltool.evaluate.metrics import number_of
+from mcltool.evaluate.scores import Scores, interval_text, number_text
 
 SHOWN = 6
 """Best images of each metric, and worst."""
@@ -46,7 +47,7 @@ def write_report(path: Path, scores: Scores, inputs: Inputs, condition: Conditio
 def ranked(scores: Scores, key: str) -> list[str]:
     """The names of the images that have a score ``key``, the best first; of equal ones in the order of names."""
     known = {name: row[key] for name, row in scores.images.items() if not math.isnan(row.get(key, math.nan))}
-    sign = -1 if kind_of(key).better == "higher" else 1
+    sign = -1 if number_of(key).better == "higher" else 1
     return sorted(known, key=lambda name: (sign * known[name], name))
 
 
@@ -71,8 +72,8 @@ def _head(scores: Scores) -> str:
 def _table(scores: Scores) -> str:
     rows = []
     for key, score in scores.scores.items():
-        kind = kind_of(key)
-        about = escape(kind.what + (f"; {score.note}" if score.note else ""))
+        number = number_of(key)
+        about = escape(number.what + (f"; {score.note}" if score.note else ""))
         rows.append(
             f"<tr><th>{_title(key)}<small>{about}</small></th><td class=value>{number_text(score.value)}</td>"
             f"<td>{interval_text(score)}</td><td>{score.count}</td></tr>"
@@ -83,8 +84,8 @@ def _table(scores: Scores) -> str:
 
 
 def _title(key: str) -> str:
-    kind = kind_of(key)
-    return f"{escape(kind.title)}&nbsp;{'↑' if kind.better == 'higher' else '↓'}"
+    number = number_of(key)
+    return f"{escape(number.title)}&nbsp;{'↑' if number.better == 'higher' else '↓'}"
 
 
 def _remarks(scores: Scores) -> str:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from mcltool.core.errors import DataError, UsageError
 from mcltool.core.files import MIB, read_json
+from mcltool.evaluate.metrics import NUMBERS, Score, number_of
 
 FORMAT = "mcltool-scores"
 VERSION = 1
@@ -23,57 +24,6 @@ LEVEL = 0.95
 
 ImageScores = Mapping[str, Mapping[str, float]]
 """Scores by key, by the image's name."""
-
-
-@dataclass(frozen=True)
-class Kind:
-    """A number that is reported. better: which way. what: in words."""
-
-    title: str
-    better: Literal["higher", "lower"]
-    what: str
-
-
-KINDS = {
-    "fid": Kind("FID", "lower", "Fréchet distance of Inception features, of OUT and the real photos"),
-    "kid": Kind("KID", "lower", "squared maximum mean discrepancy of the same features"),
-    "swd": Kind(
-        "SWD x 1000", "lower", "sliced Wasserstein distance of patches, mean of the pyramid's levels"
-    ),
-    "lpips": Kind("LPIPS to the truth", "lower", "learned perceptual distance (AlexNet)"),
-    "psnr": Kind("PSNR (dB)", "higher", "peak signal-to-noise ratio to the truth"),
-    "ssim": Kind("SSIM", "higher", "structural similarity to the truth"),
-    "style_colour": Kind("style: colour", "higher", "cosine to the exemplar, VGG relu1_2"),
-    "style_texture": Kind("style: texture", "higher", "cosine to the exemplar, VGG relu2_2"),
-    "semantic": Kind("semantic consistency", "higher", "cosine to the truth, mean of VGG relu3_2, 4_2, 5_2"),
-    "semantic_relu3_2": Kind("semantic, relu3_2", "higher", "cosine to the truth, VGG relu3_2"),
-    "semantic_relu4_2": Kind("semantic, relu4_2", "higher", "cosine to the truth, VGG relu4_2"),
-    "semantic_relu5_2": Kind("semantic, relu5_2", "higher", "cosine to the truth, VGG relu5_2"),
-    "diversity_lpips": Kind("diversity (LPIPS)", "higher", "LPIPS between outputs of one condition"),
-    "diversity_l1": Kind("diversity (L1)", "higher", "mean absolute difference of them, colours in [0, 1]"),
-    "class_match": Kind("class match", "higher", "share of cells matched to a cell of their class"),
-    "background_class_match": Kind("class match, background", "higher", "the same of background cells"),
-    "match_error": Kind("match error", "lower", "distance of a match from its true place, in shape radii"),
-}
-
-
-def kind_of(key: str) -> Kind:
-    """KINDS[key], and the levels of SWD, whose keys are like swd_64."""
-    if key.startswith("swd_"):
-        side = key.removeprefix("swd_")
-        return Kind(f"SWD x 1000, {side} px", "lower", f"the level whose short side is {side} pixels")
-    return KINDS.get(key, Kind(key, "higher", ""))
-
-
-@dataclass(frozen=True)
-class Score:
-    """value: None where it is infinite. low, high: the 95% interval, where there is one. count: of what it is made."""
-
-    value: float | None
-    count: int
-    low: float | None = None
-    high: float | None = None
-    note: str = ""
 
 
 def number_text(value: float | None) -> str:
@@ -117,6 +67,8 @@ class Scores:
             if raw.get("format") != FORMAT or raw.get("version") != VERSION:
                 raise ValueError("another format or version")
             scores = {key: _checked(Score(**value)) for key, value in raw["scores"].items()}
+            for key in scores:
+                number_of(key)  # a KeyError for what this version cannot rank
             images = {
                 name: {key: math.nan if value is None else float(value) for key, value in row.items()}
                 for name, row in raw["images"].items()
@@ -139,12 +91,11 @@ def _checked(score: Score) -> Score:
 
 
 def in_order(scores: Mapping[str, Score]) -> dict[str, Score]:
-    """As KINDS lists them, the levels of SWD behind it."""
-    order = {key: number for number, key in enumerate(KINDS)}
-    place = {
-        key: order.get(key.partition("_")[0] if key.startswith("swd_") else key, len(order)) for key in scores
+    """In the order of NUMBERS, the levels of SWD behind it."""
+    order = {key: place for place, key in enumerate(NUMBERS)}
+    return {
+        key: scores[key] for key in sorted(scores, key=lambda key: order["swd" if key[:4] == "swd_" else key])
     }
-    return {key: scores[key] for key in sorted(scores, key=lambda key: place[key])}
 
 
 def summarise(images: ImageScores, seed: int = 0) -> dict[str, Score]:
@@ -240,7 +191,7 @@ def _better(key: str, low: float, high: float) -> Verdict:
     if low <= 0 <= high:
         return "none"
     grew = low > 0
-    return "B" if grew == (kind_of(key).better == "higher") else "A"
+    return "B" if grew == (number_of(key).better == "higher") else "A"
 
 
 def _warnings(a: Scores, b: Scores) -> list[str]:

@@ -72,7 +72,7 @@ def main() -> None:
         "--keep", type=Path, help="Copy the trained model's evaluation, with its report, here."
     )
     options = parser.parse_args()
-    from mcltool.evaluate.scores import kind_of
+    from mcltool.evaluate.metrics import number_of
 
     common = ["--perceptual", options.perceptual]
     with tempfile.TemporaryDirectory() as scratch:
@@ -92,7 +92,7 @@ def main() -> None:
     print("| metric | better | trained | untrained | noise |\n|---|---|---|---|---|")
     for metric in METRICS:
         cells = [f"{means[name][metric]:.4g}" if metric in means[name] else "" for name in means]
-        print(f"| {metric} | {kind_of(metric).better} | {' | '.join(cells)} |")
+        print(f"| {metric} | {number_of(metric).better} | {' | '.join(cells)} |")
     document = {"pairs": options.count, "perceptual": options.perceptual, "scores": means}
     options.out.parent.mkdir(parents=True, exist_ok=True)
     options.out.write_text(json.dumps(document, indent=1) + "\n")

@@ -267,7 +267,8 @@ def runs() -> list[Files]:
 
 
 def scores() -> list[Files]:
-    from mcltool.evaluate.scores import Score, Scores
+    from mcltool.evaluate.metrics import Score
+    from mcltool.evaluate.scores import Scores
 
     made = Scores(
         {"out": "out", "size": "32x32"}, {"psnr": Score(20.0, 3, 19.0, 21.0), "l1": Score(None, 3)},
