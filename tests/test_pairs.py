@@ -365,7 +365,7 @@ def test_fit_takes_a_list(root: Path, tmp_path: Path) -> None:
         run_dir = tmp_path / f"run{number}"
         result = run(*given, *settings, "--run", run_dir, "--pairs", pairs)
         if number == 2:
-            assert (result.exit_code, "names none of the 10 samples" in result.stderr) == (2, True)
+            assert (result.exit_code, "names none of the 12 samples" in result.stderr) == (2, True)
             assert not run_dir.exists()
         else:
             assert result.exit_code == 0, result.stderr
@@ -393,7 +393,7 @@ def test_an_exemplar_of_ones_own_group_is_a_right_one() -> None:
 def test_a_list_of_other_names_is_refused(root: Path, tmp_path: Path) -> None:
     pairs = tmp_path / "pairs.csv"
     pairs.write_text("x,y\n")
-    with pytest.raises(UsageError, match=r"names none of the 10 samples; .* like t0,t5"):
+    with pytest.raises(UsageError, match=r"names none of the 12 samples; .* like t0,t5"):
         open_data(plugins.load("ade20k"), root, CONFIG, 0, pairs)
 
 
