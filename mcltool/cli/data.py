@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from mcltool.cli.options import complete_plugins
+from mcltool.cli.options import Canvas, canvas_option, complete_plugins
 from mcltool.cli.program import Commands
 
 if TYPE_CHECKING:
@@ -41,12 +41,20 @@ def data_group() -> None:
 @data_group.command("check", short_help="Read every sample and say what is wrong with which.")
 @PLUGIN
 @ROOT
+@canvas_option
 @click.option("--split", type=click.Choice(["train", "val"]), help="Only this one.  [default: both]")
 @click.option(
     "--workers", type=click.IntRange(0), default=0, help="Processes that read.  [default: 0, this one]"
 )
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, with every problem.")
-def data_check(plugin: str, root: Path | None, split: str | None, workers: int, as_json: bool) -> int:
+def data_check(
+    plugin: str,
+    root: Path | None,
+    canvas: Canvas,
+    split: str | None,
+    workers: int,
+    as_json: bool,
+) -> int:
     """Read every sample of a data set: what is unreadable or does not fit, sizes, how frequent classes are.
 
     Exit code: 0 all is well, 1 something is broken, 2 there is no such data set.
@@ -58,7 +66,7 @@ def data_check(plugin: str, root: Path | None, split: str | None, workers: int, 
     """
     from mcltool.data.check import SplitReport
 
-    dataset, root = _dataset(plugin, root)
+    dataset, root = _dataset(plugin, root, canvas)
     reports = [SplitReport(name) for name in ([split] if split else ["train", "val"])]
     for report in reports:
         _read_split(dataset, root, report, workers)
@@ -81,6 +89,7 @@ def data_check(plugin: str, root: Path | None, split: str | None, workers: int, 
 @data_group.command("preview", short_help="Draw what training sees: a contact sheet.")
 @PLUGIN
 @ROOT
+@canvas_option
 @click.argument("out", type=FOLDER)
 @click.option("--split", default="train", metavar="NAME", help="Which samples.  [default: train]")
 @click.option("--count", type=click.IntRange(1, 64), default=6, help="Rows.  [default: 6]")
@@ -89,7 +98,14 @@ def data_check(plugin: str, root: Path | None, split: str | None, workers: int, 
 )
 @click.option("--seed", type=click.IntRange(0), default=0, help="Of everything random.  [default: 0]")
 def data_preview(
-    plugin: str, root: Path | None, out: Path, split: str, count: int, size: str | None, seed: int
+    plugin: str,
+    root: Path | None,
+    canvas: Canvas,
+    out: Path,
+    split: str,
+    count: int,
+    size: str | None,
+    seed: int,
 ) -> None:
     """Draw samples after all augmentation, as training draws them, to OUT, a PNG.
 
@@ -102,7 +118,7 @@ def data_preview(
     from mcltool.core.config import parse_size, resolve
     from mcltool.data.preview import save_preview
 
-    dataset, root = _dataset(plugin, root)
+    dataset, root = _dataset(plugin, root, canvas)
     given = {"data.size": parse_size(size)} if size else {}
     config = resolve(plugin, "base", dataset.defaults, given).data
     rows = save_preview(dataset, root, split, config, seed, count, _png(out))
@@ -112,6 +128,7 @@ def data_preview(
 @data_group.command("export-conditions", short_help="Write conditions as files that translate-dir reads.")
 @PLUGIN
 @ROOT
+@canvas_option
 @click.argument("out", type=FOLDER)
 @click.option("--split", default="val", metavar="NAME", help="Which samples.  [default: val]")
 @click.option("--count", type=click.IntRange(1), help="Only the first so many.  [default: all]")
@@ -123,7 +140,14 @@ def data_preview(
 )
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, one object a sample.")
 def data_export(
-    plugin: str, root: Path | None, out: Path, split: str, count: int | None, size: int, as_json: bool
+    plugin: str,
+    root: Path | None,
+    canvas: Canvas,
+    out: Path,
+    split: str,
+    count: int | None,
+    size: int,
+    as_json: bool,
 ) -> int:
     """Write the conditions of a split to OUT, named by the samples' ids: a folder for translate-dir.
 
@@ -136,7 +160,7 @@ def data_export(
     from mcltool.cli.tables import progress
     from mcltool.data.export import export_conditions
 
-    dataset, root = _dataset(plugin, root)
+    dataset, root = _dataset(plugin, root, canvas)
     samples = dataset.index(root, split)
     samples = samples[:count] if count else samples
     bar, steps = progress(f"writing {split}", len(samples))
@@ -155,10 +179,11 @@ def data_export(
     return 1 if failed else 0
 
 
-def _dataset(name: str, root: Path | None) -> tuple[DatasetPlugin, Path | None]:
+def _dataset(name: str, root: Path | None, canvas: Canvas) -> tuple[DatasetPlugin, Path | None]:
     from mcltool.plugin import registry as plugins
 
     plugin = plugins.load(name)
+    plugins.use_canvas(plugin, canvas)
     return plugin, plugins.data_root(plugin, root)
 
 

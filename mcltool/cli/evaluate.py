@@ -16,6 +16,8 @@ from mcltool.cli.options import (
     FOLDER,
     WEIGHTS,
     WEIGHTS_HELP,
+    Canvas,
+    canvas_option,
     chosen_weights,
     complete_plugins,
     threads_option,
@@ -236,6 +238,7 @@ def compare(a: Path, b: Path, as_json: bool) -> None:
     help="A place to look at, in pixels of the condition; repeatable.  [default: five, on different classes]",
 )
 @click.option("--part", default="", metavar="NAME", help="Which condition, where the file holds several.")
+@canvas_option
 @click.option("--device", metavar="NAME", help=DEVICE_HELP)
 @threads_option
 def explain(
@@ -245,6 +248,7 @@ def explain(
     weights: str | None,
     at: tuple[str, ...],
     part: str,
+    canvas: Canvas,
     device: str | None,
 ) -> None:
     """Draw what the model sees in CONDITION and EXEMPLAR, and what it makes of them, into OUT.png.
@@ -263,7 +267,7 @@ def explain(
 
     from mcltool.tools.explain import explain as draw
 
-    for spot in draw(condition, exemplar, out, file, places, part, device):
+    for spot in draw(condition, exemplar, out, file, places, part, device, canvas):
         match = f"{spot.match_x},{spot.match_y}"
         place = f"{spot.x},{spot.y} {spot.name}"
         click.echo(f"{place:<28} -> {match:<12} cosine {spot.cosine:.3f}  probability {spot.probability:.3f}")

@@ -20,6 +20,7 @@ WEIGHTS_HELP = (
     "[default: the newest runs/*/weights.safetensors below the working folder; where there is none, "
     "those that come with mcltool, for the made-up data set shapes]"
 )
+Canvas = tuple[int, int] | None
 PRECISION = click.Choice(["auto", "bf16", "fp16", "fp32"])
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -42,6 +43,23 @@ def threads_option(command: Command) -> Command:
         callback=take,
         help="Threads that compute, at most one a core; auto: $OMP_NUM_THREADS, else one for each core that this "
         "process may use.  [default: auto]",
+    )(command)
+
+
+def canvas_option(command: Command) -> Command:
+    """--canvas, as (height, width) or None."""
+
+    def parse(_: click.Context, __: click.Parameter, given: str | None) -> Canvas:
+        from mcltool.core.config import parse_size
+
+        return parse_size(given, "--canvas") if given else None
+
+    return click.option(
+        "--canvas",
+        metavar="HxW",
+        callback=parse,
+        help="Height and width in pixels of the pictures that poses were found in, where their files do not say "
+        "it.  [default: the data set's own]",
     )(command)
 
 

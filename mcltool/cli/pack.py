@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from mcltool.cli.options import FILE, FOLDER, complete_plugins
+from mcltool.cli.options import FILE, FOLDER, Canvas, canvas_option, complete_plugins
 from mcltool.cli.program import Commands
 
 if TYPE_CHECKING:
@@ -50,6 +50,7 @@ def pack_group() -> None:
     metavar="DIR",
     help="Folder that it was unpacked to.  [default: $MCLTOOL_DATA/PLUGIN]",
 )
+@canvas_option
 @click.argument("out", type=FILE, metavar="OUT.h5")
 @click.option("--split", type=click.Choice(["train", "val"]), help="Only this one.  [default: both]")
 @click.option(
@@ -73,6 +74,7 @@ def pack_group() -> None:
 def pack_write(
     plugin: str,
     root: Path | None,
+    canvas: Canvas,
     out: Path,
     split: str | None,
     size: str | None,
@@ -100,6 +102,7 @@ def pack_write(
 
     _check_out(out)
     dataset = plugins.load(plugin)
+    plugins.use_canvas(dataset, canvas)
     root = plugins.data_root(dataset, root)
     own = load_size(resolve(plugin, dataset.preset, dataset.defaults).data)
     chosen = PackOptions(

@@ -8,7 +8,15 @@ from typing import TYPE_CHECKING
 
 import click
 
-from mcltool.cli.options import DEVICE_HELP, FILE, FOLDER, complete_plugins, threads_option
+from mcltool.cli.options import (
+    DEVICE_HELP,
+    FILE,
+    FOLDER,
+    Canvas,
+    canvas_option,
+    complete_plugins,
+    threads_option,
+)
 
 if TYPE_CHECKING:
     import numpy as np
@@ -32,6 +40,7 @@ if TYPE_CHECKING:
     metavar="DIR",
     help="Folder that it was unpacked to.  [default: $MCLTOOL_DATA/PLUGIN]",
 )
+@canvas_option
 @click.option(
     "--data",
     "pack",
@@ -60,6 +69,7 @@ if TYPE_CHECKING:
 def pair(
     plugin: str | None,
     root: Path | None,
+    canvas: Canvas,
     pack: Path | None,
     out: Path | None,
     split: str | None,
@@ -90,6 +100,7 @@ def pair(
         raise click.UsageError(f"{out}: expected the name of a text file to write, like pairs.csv")
     _check_writable(out or pack)
     dataset, root = plugins.load_data(plugin, root, pack)
+    plugins.use_canvas(dataset, canvas)
     samples = {name: dataset.index(root, name) for name in ([split] if split else splits_of(dataset))}
     chosen = pick_features(features)
     tables = _retrieve(dataset, samples, top, chosen, pick_device(device), workers)

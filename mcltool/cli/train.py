@@ -14,6 +14,7 @@ from mcltool.cli.options import (
     FILE,
     FOLDER,
     PRECISION,
+    canvas_option,
     complete_plugins,
     complete_presets,
     threads_option,
@@ -39,6 +40,7 @@ from mcltool.cli.program import Commands
     metavar="DIR",
     help="Folder that the data set was unpacked to.  [default: $MCLTOOL_DATA/PLUGIN]",
 )
+@canvas_option
 @click.option(
     "--data",
     "pack",
@@ -115,7 +117,7 @@ def fit(
     device: str | None,
     config: Path | None,
     settings: tuple[str, ...],
-    **flags: int | str | None,
+    **flags: Any,
 ) -> None:
     """Train a model on a data set and write its weights, with all that translate-dir needs, to one file.
 
@@ -141,6 +143,7 @@ def fit(
     dataset = _dataset(plugin, root, pack)
     folder = _run_folder(run, dataset, resume)
     dataset, resolved = _resolve(dataset, preset, folder, resume, config, settings, given)
+    plugins.use_canvas(dataset, resolved.data.canvas)
 
     from mcltool.train.distributed import launched_rank
     from mcltool.train.loop import Job
@@ -173,6 +176,7 @@ _ADDRESSES = {
     "precision": "train.precision",
     "perceptual": "train.perceptual",
     "workers": "data.workers",
+    "canvas": "data.canvas",
 }
 
 

@@ -141,6 +141,8 @@ class DataConfig:
 
     size: tuple[int, int] = (256, 256)
     """Height and width in pixels, each a multiple of 32."""
+    canvas: tuple[int, int] | None = None
+    """Height and width in pixels of the pictures that poses were found in, where their files do not say it."""
     load_scale: float = 286 / 256
     """Photos are resized to this many times the size before the crop."""
     flip: bool = False
@@ -154,6 +156,7 @@ class DataConfig:
         for side in self.size:
             _check(side >= 32 and side % 32 == 0, "data.size", f"{side} is not a multiple of 32")
             _check(side <= MOST_PIXELS, "data.size", f"{side} is more than {MOST_PIXELS} pixels a side")
+        _check(min(self.canvas or (1,)) >= 1, "data.canvas", "must be at least 1 pixel a side")
         _check(self.load_scale >= 1, "data.load_scale", "must be at least 1")
         _check(0 <= self.exemplar_self <= 1, "data.exemplar_self", "must be between 0 and 1")
         _check(self.workers >= 0, "data.workers", "must not be negative")

@@ -140,7 +140,8 @@ def _plan(
 ) -> list[_Part]:
     height, width = options.size
     count = min(PART_SAMPLES, max(1, PART_BYTES // (4 * height * width)))
-    made_of = [FORMAT, plugin.name, plugin.version, plugin.spec.to_json(), options.size, options.compression]
+    reader = [plugin.name, plugin.version, plugin.spec.to_json(), plugin.canvas]
+    made_of = [FORMAT, *reader, options.size, options.compression]
     parts = []
     for split, samples in splits.items():
         for first in range(0, len(samples), count):

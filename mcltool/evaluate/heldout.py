@@ -83,6 +83,7 @@ def split_of(
     config = read_header(weights).config.data
     if pack:
         return Split(plugins.load_packed(pack, plugin.name), pack, config, count, pairs)
+    plugins.use_canvas(plugin, config.canvas)
     return Split(plugin, plugins.data_root(plugin, root), config, count, pairs)
 
 

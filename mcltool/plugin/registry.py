@@ -101,6 +101,24 @@ def load_packed(path: Path, name: str | None = None) -> DatasetPlugin:
     return PackedDataset(load(made_with), path)
 
 
+def use_canvas(plugin: DatasetPlugin, canvas: tuple[int, int] | None) -> None:
+    """Tell ``plugin`` how large the pictures are that its poses were found in (--canvas), (height, width).
+
+    Raises UsageError where that says nothing: for label maps, and for a pack, whose poses lie on their canvas.
+    """
+    if canvas is None:
+        return
+    if plugin.spec.kind == "labels":
+        raise UsageError(
+            f"--canvas: conditions of {plugin.name} are label maps, which say their size themselves"
+        )
+    from mcltool.data.pack import PackedDataset
+
+    if isinstance(plugin, PackedDataset):
+        raise UsageError("--canvas: the poses in a pack lie on their canvas already; give it to mcltool pack")
+    plugin.canvas = canvas
+
+
 def describe() -> list[PluginInfo]:
     """Every registered plugin, sorted by name; each is imported on its own, and a broken one says why.
 

@@ -21,6 +21,7 @@ from mcltool.data.batch import condition_planes, to_unit
 from mcltool.model.encoder import STRIDE
 from mcltool.model.network import MCLNet
 from mcltool.plugin.contract import Condition, ConditionSpec, DatasetPlugin
+from mcltool.plugin.registry import use_canvas
 from mcltool.tools.explain_view import Spot, View, describe, draw, look
 from mcltool.translate.images import prepare_condition, prepare_photo, read_condition
 from mcltool.translate.opening import files_of, plugin_of
@@ -41,16 +42,18 @@ def explain(
     at: Sequence[tuple[int, int]] = (),
     part: str = "",
     device: str | None = None,
+    canvas: Size | None = None,
 ) -> list[Spot]:
     """Write the picture ``out`` (.png) and return the positions it looks at. Everything is computed in float32.
 
     at: x, y in pixels of the condition; without any, a few spread over its classes. part: which condition,
-    where the file holds several (as in ConditionFiles); empty: the first.
+    where the file holds several (as in ConditionFiles); empty: the first. canvas: see registry.use_canvas.
 
     Raises UsageError or DataError, naming what does not fit, before anything is written.
     """
     _check_out(out, condition, exemplar)
     plugin = plugin_of(weights)
+    use_canvas(plugin, canvas)
     net, header = load_model(weights, pick_device(device))
     read = _read_condition(plugin, condition, part)
     photo = read_photo(exemplar, min(header.size))
