@@ -12,7 +12,7 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from mcltool.cli.main import cli
-from mcltool.model.network import MCLNet
+from mcltool.model.build import make_network
 from mcltool.tools.bench import parts as parts_module
 from mcltool.tools.bench import run as run_module
 from mcltool.tools.bench.figures import Part, Subject, training, translation
@@ -122,11 +122,11 @@ def by_name(parts: list[Part]) -> dict[str, Part]:
 def test_operations_of_translating_are_those_of_torchs_own_counter(subject: Subject) -> None:
     found = translation(subject, 1, MACHINE, seconds=0)
     parts = by_name(found.parts)
-    net = MCLNet(subject.config.model, subject.plugin.spec.channels, subject.size)
+    net = make_network(subject.config.model, subject.plugin.spec.channels, subject.size)
     with FlopCounterMode(display=False) as theirs, torch.no_grad():
         net(torch.zeros(1, subject.plugin.spec.channels, 32, 32), torch.zeros(1, 3, 32, 32))
     for name, module in (("photo encoder", "encode_photo"), ("condition encoder", "encode_condition")):
-        assert parts[name].operations == sum(theirs.get_flop_counts()[f"MCLNet.{module}"].values()) > 0
+        assert parts[name].operations == sum(theirs.get_flop_counts()[f"LeanNet.{module}"].values()) > 0
     assert all(parts[name].operations for name in ("self-correlation map", "warp", "generator"))
     assert whole(found.parts).seconds == pytest.approx(found.different.median, rel=0.5)
     assert found.memory >= found.before > 0

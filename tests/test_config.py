@@ -20,8 +20,9 @@ from mcltool.core.config import (
 from mcltool.core.presets import PRESETS
 
 
-def test_without_settings_the_preset_is_what_counts_and_paper_is_the_fields_defaults() -> None:
-    assert resolve("shapes", "paper") == Config("shapes", "paper")
+def test_without_settings_the_preset_is_what_counts_and_the_fields_defaults_are_papers_sizes() -> None:
+    defaults = Config("shapes", "paper").settings()
+    assert resolve("shapes", "paper").settings() == defaults | PRESETS["paper"]
     assert resolve("shapes", "tiny").data.size == (64, 64)
 
 
@@ -209,5 +210,5 @@ def test_every_field_is_checked_and_addressable() -> None:
     for name, section in SECTIONS.items():
         for item in dataclasses.fields(section):
             default = getattr(section(), item.name)
-            config = resolve("shapes", "paper", {f"{name}.{item.name}": default})
+            config = resolve("shapes", "tiny", {f"{name}.{item.name}": default})
             assert getattr(getattr(config, name), item.name) == default

@@ -21,6 +21,7 @@ from mcltool.model.blocks import (
     positions,
     pyramid,
 )
+from mcltool.model.build import make_network
 from mcltool.model.correspondence import (
     CorrespondenceFeatures,
     SelfCorrelationMap,
@@ -31,8 +32,7 @@ from mcltool.model.correspondence import (
     patches,
 )
 from mcltool.model.discriminator import Discriminator
-from mcltool.model.encoder import FeatureEncoder, coordinates
-from mcltool.model.generator import Generator, SpadeBlock
+from mcltool.model.lean import FeatureEncoder, Generator, SpadeBlock, coordinates
 from mcltool.model.losses import marginal_contrastive
 from mcltool.model.network import MCLNet
 from mcltool.model.vgg import DEPTH, LAYERS, VGGFeatures, random_vgg
@@ -413,7 +413,7 @@ def test_the_discriminators_weights_have_spectral_norm_1() -> None:
 def tiny() -> MCLNet:
     """The preset tiny with random weights, made for 64 x 64."""
     torch.manual_seed(1)
-    return MCLNet(resolve("shapes", "tiny").model, 6, (64, 64)).eval()
+    return make_network(resolve("shapes", "tiny").model, 6, (64, 64)).eval()
 
 
 def labels(height: int, width: int) -> Tensor:
@@ -459,7 +459,8 @@ def test_where_features_are_equal_the_warp_gives_the_exemplar_itself(
 
 def test_the_warp_follows_the_temperature_of_the_configuration() -> None:
     nets = [
-        MCLNet(ModelConfig(**(SMALL.__dict__ | {"temperature": tau})), 4, (32, 32)) for tau in (0.01, 1.0)
+        make_network(ModelConfig(**(SMALL.__dict__ | {"temperature": tau})), 4, (32, 32))
+        for tau in (0.01, 1.0)
     ]
     u, v, image = unit(1, 64, 16), unit(1, 64, 16), torch.randn(1, 3, 32, 32)
     for net, tau in zip(nets, (0.01, 1.0), strict=True):
@@ -468,7 +469,7 @@ def test_the_warp_follows_the_temperature_of_the_configuration() -> None:
 
 
 def test_mcls_gradient_reaches_both_encoders_and_the_scm_layer() -> None:
-    net = MCLNet(SMALL, 4, (32, 32))
+    net = make_network(SMALL, 4, (32, 32))
     X, Y = (
         F.one_hot(torch.randint(0, 4, (2, 32, 32)), 4).permute(0, 3, 1, 2).float(),
         torch.randn(2, 3, 32, 32),

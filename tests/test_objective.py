@@ -14,6 +14,7 @@ from mcltool import ConditionSpec
 from mcltool.core.config import LossConfig, ModelConfig
 from mcltool.data.batch import Batch
 from mcltool.model import losses
+from mcltool.model.build import make_network
 from mcltool.model.correspondence import attention_warp, from_patches, patches
 from mcltool.model.discriminator import Discriminator
 from mcltool.model.network import MCLNet
@@ -55,7 +56,7 @@ def phi() -> VGGFeatures:
 @pytest.fixture
 def net() -> MCLNet:
     torch.manual_seed(0)
-    return MCLNet(MODEL, 4, (SIZE, SIZE))
+    return make_network(MODEL, 4, (SIZE, SIZE))
 
 
 @pytest.fixture

@@ -28,6 +28,7 @@ from mcltool.core.weights import (
     shipped_weights,
     summary,
 )
+from mcltool.model.build import make_network
 from mcltool.model.network import MCLNet
 
 SPEC = ConditionSpec("labels", ("unknown", "sky", "wiese"), ((0, 0, 0), (0, 0, 255), (0, 255, 0)), unknown=0)
@@ -40,7 +41,7 @@ def header(plugin: str = "meadow") -> WeightsHeader:
 
 def network() -> MCLNet:
     torch.manual_seed(0)
-    return MCLNet(header().config.model, SPEC.channels, header().size).eval()
+    return make_network(header().config.model, SPEC.channels, header().size).eval()
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from mcltool_shapes import ShapesPlugin
 from mcltool import ConditionSpec
 from mcltool.core.config import resolve
 from mcltool.core.weights import WeightsHeader, save_weights
-from mcltool.model.network import MCLNet
+from mcltool.model.build import make_network
 
 SPEC = ShapesPlugin().spec
 SMALL = {
@@ -28,6 +28,6 @@ def make_weights(
     """preset: whose architecture it is, in the smallest widths."""
     torch.manual_seed(seed)
     config = resolve(plugin, preset, SMALL)
-    network = MCLNet(config.model, spec.channels, config.data.size)
+    network = make_network(config.model, spec.channels, config.data.size)
     save_weights(path, network.state_dict(), WeightsHeader(config, spec, "1", step=1))
     return path

@@ -31,6 +31,16 @@ MOST_BYTES = 1 << 20
 class ModelConfig:
     """Sizes of the networks. Widths are channels; index i of a list is resolution 1 / 2**i."""
 
+    network: Literal["lean", "published"] = "lean"
+    """Which network the sizes are of: "lean" is ours (docs/method.md, section 8), "published" CoCosNet's with the
+    self-correlation map (section 7), which has no use for condition_embedding, encoder_stem, position, spade_kernel
+    and spade_shared."""
+    values: Literal["patches", "averages"] = "patches"
+    """What of each 4 x 4 patch of the exemplar is warped: all its pixels, or their mean."""
+    encoder_kernel: Literal[3, 4] = 3
+    """Kernel of the published encoders' two convolutions that halve the size."""
+    mix_condition: bool = False
+    """Whether the tail of the published encoders reads the condition's planes beside its features."""
     condition_embedding: int = 0
     """E: learned numbers a class that encoder, generator and discriminator read in place of K one-hot planes; 0
     reads the planes as they are. Layers at full resolution then have E inputs, not K."""
@@ -39,7 +49,7 @@ class ModelConfig:
     the size, and finer resolutions cost nothing."""
     encoder_widths: tuple[int, ...] = (64, 128, 256, 512, 512)
     """Channels of both feature encoders, from 1 / encoder_stem of the size down, at least to 1/4 where the
-    features are."""
+    features are; of the published network, those of its 4 or 5 convolutions, of which the second and fourth halve."""
     feature_channels: int = 256
     """C: channels of the features at stride 4."""
     scm_channels: int = 256
@@ -84,6 +94,24 @@ class ModelConfig:
         for name in ("scm_channels", "condition_embedding"):
             _check(getattr(self, name) >= 0, f"model.{name}", "must not be negative")
         _check(self.spade_kernel >= 1 and self.spade_kernel % 2 == 1, "model.spade_kernel", "must be odd")
+        self._check_network()
+
+    def _check_network(self) -> None:
+        """Settings that this network does not read must not look as if it did."""
+        other = "published" if self.network == "lean" else "lean"
+        defaults = {item.name: item.default for item in dataclasses.fields(self)}
+        for name in _OF_ONE_NETWORK[other]:
+            unused = f"is for model.network = {other!r}, this is {self.network!r}"
+            _check(getattr(self, name) == defaults[name], f"model.{name}", unused)
+        if self.network == "published":
+            fits = len(self.encoder_widths) in (4, 5)
+            _check(fits, "model.encoder_widths", "the published encoders have 4 or 5 convolutions")
+
+
+_OF_ONE_NETWORK = {
+    "lean": ("condition_embedding", "encoder_stem", "position", "spade_kernel", "spade_shared"),
+    "published": ("encoder_kernel", "mix_condition"),
+}
 
 
 @dataclass(frozen=True)
@@ -237,6 +265,11 @@ class Config:
     loss: LossConfig = field(default_factory=LossConfig)
     data: DataConfig = field(default_factory=DataConfig)
     train: TrainConfig = field(default_factory=TrainConfig)
+
+    def __post_init__(self) -> None:
+        least = 2 ** len(self.model.generator_widths)  # its convolutions mirror what is outside: no side of 1
+        fits = self.model.network == "lean" or min(self.data.size) >= least
+        _check(fits, "data.size", f"must be at least {least} for the published generator")
 
     def to_json(self) -> str:
         return json.dumps(dataclasses.asdict(self), indent=2)

@@ -1,4 +1,4 @@
-"""The presets: what each sets otherwise than config.py's defaults, which are those of ``paper``."""
+"""The presets: what each sets otherwise than config.py's defaults."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ _BASE: Settings = {
     "model.spade_shared": True,
 }
 
-# base: the default for real data, a quarter of paper's operations. paper: the published widths, to compare with.
+# base: the default for real data, a quarter of paper's operations. paper: CoCosNet's network, to compare with.
 # hd: base for 512 px, its encoders a level deeper, so that a cell sees as much of the picture. tiny: 64 px, learns on
 # two CPU cores in minutes. docs/method.md has their operations.
 PRESETS: dict[str, Settings] = {
     "base": _BASE,
-    "paper": {},
+    "paper": {"model.network": "published", "model.values": "averages", "model.mix_condition": True},
     "hd": {
         **_BASE,
         "data.size": (512, 512),

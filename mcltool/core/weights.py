@@ -104,11 +104,11 @@ def load_model(path: Path, device: torch.device | str = "cpu") -> tuple[MCLNet, 
     import torch
     from safetensors.torch import load_file
 
-    from mcltool.model.network import MCLNet
+    from mcltool.model.build import make_network
 
     header = read_header(path)
     with torch.device("meta"):  # takes no memory: a header may claim any widths, the file is what it is
-        model = MCLNet(header.config.model, header.condition.channels, header.size)
+        model = make_network(header.config.model, header.condition.channels, header.size)
     tensors = load_file(path)
     _check_tensors(path, tensors, model.state_dict())
     model.load_state_dict(tensors, assign=True)

@@ -12,8 +12,7 @@ from numpy.typing import NDArray
 
 from mcltool.data.batch import condition_planes, to_bytes, to_unit
 from mcltool.evaluate.truth import MatchScores, psnr, score_matches, true_matches, warp_by_cells
-from mcltool.model.correspondence import best_match
-from mcltool.model.encoder import STRIDE
+from mcltool.model.correspondence import STRIDE, best_match
 from mcltool.model.network import MCLNet
 from mcltool.plugin.contract import DatasetPlugin, Sample, Truth
 

@@ -9,9 +9,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mcltool.model.attention import attention
-from mcltool.model.blocks import normal_parameter, planes, positions
-from mcltool.model.encoder import STRIDE
+from mcltool.model.blocks import attention, normal_parameter, planes, positions
+
+STRIDE = 4
+"""Pixels a side of one position of the features."""
 
 
 class SelfCorrelationMap(nn.Module):
@@ -42,21 +43,29 @@ class SelfCorrelationMap(nn.Module):
 
 
 class CorrespondenceFeatures(nn.Module):
-    """Features of the encoders to unit vectors u = normalise([x^, S^_x]) (section 1). float32 throughout."""
+    """Features of the encoders to unit vectors u = normalise([x^, S^_x]) (section 1). float32 throughout.
 
-    def __init__(self, scm_channels: int, grid: tuple[int, int]) -> None:
+    window: x^ in u is of the features of window x window positions side by side (section 7); the map's is of one.
+    """
+
+    def __init__(self, scm_channels: int, grid: tuple[int, int], window: int = 1) -> None:
         super().__init__()
         self.scm = SelfCorrelationMap(scm_channels, grid) if scm_channels else None
+        self.window = window
 
     def forward(self, x_BChw: Tensor) -> Tensor:
-        """(B, C, h, w) -> (B, N, C + scm_channels), each position of length 1."""
+        """(B, C, h, w) -> (B, N, window**2 C + scm_channels), each position of length 1."""
         grid = (x_BChw.shape[2], x_BChw.shape[3])
         with torch.autocast(x_BChw.device.type, enabled=False):
-            xhat_BNC = centred_unit(x_BChw.float().flatten(2).transpose(1, 2))
+            x_BChw = x_BChw.float()
+            xhat_BNC = near_BND = centred_unit(positions(x_BChw))
+            if self.window > 1:
+                near_BDN = F.unfold(x_BChw, self.window, padding=self.window // 2)
+                near_BND = centred_unit(near_BDN.transpose(1, 2))
             if self.scm is None:
-                return xhat_BNC
+                return near_BND
             shat_BNK = centred_unit(self.scm(xhat_BNC, grid))
-            both: Tensor = torch.cat([xhat_BNC, shat_BNK], 2) * 0.5**0.5  # both parts have length 1
+            both: Tensor = torch.cat([near_BND, shat_BNK], 2) * 0.5**0.5  # both parts have length 1
             return both
 
 
@@ -102,3 +111,17 @@ def patches(image_BCHW: Tensor) -> Tensor:
 def from_patches(values_BNV: Tensor, grid: tuple[int, int]) -> Tensor:
     """The inverse of ``patches``: (B, N, 16 C) on ``grid`` -> (B, C, 4 h, 4 w)."""
     return F.pixel_shuffle(planes(values_BNV, grid), STRIDE)
+
+
+def averages(image_BCHW: Tensor) -> Tensor:
+    """V: the mean of each 4 x 4 patch, (B, N, C) (section 7)."""
+    return positions(F.avg_pool2d(image_BCHW, STRIDE))
+
+
+def from_averages(values_BNC: Tensor, grid: tuple[int, int]) -> Tensor:
+    """An image of even 4 x 4 patches: (B, N, C) on ``grid`` -> (B, C, 4 h, 4 w)."""
+    return F.interpolate(planes(values_BNC, grid), scale_factor=float(STRIDE), mode="nearest")
+
+
+VALUES = {"patches": (patches, from_patches), "averages": (averages, from_averages)}
+"""What an image is warped as, by ``ModelConfig.values``: to values (B, N, V), and from values to an image."""

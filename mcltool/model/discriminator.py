@@ -1,4 +1,4 @@
-"""The discriminator of (condition, image): PatchGAN (arXiv 1611.07004) at several scales, spectral norm."""
+"""The discriminator of (condition, image): PatchGAN (arXiv 1611.07004) at several scales, spectral norm (section 5)."""
 
 from __future__ import annotations
 
@@ -9,8 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm
 
-from mcltool.core.config import ModelConfig
-from mcltool.model.blocks import ConditionEmbedding, pyramid
+from mcltool.model.blocks import ConditionEmbedding, SelfAttention, pyramid
 
 
 class PatchDiscriminator(nn.Module):
@@ -33,22 +32,42 @@ class PatchDiscriminator(nn.Module):
         return [*outputs, self.score(x_BCHW)]
 
 
+class PublishedPatchDiscriminator(PatchDiscriminator):
+    """The same with instance norm but in its first layer, self-attention on its last, and 4 x 4 scores (section 7)."""
+
+    def __init__(self, inputs: int, widths: Sequence[int]) -> None:
+        super().__init__(inputs, widths)
+        for i, layer in enumerate(self.layers):
+            if i:
+                self.layers[i] = nn.Sequential(layer, nn.InstanceNorm2d(widths[i]))
+        # Queries and keys of half the width, as of a non-local block (1711.07971), make up the published size.
+        self.attention = SelfAttention(widths[-1], widths[-1] // 2)
+        self.score = spectral_norm(nn.Conv2d(widths[-1], 1, 4, padding=2))
+
+    def forward(self, x_BCHW: Tensor) -> list[Tensor]:
+        outputs = []
+        for layer in self.layers:
+            x_BCHW = F.leaky_relu(layer(x_BCHW), 0.2)
+            outputs.append(x_BCHW)
+        outputs[-1] = self.attention(outputs[-1])
+        return [*outputs, self.score(outputs[-1])]
+
+
 class Discriminator(nn.Module):
     """The same PatchGAN (with weights of its own) at the image's size, half of it, ..."""
 
     def __init__(
-        self, condition_channels: int, widths: Sequence[int], scales: int, embedding: int = 0
+        self,
+        condition_channels: int,
+        widths: Sequence[int],
+        scales: int,
+        embedding: int = 0,
+        judge: type[PatchDiscriminator] = PatchDiscriminator,
     ) -> None:
         super().__init__()
         self.embed_condition = ConditionEmbedding(condition_channels, embedding)
         inputs = self.embed_condition.channels + 3
-        self.scales = nn.ModuleList(PatchDiscriminator(inputs, widths) for _ in range(scales))
-
-    @classmethod
-    def of(cls, config: ModelConfig, condition_channels: int) -> Discriminator:
-        """The discriminator of a configuration. condition_channels: K planes of a condition."""
-        widths, scales = config.discriminator_widths, config.discriminator_scales
-        return cls(condition_channels, widths, scales, config.condition_embedding)
+        self.scales = nn.ModuleList(judge(inputs, widths) for _ in range(scales))
 
     def forward(self, condition: Tensor, image_B3HW: Tensor) -> list[list[Tensor]]:
         """The outputs of every layer, a list a scale; the scores are each list's last.

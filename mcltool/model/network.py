@@ -1,4 +1,4 @@
-"""MCL-Net for inference and training: encoders, correspondence and generator in one module."""
+"""MCL-Net for inference and training (arXiv 2204.00442): what the networks of all presets have in common."""
 
 from __future__ import annotations
 
@@ -11,9 +11,7 @@ from torch import Tensor, nn
 
 from mcltool.core.config import ModelConfig
 from mcltool.model.blocks import ConditionEmbedding
-from mcltool.model.correspondence import CorrespondenceFeatures, attention_warp, from_patches, patches
-from mcltool.model.encoder import STRIDE, FeatureEncoder
-from mcltool.model.generator import Generator
+from mcltool.model.correspondence import STRIDE, VALUES, CorrespondenceFeatures, attention_warp
 
 
 class Translation(NamedTuple):
@@ -24,46 +22,69 @@ class Translation(NamedTuple):
 
 
 class EncodedExemplar(NamedTuple):
-    """All that translating takes of a photo. v: (M, D) its features. values: (M, V) its patches."""
+    """All that translating takes of a photo. v: (M, D) its features. values: (M, V) its values (V of section 3)."""
 
     v: Tensor
     values: Tensor
 
 
 class MCLNet(nn.Module):
-    """Everything inference needs (arXiv 2204.00442).
+    """Everything inference needs. A subclass makes the parts; ``mcltool.model.build`` has them all.
 
-    condition_channels: K planes of a condition. size: height and width in pixels that the self-correlation
-    map's layer is made for; other sizes resample it.
+    embed_condition: a condition to planes X (B, E, H, W). encode_condition, encode_photo: E_x and E_z, from those
+    and from photos to features (B, C, h, w) at stride 4. correspondence: features to unit vectors (B, N, D).
+    generator: warped exemplar (B, 3, H, W) and X to an image (B, 3, H, W).
 
-    Conditions are (B, K, H, W) planes, or where these are one-hot (B, H, W) labels, which is faster.
+    Conditions are (B, K, H, W) planes, or where these are one-hot (B, H, W) labels, which is faster. Photos are
+    (B, 3, H', W') in [-1, 1]. All sides are multiples of 32.
     """
 
-    def __init__(self, config: ModelConfig, condition_channels: int, size: tuple[int, int]) -> None:
+    embed_condition: ConditionEmbedding
+    encode_condition: nn.Module
+    encode_photo: nn.Module
+    correspondence: CorrespondenceFeatures
+    generator: nn.Module
+
+    def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         self.temperature = config.temperature
-        self.embed_condition = ConditionEmbedding(condition_channels, config.condition_embedding)
-        planes = self.embed_condition.channels
-        shape = (config.encoder_widths, config.feature_channels, config.position, config.encoder_stem)
-        self.encode_condition = FeatureEncoder(planes, *shape)
-        self.encode_photo = FeatureEncoder(3, *shape)
-        grid = (size[0] // STRIDE, size[1] // STRIDE)
-        self.correspondence = CorrespondenceFeatures(config.scm_channels, grid)
-        self.generator = Generator(
-            planes, config.generator_widths, config.spade_hidden, config.spade_kernel, config.spade_shared
-        )
+        self.values, self.from_values = VALUES[config.values]
+
+    def match_condition(self, x_BChw: Tensor, X_BEHW: Tensor) -> Tensor:
+        """u: (B, N, D) unit vectors of the condition's positions, from its features and its planes."""
+        u_BND: Tensor = self.correspondence(x_BChw)
+        return u_BND
+
+    def match_photo(self, z_BChw: Tensor) -> Tensor:
+        """v: (B, M, D) unit vectors of a photo's positions, from its features."""
+        v_BMD: Tensor = self.correspondence(z_BChw)
+        return v_BMD
+
+    def condition_features(self, condition: Tensor) -> Tensor:
+        """u: (B, N, D) unit vectors of the condition's positions."""
+        X_BEHW = self.embed_condition(condition)
+        return self.match_condition(self.encode_condition(X_BEHW), X_BEHW)
+
+    def photo_features(self, photo_B3HW: Tensor) -> Tensor:
+        """v: (B, M, D) unit vectors of the photo's positions."""
+        return self.match_photo(self.encode_photo(photo_B3HW))
+
+    def warp(self, u_BND: Tensor, v_BMD: Tensor, image_B3HW: Tensor, size: tuple[int, int]) -> Tensor:
+        """T V (section 3): ``image`` (of the positions v) seen from the positions u: (B, 3, *size)."""
+        values_BNV = attention_warp(u_BND, v_BMD, self.values(image_B3HW), self.temperature)
+        return self.from_values(values_BNV, (size[0] // STRIDE, size[1] // STRIDE))
 
     def forward(self, condition: Tensor, exemplar_B3HW: Tensor) -> Translation:
-        """condition (B, K, H, W) or (B, H, W), exemplar (B, 3, H', W') in [-1, 1]; all sides multiples of 32."""
+        """The image with the structure of ``condition`` and the style of ``exemplar``."""
         X_BEHW = self.embed_condition(condition)
-        u_BND = self.correspondence(self.encode_condition(X_BEHW))
+        u_BND = self.match_condition(self.encode_condition(X_BEHW), X_BEHW)
         v_BMD = self.photo_features(exemplar_B3HW)
         warped = self.warp(u_BND, v_BMD, exemplar_B3HW, (X_BEHW.shape[2], X_BEHW.shape[3]))
         return Translation(self.generator(warped, X_BEHW), warped)
 
     def encode_exemplars(self, photo_B3HW: Tensor) -> list[EncodedExemplar]:
-        """What ``translate`` takes of each photo (B, 3, H, W) in [-1, 1], each with memory of its own."""
-        v_BMD, values_BMV = self.photo_features(photo_B3HW), patches(photo_B3HW)
+        """What ``translate`` takes of each photo, each with memory of its own."""
+        v_BMD, values_BMV = self.photo_features(photo_B3HW), self.values(photo_B3HW)
         return [EncodedExemplar(v.clone(), p.clone()) for v, p in zip(v_BMD, values_BMV, strict=True)]
 
     def translate(self, condition: Tensor, exemplars: Sequence[EncodedExemplar]) -> Translation:
@@ -72,7 +93,7 @@ class MCLNet(nn.Module):
         Neighbours with the same exemplar (the same object) are warped together; its features are not copied.
         """
         X_BEHW = self.embed_condition(condition)
-        u_BND = self.correspondence(self.encode_condition(X_BEHW))
+        u_BND = self.match_condition(self.encode_condition(X_BEHW), X_BEHW)
         parts, first = [], 0
         for _, group in groupby(exemplars, key=id):
             alike = list(group)
@@ -82,20 +103,5 @@ class MCLNet(nn.Module):
             first += len(alike)
         size = (X_BEHW.shape[2] // STRIDE, X_BEHW.shape[3] // STRIDE)
         values_BNV = torch.cat(parts).view(len(exemplars), -1, parts[0].shape[1])
-        warped = from_patches(values_BNV, size)
+        warped = self.from_values(values_BNV, size)
         return Translation(self.generator(warped, X_BEHW), warped)
-
-    def condition_features(self, condition: Tensor) -> Tensor:
-        """u: (B, N, D) unit vectors of the condition's positions."""
-        u: Tensor = self.correspondence(self.encode_condition(self.embed_condition(condition)))
-        return u
-
-    def photo_features(self, photo_B3HW: Tensor) -> Tensor:
-        """v: (B, M, D) unit vectors of the photo's positions."""
-        v: Tensor = self.correspondence(self.encode_photo(photo_B3HW))
-        return v
-
-    def warp(self, u_BND: Tensor, v_BMD: Tensor, image_B3HW: Tensor, size: tuple[int, int]) -> Tensor:
-        """``image`` (of the positions v) seen from the positions u: (B, 3, *size)."""
-        values = attention_warp(u_BND, v_BMD, patches(image_B3HW), self.temperature)
-        return from_patches(values, (size[0] // STRIDE, size[1] // STRIDE))

@@ -18,7 +18,7 @@ from mcltool.core.images import read_photo
 from mcltool.core.pictures import Picture, save_png
 from mcltool.core.weights import load_model
 from mcltool.data.batch import condition_planes, to_unit
-from mcltool.model.encoder import STRIDE
+from mcltool.model.correspondence import STRIDE
 from mcltool.model.network import MCLNet
 from mcltool.plugin.contract import Condition, ConditionSpec, DatasetPlugin
 from mcltool.plugin.registry import use_canvas

@@ -24,8 +24,7 @@ from mcltool.core.pictures import (
     panel_sheet,
 )
 from mcltool.data.batch import condition_picture, to_bytes
-from mcltool.model.correspondence import centred_unit, confidence
-from mcltool.model.encoder import STRIDE
+from mcltool.model.correspondence import STRIDE, centred_unit, confidence
 from mcltool.model.network import MCLNet
 from mcltool.plugin.contract import ConditionSpec
 
@@ -97,7 +96,7 @@ def look(net: MCLNet, X_1KHW: Tensor, Z_13HW: Tensor) -> View:
     with torch.inference_mode():
         X_1EHW = net.embed_condition(X_1KHW)
         x, z = net.encode_condition(X_1EHW), net.encode_photo(Z_13HW)
-        u, v = net.correspondence(x), net.correspondence(z)
+        u, v = net.match_condition(x, X_1EHW), net.match_photo(z)
         warped = net.warp(u, v, Z_13HW, size)
         image = net.generator(warped, X_1EHW)
         hat, match_hat = (centred_unit(features.flatten(2).transpose(1, 2))[0] for features in (x, z))

@@ -21,7 +21,7 @@ from mcltool.core.errors import McltoolError, UsageError
 from mcltool.core.files import replacing
 from mcltool.core.weights import WeightsHeader, load_model
 from mcltool.data.batch import to_bytes, to_unit
-from mcltool.model.encoder import STRIDE
+from mcltool.model.correspondence import STRIDE
 from mcltool.model.network import MCLNet
 from mcltool.plugin.contract import ConditionSpec
 

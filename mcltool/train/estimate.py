@@ -13,8 +13,8 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 
 from mcltool.core.config import Config
 from mcltool.core.device import Precision, autocast
-from mcltool.model.discriminator import Discriminator
-from mcltool.model.network import MCLNet
+from mcltool.model.blocks import divide_by_spectral_norms
+from mcltool.model.build import make_discriminator, make_network
 from mcltool.model.vgg import random_vgg
 from mcltool.plugin.contract import ConditionSpec
 from mcltool.train.objective import AdversarialObjective, FeatureObjective, GeneratorObjective, Inputs
@@ -46,8 +46,9 @@ def estimate(
     train = config.train
     size = train.batch_size // (train.accumulate * world)
     with FakeTensorMode(), torch.random.fork_rng(devices=[]):
-        net = MCLNet(config.model, spec.channels, config.data.size)
-        discriminator = Discriminator.of(config.model, spec.channels)
+        net = make_network(config.model, spec.channels, config.data.size)
+        divide_by_spectral_norms(net)
+        discriminator = make_discriminator(config.model, spec.channels)
         parameters = {
             "encoders and correspondence": _count(net) - _count(net.generator),
             "generator": _count(net.generator),

@@ -21,9 +21,8 @@ from mcltool.core.config import LossConfig
 from mcltool.data.batch import Batch, to_unit
 from mcltool.model import losses
 from mcltool.model.blocks import positions
-from mcltool.model.correspondence import attention_warp, from_patches, patches
+from mcltool.model.correspondence import STRIDE, attention_warp
 from mcltool.model.discriminator import Discriminator
-from mcltool.model.encoder import STRIDE
 from mcltool.model.network import MCLNet
 from mcltool.model.vgg import VGGFeatures
 from mcltool.plugin.contract import ConditionSpec
@@ -137,8 +136,8 @@ def _warped_mask(m: Matching) -> Tensor:
 
 
 def _cycle(m: Matching) -> Tensor:
-    back = attention_warp(m.v_BND["exemplar"], m.u_BND, patches(m.warped), m.net.temperature)
-    return losses.l1(back, patches(m.x.Z))
+    back = attention_warp(m.v_BND["exemplar"], m.u_BND, m.net.values(m.warped), m.net.temperature)
+    return losses.l1(back, m.net.values(m.x.Z))
 
 
 def _pseudo_pair(m: Matching) -> Tensor:
@@ -257,17 +256,17 @@ class GeneratorObjective(nn.Module):
         x_BChw = net.encode_condition(X_BEHW)
         stacked = torch.cat(list(photos.values())).contiguous(memory_format=torch.channels_last)
         z_BChw = net.encode_photo(stacked)
-        u_BND = net.correspondence(x_BChw)
+        u_BND = net.match_condition(x_BChw, X_BEHW)
         z = dict(zip(photos, z_BChw.chunk(len(photos)), strict=True))
-        v = dict(zip(photos, net.correspondence(z_BChw).chunk(len(photos)), strict=True))
+        v = dict(zip(photos, net.match_photo(z_BChw).chunk(len(photos)), strict=True))
 
-        values, shares = patches(x.Z), None
+        values, shares = net.values(x.Z), None
+        colours = values.shape[2]
         if "labels" in needed:
             shares = class_shares(x.Z_labels, self.spec.channels)
             values = torch.cat([values, shares], 2)
         warped_values = attention_warp(u_BND, v["exemplar"], values, net.temperature)
-        colours = 3 * STRIDE**2
-        warped = from_patches(warped_values[:, :, :colours], (size[0] // STRIDE, size[1] // STRIDE))
+        warped = net.from_values(warped_values[:, :, :colours], (size[0] // STRIDE, size[1] // STRIDE))
         warped_shares = None if shares is None else warped_values[:, :, colours:]
         return Matching(
             net, self.weights, self.spec, x, step, x_BChw, z, u_BND, v, warped, shares, warped_shares

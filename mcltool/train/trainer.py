@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
 from functools import partial
+from operator import attrgetter
 from typing import Any, TypeVar
 
 import torch
@@ -19,9 +20,8 @@ from torch.utils.checkpoint import checkpoint
 from mcltool.core.config import Config
 from mcltool.core.device import Precision, autocast, frozen
 from mcltool.data.batch import Batch
-from mcltool.model.blocks import ResidualBlock
-from mcltool.model.discriminator import Discriminator
-from mcltool.model.generator import SpadeBlock
+from mcltool.model.blocks import divide_by_spectral_norms, divided_once
+from mcltool.model.build import LARGE_BLOCKS, make_discriminator, make_network
 from mcltool.model.network import MCLNet
 from mcltool.model.vgg import VGGFeatures
 from mcltool.plugin.contract import ConditionSpec
@@ -76,9 +76,10 @@ class Trainer:
         self.config, self.spec, self.total = config, spec, total
         self.device, self.precision, self.ranks = device, precision, ranks
         model, train = config.model, config.train
-        self.net = _placed(MCLNet(model, spec.channels, config.data.size), device)
-        self.discriminator = _placed(Discriminator.of(model, spec.channels), device)
+        self.net = _placed(make_network(model, spec.channels, config.data.size), device)
+        self.discriminator = _placed(make_discriminator(model, spec.channels), device)
         self.average = copy.deepcopy(self.net).requires_grad_(False).eval()
+        divide_by_spectral_norms(self.net)  # the average, as it is saved, has the divided weights for its own
         self.optimiser = Optimiser(self.net, train, train.lr, precision)
         self.optimiser_d = Optimiser(self.discriminator, train, train.lr_discriminator, precision)
         if train.recompute:
@@ -107,7 +108,7 @@ class Trainer:
             optimiser.clear()
         found = []
         for number, part in enumerate(parts, 1):
-            with self._exchanging(number == len(parts)):
+            with self._exchanging(number == len(parts)), divided_once(self.net):
                 found.append(self._add_gradients(part, generate, adversarial, 1 / len(parts)))
         names = list(found[0])
         values = self.ranks.mean(torch.stack([torch.stack([t[n] for n in names]) for t in found]).mean(0))
@@ -204,10 +205,12 @@ class Trainer:
     def _update_average(self) -> None:
         """EMA of the weights; its memory grows with the run so that early steps do not linger."""
         decay = min(self.config.train.ema, (1 + self.steps_done) / (10 + self.steps_done))
+        mine = dict(self.average.named_parameters())
+        self.net.eval()  # which looks at spectral norms as they are estimated, without another iteration
         with torch.no_grad():
-            mine: list[Tensor] = list(self.average.parameters())
-            live: list[Tensor] = list(self.net.parameters())
-            torch._foreach_lerp_(mine, live, 1 - decay)
+            live = [attrgetter(name)(self.net) for name in mine]
+            torch._foreach_lerp_(list(mine.values()), live, 1 - decay)
+        self.net.train()
 
 
 def _placed(module: Network, device: torch.device) -> Network:
@@ -219,7 +222,7 @@ def _placed(module: Network, device: torch.device) -> Network:
 def recompute_blocks(net: MCLNet) -> None:
     """Have the large blocks keep only their inputs, and compute the rest again in the backward pass."""
     for block in net.modules():
-        if isinstance(block, ResidualBlock | SpadeBlock):
+        if isinstance(block, LARGE_BLOCKS):
             block.forward = partial(checkpoint, block.forward, use_reentrant=False)  # type: ignore[method-assign]
 
 

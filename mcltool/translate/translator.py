@@ -18,8 +18,7 @@ from torch import Tensor
 from mcltool.core.device import autocast, frozen, pick_device, pick_precision
 from mcltool.core.weights import load_model
 from mcltool.data.batch import to_bytes, to_unit
-from mcltool.model.correspondence import confidence
-from mcltool.model.encoder import STRIDE
+from mcltool.model.correspondence import STRIDE, confidence
 from mcltool.model.network import EncodedExemplar
 from mcltool.plugin.contract import DatasetPlugin
 

@@ -38,11 +38,11 @@ def make_untrained(weights: Path, path: Path) -> None:
     import torch
 
     from mcltool.core.weights import read_header, save_weights
-    from mcltool.model.network import MCLNet
+    from mcltool.model.build import make_network
 
     header = read_header(weights)
     torch.manual_seed(0)
-    network = MCLNet(header.config.model, header.condition.channels, header.size)
+    network = make_network(header.config.model, header.condition.channels, header.size)
     save_weights(path, network.state_dict(), header)
 
 

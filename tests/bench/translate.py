@@ -48,7 +48,7 @@ def make_weights(path: Path, preset: str, small: bool = False) -> Path:
 
     from mcltool.core.config import resolve
     from mcltool.core.weights import WeightsHeader, save_weights
-    from mcltool.model.network import MCLNet
+    from mcltool.model.build import make_network
 
     torch.manual_seed(0)
     settings = {
@@ -56,7 +56,7 @@ def make_weights(path: Path, preset: str, small: bool = False) -> Path:
         "model.scm_channels": 4, "data.size": (32, 32),
     }  # fmt: skip
     config, spec = resolve("shapes", preset, settings if small else {}), ShapesPlugin().spec
-    network = MCLNet(config.model, spec.channels, config.data.size)
+    network = make_network(config.model, spec.channels, config.data.size)
     save_weights(path, network.state_dict(), WeightsHeader(config, spec, "1", step=1))
     return path
 

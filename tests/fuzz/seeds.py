@@ -206,11 +206,11 @@ def models() -> list[Files]:
     import torch
     from safetensors.torch import save as save_torch
 
-    from mcltool.model.network import MCLNet
+    from mcltool.model.build import make_network
 
     torch.manual_seed(0)
     about = header()
-    network = MCLNet(about.config.model, about.condition.channels, about.size)
+    network = make_network(about.config.model, about.condition.channels, about.size)
     return [{"w.safetensors": save_torch(network.state_dict(), {FORMAT: json.dumps(about.as_dict())})}]
 
 

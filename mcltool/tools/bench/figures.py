@@ -16,6 +16,7 @@ from mcltool.core.device import Precision, autocast
 from mcltool.core.weights import WeightsHeader, save_weights
 from mcltool.data.batch import condition_planes, to_unit
 from mcltool.model import network
+from mcltool.model.build import make_network
 from mcltool.model.network import MCLNet
 from mcltool.model.vgg import random_vgg
 from mcltool.plugin.contract import DatasetPlugin
@@ -200,7 +201,7 @@ def _modules(net: MCLNet) -> list[tuple[str, nn.Module]]:
 
 def _network(subject: Subject) -> MCLNet:
     torch.manual_seed(0)
-    return MCLNet(subject.config.model, subject.plugin.spec.channels, subject.size)
+    return make_network(subject.config.model, subject.plugin.spec.channels, subject.size)
 
 
 @contextmanager
