@@ -335,7 +335,7 @@ def test_training_draws_the_same_from_the_pack_as_from_the_list(root: Path, tmp_
         assert all(torch.equal(item[name], other[name]) for name in item)
         drawn["self" if item["paired"] else "retrieved"] += 1
         assert item["condition"][0, 0] == item["exemplar_condition"][0, 0]  # reds with reds
-    assert 0.2 < drawn["self"] / 300 < 0.4  # METHOD's table: 70% retrieved, else itself
+    assert 0.2 < drawn["self"] / 300 < 0.4  # docs/method.md, section 6: 70% retrieved, else itself
     for index in range(6):
         name = held_out.exemplar_of(index).id
         assert name == held_out_listed.exemplar_of(index).id

@@ -1,4 +1,4 @@
-"""Self-correlation map, correspondence features and the attention warp (METHOD sections 1 and 3).
+"""Self-correlation map, correspondence features and the attention warp (docs/method.md, sections 1 and 3).
 
 Positions are the cells of the feature grid (h, w) in reading order; N = h w.
 """

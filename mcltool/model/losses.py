@@ -1,4 +1,4 @@
-"""The losses of METHOD sections 2, 4 and 5. Pure functions; |.|_1 and |.|^2 are means over all elements."""
+"""The losses of docs/method.md, sections 2, 4 and 5. Pure functions; |.|_1 and |.|^2 are means over all elements."""
 
 from __future__ import annotations
 

@@ -28,7 +28,7 @@ from mcltool.model.vgg import VGGFeatures
 from mcltool.plugin.contract import ConditionSpec
 
 CONTEXTUAL_LAYERS = {"relu3_2": 2.0, "relu4_2": 4.0, "relu5_2": 8.0}
-"""Layers of L_ctx and their weights (METHOD section 5)."""
+"""Layers of L_ctx and their weights (docs/method.md, section 5)."""
 FEATURE_LAYERS = {"relu1_2": 1 / 32, "relu2_2": 1 / 16, "relu3_2": 1 / 8, "relu4_2": 1 / 4, "relu5_2": 1.0}
 """Layers of the VGG feature loss and their weights: the deeper, the more (pix2pixHD, arXiv 1711.11585)."""
 
@@ -90,7 +90,7 @@ class Inputs(NamedTuple):
         return cls(batch.condition, Y, Z, P, batch.exemplar_condition, batch.paired)
 
 
-# --- Terms of the correspondence (METHOD sections 2 and 4) ---
+# --- Terms of the correspondence (docs/method.md, sections 2 and 4) ---
 
 
 @dataclass(frozen=True, eq=False)
@@ -155,7 +155,7 @@ CORRESPONDENCE_TERMS: Sequence[Term[Matching]] = (
 )
 
 
-# --- Terms of the generated image (METHOD section 5) ---
+# --- Terms of the generated image (docs/method.md, section 5) ---
 
 
 class Output(NamedTuple):

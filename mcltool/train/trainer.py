@@ -194,7 +194,7 @@ class Trainer:
         return self.steps_done >= share * self.total
 
     def _set_learning_rate(self) -> float:
-        """A short warm-up, constant over the first half, then linearly to 0 (METHOD section 6)."""
+        """A short warm-up, constant over the first half, then linearly to 0 (docs/method.md, section 6)."""
         done = self.steps_done / self.total
         warm = (self.steps_done + 1) / max(1, min(100, self.total // 20))
         factor = min(1.0, warm, 2 * (1 - done))

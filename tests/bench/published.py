@@ -1,4 +1,4 @@
-"""Parameters and operations of the preset ``paper`` beside the published ones (METHOD sections 6 and 7), as Markdown.
+"""Parameters and operations of the preset ``paper`` beside the published ones (docs/method.md, section 7), as Markdown.
 
     python tests/bench/published.py          seconds: nothing is computed, no memory is taken
 

@@ -18,6 +18,7 @@ from mcltool.data.batch import condition_planes, to_unit
 from mcltool.model import network
 from mcltool.model.build import make_network
 from mcltool.model.network import MCLNet
+from mcltool.model.published import PublishedNet
 from mcltool.model.vgg import random_vgg
 from mcltool.plugin.contract import DatasetPlugin
 from mcltool.tools.bench.inputs import Size, pictures, random_batch, random_conditions, random_photos
@@ -194,6 +195,7 @@ def _modules(net: MCLNet) -> list[tuple[str, nn.Module]]:
     return [
         ("condition encoder", net.encode_condition),
         ("photo encoder", net.encode_photo),
+        *([("shared tail", net.tail)] if isinstance(net, PublishedNet) else []),
         ("self-correlation map", net.correspondence),
         ("generator", net.generator),
     ]
