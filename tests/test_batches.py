@@ -12,7 +12,7 @@ from mcltool.core.errors import DataError
 from mcltool.data.batch import (
     BACKGROUND,
     Batch,
-    TravellingBatch,
+    HostBatch,
     collate,
     condition_picture,
     condition_planes,
@@ -20,7 +20,7 @@ from mcltool.data.batch import (
     to_bytes,
     to_unit,
 )
-from mcltool.data.views import travelling
+from mcltool.data.views import device_input
 from mcltool.plugin.contract import Condition, ConditionSpec, DatasetPlugin
 
 LABELS = ConditionSpec("labels", ("sky", "tree", "road"), ((10, 20, 30), (40, 50, 60), (70, 80, 90)))
@@ -54,10 +54,10 @@ def item(value):
     labels = torch.full((32, 64), value, dtype=torch.uint8)
     return {
         "condition": labels,
-        "photo": picture,
+        "target": picture,
         "exemplar": picture + 1,
         "exemplar_condition": labels + 1,
-        "pseudo": picture + 2,
+        "augmented": picture + 2,
         "paired": torch.tensor(value % 2 == 0),
     }
 
@@ -66,11 +66,11 @@ def test_collate_stacks_each_field():
     batch = collate([item(4), item(7)])
     assert len(batch) == 2
     assert batch.condition.shape == (2, 32, 64)
-    assert batch.photo.shape == (2, 3, 32, 64)
-    assert batch.photo[:, 0, 0, 0].tolist() == [4, 7]
+    assert batch.target.shape == (2, 3, 32, 64)
+    assert batch.target[:, 0, 0, 0].tolist() == [4, 7]
     assert batch.exemplar[:, 0, 0, 0].tolist() == [5, 8]
     assert batch.exemplar_condition[:, 0, 0].tolist() == [5, 8]
-    assert batch.pseudo[:, 0, 0, 0].tolist() == [6, 9]
+    assert batch.augmented[:, 0, 0, 0].tolist() == [6, 9]
     assert batch.paired.tolist() == [True, False]
     assert batch.paired.dtype == torch.bool
 
@@ -139,30 +139,30 @@ def test_rendered_tensors_are_copies_in_the_right_order():
     assert labels[0, 0] == 0
 
 
-def travelling_batch(condition, size=(4, 6)):
+def host_batch(condition, size=(4, 6)):
     count, photos = len(condition), torch.arange(len(condition) * size[0] * size[1] * 3, dtype=torch.uint8)
     matrix = torch.tensor([[1.0, 0, 0], [0, 1, 0]]).repeat(count, 1, 1)
     matrix[0] = torch.tensor([[-1.0, 0, size[1] - 1], [0, 1, 0]])  # mirrored
     photos = photos.view(count, *size, 3)
     whole = {
-        "condition": condition, "photo": photos, "exemplar": photos.flip(0),
-        "exemplar_condition": condition.flip(0), "pseudo": matrix, "paired": torch.ones(count).bool(),
+        "condition": condition, "target": photos, "exemplar": photos.flip(0),
+        "exemplar_condition": condition.flip(0), "augmented": matrix, "paired": torch.ones(count).bool(),
     }  # fmt: skip
     items = [{name: tensor[number] for name, tensor in whole.items()} for number in range(count)]
-    return TravellingBatch.of(items, count)
+    return HostBatch.of(items, count)
 
 
 @pytest.mark.parametrize("shared", [False, True])
 def test_samples_travel_in_one_piece_of_memory(shared):
     items = [
         {
-            "photo": torch.randint(256, (3, 5, 3), dtype=torch.uint8),
+            "target": torch.randint(256, (3, 5, 3), dtype=torch.uint8),
             "points": torch.randn(7, 2),
             "paired": right,
         }
         for right in torch.tensor([True, False, True])
     ]
-    batch = TravellingBatch.of(iter(items), 3, shared)
+    batch = HostBatch.of(iter(items), 3, shared)
     assert batch.memory.is_shared() is shared
     for name in items[0]:
         assert torch.equal(batch[name], torch.stack([item[name] for item in items]))
@@ -175,19 +175,19 @@ def test_samples_travel_in_one_piece_of_memory(shared):
 def test_samples_of_other_sizes_do_not_become_a_batch():
     for other in (torch.zeros(1, 2), torch.zeros(3, 2), torch.zeros(1)):
         with pytest.raises(RuntimeError, match="shape"):
-            TravellingBatch.of([{"points": torch.zeros(2, 2)}, {"points": other}], 2)
+            HostBatch.of([{"points": torch.zeros(2, 2)}, {"points": other}], 2)
 
 
 def test_photos_arrive_with_their_channels_first():
-    sent = travelling_batch(torch.zeros(2, 4, 6, dtype=torch.uint8))
+    sent = host_batch(torch.zeros(2, 4, 6, dtype=torch.uint8))
     batch = sent.arrive(None)
     for b, c, y, x in np.ndindex(2, 3, 4, 6):
-        assert batch.photo[b, c, y, x] == sent["photo"][b, y, x, c]
+        assert batch.target[b, c, y, x] == sent["target"][b, y, x, c]
         assert batch.exemplar[b, c, y, x] == sent["exemplar"][b, y, x, c]
-    assert batch.photo.is_contiguous()
+    assert batch.target.is_contiguous()
     assert torch.equal(batch.condition, sent["condition"])
-    assert torch.equal(batch.pseudo[0], batch.photo[0].flip(-1))
-    assert torch.equal(batch.pseudo[1], batch.photo[1])
+    assert torch.equal(batch.augmented[0], batch.target[0].flip(-1))
+    assert torch.equal(batch.augmented[1], batch.target[1])
 
 
 def test_points_are_drawn_on_arrival_sample_by_sample():
@@ -199,7 +199,7 @@ def test_points_are_drawn_on_arrival_sample_by_sample():
         return torch.cat([hit.float(), (y[:, None] / 10).expand(hit.shape)], 1)
 
     points = torch.tensor([[[1.0, 2.0]], [[5.0, 0.0]], [[np.nan, np.nan]]])
-    batch = travelling_batch(points).arrive(draw_points)
+    batch = host_batch(points).arrive(draw_points)
     assert batch.condition.shape == batch.exemplar_condition.shape == (3, 2, 4, 6)
     assert batch.condition[:, 0].nonzero().tolist() == [[0, 2, 1], [1, 0, 5]]
     assert batch.exemplar_condition[:, 0].nonzero().tolist() == [[1, 0, 5], [2, 2, 1]]
@@ -221,8 +221,8 @@ def test_one_drawing_serves_render_and_the_device():
     planes = DatasetPlugin.render(plugin, condition)
     assert planes.shape == (3, 4, 2)
     assert np.argwhere(planes).tolist() == [[1, 2, 0]]
-    assert travelling(plugin, condition) is points
-    batch = travelling_batch(torch.from_numpy(points)[None], (3, 4)).arrive(plugin.draw_points)
+    assert device_input(plugin, condition) is points
+    batch = host_batch(torch.from_numpy(points)[None], (3, 4)).arrive(plugin.draw_points)
     np.testing.assert_array_equal(batch.condition[0].permute(1, 2, 0), planes)
 
 
@@ -236,7 +236,7 @@ def test_one_drawing_serves_render_and_the_device():
 )
 def test_only_points_alone_are_drawn_on_the_device(condition):
     with pytest.raises(DataError, match=r"^rendering: draw_points\(\) needs conditions of points alone"):
-        travelling(Dots(EDGES, None), condition)
+        device_input(Dots(EDGES, None), condition)
 
 
 @pytest.mark.parametrize(

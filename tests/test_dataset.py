@@ -61,7 +61,7 @@ def training_data(groups, config, seed=0, **options):
 
 def who(item):
     """Which samples are photo and exemplar of an item."""
-    return int(item["photo"][0, 0, 0]), int(item["exemplar"][0, 0, 0])
+    return int(item["target"][0, 0, 0]), int(item["exemplar"][0, 0, 0])
 
 
 def same(first, second):
@@ -75,7 +75,7 @@ def load(data, stream, workers=0):
 def test_an_item_holds_what_a_batch_promises():
     item = training_data([""] * 5, BUSY)[3]
     assert set(item) == {f.name for f in fields(Batch)}
-    for name in ("photo", "exemplar", "pseudo"):
+    for name in ("target", "exemplar", "augmented"):
         assert (item[name].shape, item[name].dtype) == ((3, 32, 32), torch.uint8)
     for name in ("condition", "exemplar_condition"):
         assert (item[name].shape, item[name].dtype) == ((32, 32), torch.uint8)
@@ -198,7 +198,7 @@ def test_photo_and_exemplar_are_mirrored_apart():
     seen = Counter()
     for n in range(100):
         item = data[n]
-        sides = [bool(item[name][0, 0, 0]) for name in ("photo", "exemplar")]
+        sides = [bool(item[name][0, 0, 0]) for name in ("target", "exemplar")]
         assert sides == [bool(item[name][0, 0]) for name in ("condition", "exemplar_condition")]
         seen[tuple(sides)] += 1
     assert min(seen.values()) > 10
@@ -226,7 +226,7 @@ def test_without_a_group_the_exemplar_is_the_photo_augmented():
         assert not torch.equal(item["condition"], item["exemplar_condition"])
 
 
-def test_the_pseudo_exemplar_is_another_picture_of_the_photo():
+def test_the_augmented_target_is_another_picture_of_the_photo():
     class Noise(Numbered):
         def photo(self, sample, short_side):
             return np.random.default_rng(int(sample.id)).integers(0, 256, (32, 32, 3), np.uint8)
@@ -237,11 +237,11 @@ def test_the_pseudo_exemplar_is_another_picture_of_the_photo():
     plugin = Noise(["g", "g"])
     samples = plugin.index(None, "train")
     item = TrainingData(plugin, samples, PLAIN, 0)[0]
-    assert not torch.equal(item["pseudo"], item["photo"])
+    assert not torch.equal(item["augmented"], item["target"])
     photos = [torch.from_numpy(plugin.photo(s, 0)).permute(2, 0, 1).float() for s in samples]
-    assert any(torch.equal(item["photo"].float(), photo) for photo in photos)
+    assert any(torch.equal(item["target"].float(), photo) for photo in photos)
     held_out = EvaluationData(plugin, samples, PLAIN)[0]
-    assert torch.equal(held_out["pseudo"], held_out["photo"])
+    assert torch.equal(held_out["augmented"], held_out["target"])
 
 
 def test_retrieved_exemplars_are_unpaired_and_drawn_where_there_is_no_group():
@@ -330,7 +330,7 @@ def test_data_can_be_sent_to_a_worker_that_was_spawned():
 class AboutTheProcess:
     """Samples that say how the process that made them is set up."""
 
-    def travelling(self, number):
+    def item(self, number):
         ignores = signal.getsignal(signal.SIGINT) is signal.SIG_IGN
         facts = torch.tensor([os.getpid(), int(ignores), cv2.getNumThreads(), torch.get_num_threads()])
         return {"facts": facts}

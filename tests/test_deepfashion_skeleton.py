@@ -101,7 +101,7 @@ def test_training_sends_joints_and_sees_what_render_draws() -> None:
     photo, condition = marked((200, 200))
     data = TrainingData(OnePose(photo, condition), [Sample("a")], DataConfig(size=(64, 64)), 0)
     for number in range(4):
-        joints, planes = data.travelling(number)["condition"], data[number]["condition"]
+        joints, planes = data.item(number)["condition"], data[number]["condition"]
         assert joints.shape == (18, 2)
         expected = PLUGIN.render(Condition((64, 64), points=joints.numpy()))
         np.testing.assert_allclose(planes.permute(1, 2, 0), expected, atol=1e-4)

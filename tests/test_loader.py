@@ -73,7 +73,7 @@ def test_on_a_gpu_the_batches_are_those_of_the_cpu(workers: int) -> None:
     stream = SampleStream(0, 12, 0, 1, 4)
     expected = list(training_loader(shapes(), stream, 0, "cpu"))
     for batch, right in zip(training_loader(shapes(), stream, workers, "cuda"), expected, strict=True):
-        assert batch.photo.device.type == "cuda"
+        assert batch.target.device.type == "cuda"
         busy = torch.randn(2000, 2000, device="cuda")
         for _ in range(20):  # work that lasts while the next batch is copied
             busy = busy @ busy / 2000
@@ -91,12 +91,12 @@ class Data:
     def __init__(self, kind):
         self.kind = kind
 
-    def travelling(self, number):
+    def item(self, number):
         if number >= 2:
             if self.kind == "killed":
                 os.kill(os.getpid(), signal.SIGKILL)
             raise {"bad": DataError("bad sample"), "bug": KeyError("bug"), "full": FULL}[self.kind]
-        return {"photo": torch.zeros(4, 4, 3, dtype=torch.uint8)}
+        return {"target": torch.zeros(4, 4, 3, dtype=torch.uint8)}
 
 FULL = RuntimeError("unable to allocate shared memory(shm) for file </torch_1>: No space left on device (28)")
 kept = []  # an error's traceback keeps the loader's iterator alive, as that of a program's last error does

@@ -77,7 +77,7 @@ def test_a_pack_is_read_in_the_processes_of_a_loader_and_in_this_one(album: Path
     stream = SampleStream(0, 4, 0, 1, 4)
     alone = list(training_loader(data, stream, 0, "cpu"))  # this process holds the file open from here on
     forked = list(training_loader(data, stream, 2, "cpu"))
-    assert all(torch.equal(a.photo, b.photo) for a, b in zip(alone, forked, strict=True))
+    assert all(torch.equal(a.target, b.target) for a, b in zip(alone, forked, strict=True))
     copied = pickle.loads(pickle.dumps(data))
     assert alike(items(copied), items(data))
 
@@ -106,7 +106,7 @@ def test_a_larger_pack_serves_a_smaller_size_and_a_smaller_one_is_refused(
         dataset.check_size(replace(CONFIG, size=size, load_scale=scale))
     small = replace(CONFIG, size=(32, 32), load_scale=1.0)
     item = TrainingData(dataset, dataset.index(None, "train"), small, 0)[0]
-    assert item["photo"].shape == (3, 32, 32)
+    assert item["target"].shape == (3, 32, 32)
     for size in ((64, 64), (32, 96)):
         with pytest.raises(UsageError, match=r"packed at 40x80, training at .* pack anew with --size"):
             dataset.check_size(replace(CONFIG, size=size))
@@ -119,9 +119,9 @@ def test_held_out_pairs_come_from_a_pack_too(album: Path) -> None:
     assert len(held_out) == len(files) == 3
     assert [bool(held_out[n]["paired"]) for n in range(3)] == [bool(files[n]["paired"]) for n in range(3)]
     # Resized twice (to 40 x 80, then to 32 x 64) noise is not the same, but it is still the same noise.
-    one, other = (data[0]["photo"].float().flatten() for data in (files, held_out))
+    one, other = (data[0]["target"].float().flatten() for data in (files, held_out))
     assert torch.corrcoef(torch.stack([one, other]))[0, 1] > 0.8
-    assert torch.corrcoef(torch.stack([one, held_out[1]["photo"].float().flatten()]))[0, 1] < 0.2
+    assert torch.corrcoef(torch.stack([one, held_out[1]["target"].float().flatten()]))[0, 1] < 0.2
 
 
 def test_a_flipped_byte_is_found_and_its_sample_named(album: Path) -> None:

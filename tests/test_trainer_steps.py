@@ -48,7 +48,7 @@ def test_a_batch_in_parts_has_the_gradients_of_the_whole() -> None:
     parts = without_power_iterations(small_trainer(train__batch_size=4, train__accumulate=2))
     halves = batches(parts.config)
     assert [len(half) for half in halves] == [2, 2]
-    assert torch.equal(torch.cat([half.photo for half in halves]), batch.photo)
+    assert torch.equal(torch.cat([half.target for half in halves]), batch.target)
     assert_alike(gradients(parts, *halves), gradients(whole, batch))
 
 
@@ -236,4 +236,4 @@ def test_the_batch_of_the_helpers_is_what_a_loader_gives() -> None:
     trainer = small_trainer()
     (batch,) = batches(trainer.config)
     items = [{name: value[n] for name, value in vars(batch).items()} for n in range(2)]
-    assert torch.equal(collate(items).photo, batch.photo)
+    assert torch.equal(collate(items).target, batch.target)

@@ -16,8 +16,8 @@ from mcltool.core.config import DataConfig
 from mcltool.data.batch import warped
 from mcltool.data.geometry import (
     RandomState,
+    augmented_target,
     evaluation_geometry,
-    pseudo_exemplar,
     read_short_side,
     same_aspect,
     training_geometry,
@@ -94,8 +94,8 @@ def test_photo_raster_and_points_move_together_in_the_augmented_view():
 
 
 def copy_of(photo, seed, flip=False):
-    """The pseudo exemplar as the device makes it."""
-    matrix = pseudo_exemplar(photo.shape[:2], flip, RandomState(seed))
+    """The augmented target as the device makes it."""
+    matrix = augmented_target(photo.shape[:2], flip, RandomState(seed))
     found = warped(torch.from_numpy(photo.transpose(2, 0, 1).copy())[None], torch.from_numpy(matrix)[None])
     return found[0].permute(1, 2, 0).numpy()
 
@@ -115,7 +115,7 @@ def test_the_copy_made_on_the_device_agrees_with_a_formula_a_pixel():
 
     for seed in range(3):
         found = copy_of(photo, seed, flip=True)
-        matrix = pseudo_exemplar((32, 48), True, RandomState(seed)).astype(np.float64)
+        matrix = augmented_target((32, 48), True, RandomState(seed)).astype(np.float64)
         expected = np.empty((32, 48, 3))
         for y, x in np.ndindex(32, 48):
             u, v = matrix @ [x, y, 1]
@@ -324,7 +324,7 @@ def test_albumentations_is_imported_late_and_never_goes_online():
         "socket.socket.connect = socket.create_connection = socket.getaddrinfo = online\n"
         "import mcltool.data.geometry as t\n"
         "assert 'albumentations' not in sys.modules\n"
-        "t.pseudo_exemplar((32, 32), True, t.RandomState(0))\n"
+        "t.augmented_target((32, 32), True, t.RandomState(0))\n"
         "assert os.environ['NO_ALBUMENTATIONS_UPDATE'] == '1'\n"
         "assert sys.modules['albumentations.check_version'].opener is None, 'looked for a newer version'"
     )

@@ -1,4 +1,4 @@
-"""``mcltool completion``: the shell completes commands, options and the names of plugins and presets."""
+"""``mcltool doctor``, ``bench`` and ``completion``: this machine and this shell."""
 
 from __future__ import annotations
 
@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING
 
 import click
 
+from mcltool.cli.options import DEVICE_HELP, PRECISION, threads_option
+
 if TYPE_CHECKING:
     from mcltool.tools.doctor import Finding
-from mcltool.cli.options import DEVICE_HELP, PRECISION, threads_option
 
 
 @click.command(short_help="Look for what is wrong with this machine or installation.")

@@ -18,10 +18,9 @@ from mcltool.plugin.contract import RGB, ConditionSpec
 from mcltool.train.run_folder import Overview
 
 if TYPE_CHECKING:
+    from mcltool.evaluate.scores import Comparison, Scores
     from mcltool.train.estimate import Estimate
 
-if TYPE_CHECKING:
-    from mcltool.evaluate.scores import Comparison, Scores
 
 MARKS = {"passed": ("✓", "green"), "failed": ("✗", "red"), "skipped": ("-", "yellow")}
 PIPE_WIDTH = 160

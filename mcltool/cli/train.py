@@ -1,4 +1,4 @@
-"""``mcltool runs``: what was trained here, and how far it came."""
+"""``mcltool fit`` and ``runs``: training, and what was trained here."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from mcltool.cli.options import (
     complete_presets,
     threads_option,
 )
+from mcltool.cli.program import Commands
 from mcltool.core.errors import UsageError
 
 if TYPE_CHECKING:
     from mcltool.core.config import Config
     from mcltool.plugin.contract import DatasetPlugin
-from mcltool.cli.program import Commands
 
 
 @click.command(short_help="Train a model on a data set.")

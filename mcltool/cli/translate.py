@@ -1,7 +1,8 @@
-"""manifest merge and summary: what translate-dir has left in its output folder."""
+"""``mcltool translate-dir``, ``translate`` and ``manifest``."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -18,12 +19,11 @@ from mcltool.cli.options import (
     chosen_weights,
     threads_option,
 )
+from mcltool.cli.program import Commands
 
 if TYPE_CHECKING:
     from mcltool.translate.settings import Settings
-import json
 
-from mcltool.cli.program import Commands
 
 F = TypeVar("F", bound=Callable[..., Any])
 

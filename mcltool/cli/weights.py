@@ -1,4 +1,4 @@
-"""``mcltool export``: a model for programs that know nothing of mcltool."""
+"""``mcltool weights`` and ``export``: files of weights, and models for other programs."""
 
 from __future__ import annotations
 

@@ -23,7 +23,7 @@ DRAWN_AT_ONCE = 8
 """Samples on a GPU; on a CPU it is one, whose planes stay in its cache."""
 
 ALIGNMENT = 64
-"""Bytes; each field of a TravellingBatch starts at a multiple."""
+"""Bytes; each field of a HostBatch starts at a multiple."""
 
 BACKGROUND = 24
 """Grey level behind pictures of channel conditions."""
@@ -31,7 +31,7 @@ BACKGROUND = 24
 
 @dataclass(frozen=True)
 class _Field:
-    """Where one field of all samples lies in a TravellingBatch's memory."""
+    """Where one field of all samples lies in a HostBatch's memory."""
 
     dtype: torch.dtype
     shape: tuple[int, ...]
@@ -43,16 +43,16 @@ class _Field:
 
 
 @dataclass(frozen=True, eq=False)
-class TravellingBatch:
+class HostBatch:
     """Samples as worker processes make them and as they go to the device, which makes a Batch of them.
 
     One piece of memory, because each piece that a worker hands over costs as much as reading a sample does, and so
     that one copy takes it to a GPU. Its fields, ``batch[name]``:
 
-    photo: (B, H, W, 3) uint8 RGB. exemplar: likewise.
+    target: (B, H, W, 3) uint8 RGB. exemplar: likewise.
     condition: (B, H, W) uint8 labels, (B, C, H, W) float32 planes, or (B, K, 2) float32 points yet to be drawn.
     exemplar_condition: likewise.
-    pseudo: (B, 2, 3) float32: from x, y, 1 of the pseudo exemplar to x, y of the photo.
+    augmented: (B, 2, 3) float32: from x, y, 1 of the augmented target to x, y of the target.
     paired: (B,) bool.
     """
 
@@ -97,19 +97,19 @@ class TravellingBatch:
         return type(self)(self.memory.pin_memory(), self.layout)
 
     def arrive(self, draw_points: PointDrawing | None) -> Batch:
-        """The batch, made on the device where this one is: poses are drawn, the pseudo exemplars warped.
+        """The batch, made on the device where this one is: poses are drawn, the augmented target warped.
 
         draw_points: the plugin's.
         """
-        photo, exemplar = (self[name].permute(0, 3, 1, 2).contiguous() for name in ("photo", "exemplar"))
+        target, exemplar = (self[name].permute(0, 3, 1, 2).contiguous() for name in ("target", "exemplar"))
         condition, exemplar_condition = self["condition"], self["exemplar_condition"]
         if draw_points is not None:
-            size = photo.shape[2], photo.shape[3]
+            size = target.shape[2], target.shape[3]
             condition, exemplar_condition = (
                 drawn_points(draw_points, points, size) for points in (condition, exemplar_condition)
             )
-        pseudo = warped(photo, self["pseudo"])
-        return Batch(condition, photo, exemplar, exemplar_condition, pseudo, self["paired"])
+        augmented = warped(target, self["augmented"])
+        return Batch(condition, target, exemplar, exemplar_condition, augmented, self["paired"])
 
 
 @dataclass(frozen=True, eq=False)
@@ -117,21 +117,21 @@ class Batch:
     """Samples on the device: bytes, labels not yet one-hot.
 
     condition: (B, H, W) uint8 labels, or (B, C, H, W) float32 in [0, 1].
-    photo: (B, 3, H, W) uint8 RGB, the condition's ground truth.
+    target: (B, 3, H, W) uint8 RGB, the photo that the condition is of.
     exemplar: (B, 3, H, W) uint8. exemplar_condition: the exemplar's own, like condition.
-    pseudo: (B, 3, H, W) uint8, a geometrically augmented copy of the photo.
-    paired: (B,) bool, whether the photo is the right answer for (condition, exemplar).
+    augmented: (B, 3, H, W) uint8, a geometrically augmented copy of the target.
+    paired: (B,) bool, whether the target is the right answer for (condition, exemplar).
     """
 
     condition: Tensor
-    photo: Tensor
+    target: Tensor
     exemplar: Tensor
     exemplar_condition: Tensor
-    pseudo: Tensor
+    augmented: Tensor
     paired: Tensor
 
     def __len__(self) -> int:
-        return len(self.photo)
+        return len(self.target)
 
     def to(self, device: torch.device | str) -> Self:
         """All on ``device``."""

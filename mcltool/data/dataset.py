@@ -21,15 +21,15 @@ from torch.utils.data import Dataset
 
 from mcltool.core.config import DataConfig
 from mcltool.core.errors import UsageError
-from mcltool.data.batch import Batch, Item, TravellingBatch
+from mcltool.data.batch import Batch, HostBatch, Item
 from mcltool.data.geometry import (
     RandomState,
+    augmented_target,
     evaluation_geometry,
-    pseudo_exemplar,
     read_short_side,
     training_geometry,
 )
-from mcltool.data.views import View, read_view, travelling
+from mcltool.data.views import View, device_input, read_view
 from mcltool.plugin.contract import DatasetPlugin, Sample
 
 
@@ -46,16 +46,16 @@ class _Samples(Dataset[Item], ABC):
     plugin: DatasetPlugin
 
     @abstractmethod
-    def travelling(self, number: int) -> Item:
-        """A sample with the fields of a TravellingBatch."""
+    def item(self, number: int) -> Item:
+        """A sample with the fields of a HostBatch."""
 
-    def arrive(self, batch: TravellingBatch) -> Batch:
+    def arrive(self, batch: HostBatch) -> Batch:
         """What is made of a batch on its device."""
         return batch.arrive(self.plugin.draw_points)
 
     def __getitem__(self, number: int) -> Item:
         """A sample with the fields of a Batch."""
-        batch = self.arrive(TravellingBatch.of([self.travelling(number)], 1))
+        batch = self.arrive(HostBatch.of([self.item(number)], 1))
         return {field.name: getattr(batch, field.name)[0] for field in fields(Batch)}
 
 
@@ -89,7 +89,7 @@ class TrainingData(_Samples):
     def __len__(self) -> int:
         return len(self.samples)
 
-    def travelling(self, number: int) -> Item:
+    def item(self, number: int) -> Item:
         epoch, place = divmod(number, len(self.samples))
         target, state = int(self._epoch_order(epoch)[place]), RandomState([self.seed, number, Purpose.SAMPLE])
         chosen = self._choose_exemplar(target, state.numpy)
@@ -98,9 +98,9 @@ class TrainingData(_Samples):
         other = own if chosen == target else read_view(self.plugin, self.samples[chosen], short_side)
         view = training_geometry(*own, self.config, state)
         exemplar = training_geometry(*other, self.config, state, augment=chosen == target)
-        pseudo = pseudo_exemplar(size, self.config.flip, state)
+        augmented = augmented_target(size, self.config.flip, state)
         return _item(
-            self.plugin, view, exemplar, pseudo, _is_right(self.samples[target], self.samples[chosen])
+            self.plugin, view, exemplar, augmented, _is_right(self.samples[target], self.samples[chosen])
         )
 
     def _epoch_order(self, epoch: int) -> NDArray[np.int64]:
@@ -125,7 +125,7 @@ class EvaluationData(_Samples):
 
     Its exemplar is the one in ``exemplars``; without one, the next member of the sample's group (after the
     last the first), else the sample after it in the list. Items are like those of TrainingData, not augmented;
-    pseudo is the photo. Errors likewise.
+    augmented is the photo. Errors likewise.
 
     exemplars: for each of ``samples``, its exemplar or None; they may be of another split.
     """
@@ -145,7 +145,7 @@ class EvaluationData(_Samples):
     def __len__(self) -> int:
         return len(self.samples)
 
-    def travelling(self, number: int) -> Item:
+    def item(self, number: int) -> Item:
         sample, chosen = self.samples[number], self.exemplar_of(number)
         view, exemplar = self._view(sample), self._view(chosen)
         return _item(self.plugin, view, exemplar, np.eye(2, 3, dtype=np.float32), _is_right(sample, chosen))
@@ -185,14 +185,14 @@ def _is_right(target: Sample, exemplar: Sample) -> bool:
 
 
 def _item(
-    plugin: DatasetPlugin, target: View, exemplar: View, pseudo: NDArray[np.float32], paired: bool
+    plugin: DatasetPlugin, target: View, exemplar: View, augmented: NDArray[np.float32], paired: bool
 ) -> Item:
     return {
-        "condition": _tensor(travelling(plugin, target[1])),
-        "photo": _tensor(target[0]),
+        "condition": _tensor(device_input(plugin, target[1])),
+        "target": _tensor(target[0]),
         "exemplar": _tensor(exemplar[0]),
-        "exemplar_condition": _tensor(travelling(plugin, exemplar[1])),
-        "pseudo": _tensor(pseudo),
+        "exemplar_condition": _tensor(device_input(plugin, exemplar[1])),
+        "augmented": _tensor(augmented),
         "paired": torch.tensor(paired),
     }
 

@@ -1,6 +1,6 @@
 """Geometry of photos and conditions; the only module that imports albumentations.
 
-Resizing is fixed arithmetic (mcltool.data.geometry). What is random is drawn by albumentations' transforms, all of
+Resizing is fixed arithmetic. What is random is drawn by albumentations' transforms, all of
 a sample from one random state, so that a sample's geometry is a function of its seed and of nothing before. What
 was drawn is put together to one matrix, and each array is moved once.
 
@@ -160,7 +160,7 @@ def evaluation_geometry(photo: Photo, condition: Condition, size: Size) -> tuple
     return _move(photo, condition, _shift(-left, -top), size, mirrored=False)
 
 
-def pseudo_exemplar(size: Size, flip: bool, state: RandomState) -> NDArray[np.float32]:
+def augmented_target(size: Size, flip: bool, state: RandomState) -> NDArray[np.float32]:
     """Where an augmented copy of a photo of ``size`` takes its pixels from, drawn as in ``training_geometry``.
 
     Returns a (2, 3) matrix, from x, y, 1 of the copy to x, y of the photo: the copy is made on the device.

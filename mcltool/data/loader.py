@@ -14,7 +14,7 @@ import torch
 from torch.utils.data import DataLoader, get_worker_info
 
 from mcltool.core.errors import McltoolError, UsageError
-from mcltool.data.batch import Batch, Item, TravellingBatch
+from mcltool.data.batch import Batch, HostBatch, Item
 from mcltool.data.workers import (
     NO_SHARED_MEMORY,
     check_shared_memory,
@@ -63,9 +63,9 @@ class SampleStream:
 class Samples(Protocol):
     """What is loaded: see TrainingData."""
 
-    def travelling(self, number: int) -> Item: ...
+    def item(self, number: int) -> Item: ...
 
-    def arrive(self, batch: TravellingBatch) -> Batch: ...
+    def arrive(self, batch: HostBatch) -> Batch: ...
 
 
 def training_loader(
@@ -113,12 +113,12 @@ def one_ahead(
 
 
 def _ahead(
-    loaded: Iterator[TravellingBatch], arrive: Callable[[TravellingBatch], Batch], device: torch.device
+    loaded: Iterator[HostBatch], arrive: Callable[[HostBatch], Batch], device: torch.device
 ) -> Generator[Batch, None, None]:
     """The batches on a GPU, copied and made on a stream of their own beside the work on the one before."""
     aside = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
 
-    def start(batch: TravellingBatch) -> Batch:
+    def start(batch: HostBatch) -> Batch:
         with torch.cuda.stream(aside):
             return arrive(batch.to(device))
 
@@ -130,11 +130,9 @@ def _ahead(
     yield from one_ahead(loaded, start, finish)
 
 
-def load(
-    data: Samples, stream: SampleStream, workers: int, pinned: bool
-) -> Generator[TravellingBatch, None, None]:
+def load(data: Samples, stream: SampleStream, workers: int, pinned: bool) -> Generator[HostBatch, None, None]:
     """The batches of ``stream`` as ``workers`` processes make them: all that ``training_loader`` does on the CPU."""
-    loader: DataLoader[TravellingBatch | McltoolError] = DataLoader(
+    loader: DataLoader[HostBatch | McltoolError] = DataLoader(
         _Batches(data),  # type: ignore[arg-type]
         batch_sampler=stream,
         num_workers=workers,
@@ -165,10 +163,10 @@ class _Batches:
     def __init__(self, data: Samples) -> None:
         self.data = data
 
-    def __getitems__(self, numbers: Sequence[int]) -> TravellingBatch | McltoolError:
+    def __getitems__(self, numbers: Sequence[int]) -> HostBatch | McltoolError:
         try:
-            items = (self.data.travelling(number) for number in numbers)
-            return TravellingBatch.of(items, len(numbers), shared=get_worker_info() is not None)
+            items = (self.data.item(number) for number in numbers)
+            return HostBatch.of(items, len(numbers), shared=get_worker_info() is not None)
         except McltoolError as error:
             return error
         except RuntimeError as error:

@@ -1,4 +1,4 @@
-"""What a run reads, from a data set's own files or from a pack of it: one way in for training and evaluation."""
+"""A pack in the place of the data set it was made of, and what a run reads: from files or from a pack."""
 
 from __future__ import annotations
 

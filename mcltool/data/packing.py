@@ -38,7 +38,7 @@ from mcltool.data.pack_format import (
     digest_of,
     kind_of,
 )
-from mcltool.data.views import View, read_view, travelling
+from mcltool.data.views import View, device_input, read_view
 from mcltool.data.workers import in_processes
 from mcltool.plugin.contract import Condition, DatasetPlugin, Sample
 
@@ -190,7 +190,7 @@ def _make_part(part: _Part) -> PackStep:
 
 def _packed_view(part: _Part, sample: Sample) -> View:
     photo, condition = cover(*read_view(part.plugin, sample, max(part.size)), part.size)
-    travelling(part.plugin, condition)  # say now what training would stumble over
+    device_input(part.plugin, condition)  # say now what training would stumble over
     return photo, condition
 
 

@@ -35,10 +35,10 @@ def save_preview(
 def _row(item: Item, spec: ConditionSpec) -> list[Picture]:
     return [
         _condition(item["condition"], spec),
-        _photo(item["photo"]),
+        _photo(item["target"]),
         _photo(item["exemplar"]),
         _condition(item["exemplar_condition"], spec),
-        _photo(item["pseudo"]),
+        _photo(item["augmented"]),
     ]
 
 

@@ -1,6 +1,6 @@
 """Exemplars for photos that have no other view: for each sample, those that are most like it.
 
-Samples are described, by VGG-19's features of the photo or by mcltool.data.retrieval, and each one's nearest
+Samples are described, by VGG-19's features of the photo or by plain descriptors, and each one's nearest
 neighbours are found exactly, block by block. Descriptors lie in a temporary file: memory does not grow with
 the number of samples, but for the result.
 """

@@ -32,8 +32,8 @@ def read_view(plugin: DatasetPlugin, sample: Sample, short_side: int) -> View:
     return photo, condition
 
 
-def travelling(plugin: DatasetPlugin, condition: Condition) -> NDArray[Any]:
-    """What of a condition goes to the device: its points (K, 2) float32 where the plugin draws them there (see
+def device_input(plugin: DatasetPlugin, condition: Condition) -> NDArray[Any]:
+    """What goes to the device of a condition: its points (K, 2) float32 where the plugin draws them there (see
     DatasetPlugin.draw_points), else its planes: (H, W) uint8 labels, or (C, H, W) float32 in [0, 1].
 
     Raises DataError where that is not what the plugin's spec and the contract say.

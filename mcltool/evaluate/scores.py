@@ -1,4 +1,4 @@
-"""``mcltool compare``: two evaluations side by side, and whether the one is better than chance explains."""
+"""The scores of an evaluation, with intervals, and of two side by side (``mcltool compare``)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Checks of what a plugin reads: photos, conditions and what is made of them."""
+"""The subject of conformance checks, and checks of what a plugin reads."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from mcltool.core.errors import DataError, McltoolError, UsageError
 from mcltool.data.batch import condition_tensor, drawn_points
 from mcltool.data.dataset import TrainingData
 from mcltool.data.geometry import resize_condition, same_aspect
-from mcltool.data.views import travelling
+from mcltool.data.views import device_input
 from mcltool.plugin.contract import Condition, ConditionSpec, DatasetPlugin, Sample
 
 PROBES = 3
@@ -166,7 +166,7 @@ def _require_same_drawing(plugin: DatasetPlugin, condition: Condition, name: str
     draw_points = plugin.draw_points
     if draw_points is None:
         return
-    points = torch.from_numpy(travelling(plugin, condition).copy())
+    points = torch.from_numpy(device_input(plugin, condition).copy())
     drawn = drawn_points(draw_points, torch.stack([points, points * torch.nan]), condition.size)
     planes = condition_tensor(plugin, condition)
     require(drawn.dtype == torch.float32, f"{name}: draw_points() gave {drawn.dtype}, expected float32")
@@ -267,6 +267,6 @@ def check_training(subject: Subject) -> str:
     planes = (64, 96) if plugin.spec.kind == "labels" else (plugin.spec.channels, 64, 96)
     for number in range(2 * len(data)):
         item = data[number]
-        for name, shape in (("photo", (3, 64, 96)), ("exemplar", (3, 64, 96)), ("condition", planes)):
+        for name, shape in (("target", (3, 64, 96)), ("exemplar", (3, 64, 96)), ("condition", planes)):
             require(item[name].shape == shape, f"the {name} of item {number} is {tuple(item[name].shape)}")
     return f"{2 * len(data)} augmented samples of 64 x 96"

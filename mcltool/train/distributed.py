@@ -1,4 +1,4 @@
-"""When a run ends before its last step: signals and the time it was given."""
+"""Training in several processes (torchrun), and how a run ends early: signals and its time limit."""
 
 from __future__ import annotations
 

@@ -86,7 +86,7 @@ class Inputs(NamedTuple):
 
     @classmethod
     def of(cls, batch: Batch) -> Inputs:
-        Y, Z, P = (to_unit(p) for p in (batch.photo, batch.exemplar, batch.pseudo))
+        Y, Z, P = (to_unit(p) for p in (batch.target, batch.exemplar, batch.augmented))
         return cls(batch.condition, Y, Z, P, batch.exemplar_condition, batch.paired)
 
 

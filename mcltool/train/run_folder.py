@@ -1,4 +1,4 @@
-"""What a run folder says of its run, in words. Needs no torch."""
+"""A run's folder: its files, what ``--resume`` may change, and what ``mcltool runs`` says of it. Needs no torch."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Scores on held-out samples while training: how near the warped exemplar comes to a known answer."""
+"""Held-out samples while training: pictures of fixed pairs, and scores."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class FixedPairs:
         batch = self.batch.to(device)
         with torch.inference_mode(), autocast(device, precision):
             made = net(batch.condition, to_unit(batch.exemplar))
-        columns = [batch.exemplar, to_bytes(made.warped), to_bytes(made.image), batch.photo]
+        columns = [batch.exemplar, to_bytes(made.warped), to_bytes(made.image), batch.target]
         pictures = [c.permute(0, 2, 3, 1).cpu().numpy() for c in columns]
         conditions = self.batch.condition
         if self.spec.kind == "channels":
@@ -92,4 +92,4 @@ class Validation:
             X, Z = batch.condition, to_unit(batch.exemplar)
             u, v = net.condition_features(X), net.photo_features(Z)
             warped = net.warp(u, v, Z, (X.shape[-2], X.shape[-1]))
-            return float(l1(warped, to_unit(batch.photo)))
+            return float(l1(warped, to_unit(batch.target)))

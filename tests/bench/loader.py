@@ -213,7 +213,7 @@ def bench_plugin(plugin: DatasetPlugin, options: argparse.Namespace, folder: Pat
     for workers in options.workers:
         if workers == 0:
             result["reading, ms"] = milliseconds(readers, count, options.rounds)
-            items = {name: found.travelling for name, found in data.items()}
+            items = {name: found.item for name, found in data.items()}
             result["loading, ms"] = milliseconds(items, count, options.rounds)
             result["device, ms"] = milliseconds(arrival(data["pack"]), count, options.rounds)
             continue

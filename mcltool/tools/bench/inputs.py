@@ -40,8 +40,10 @@ def random_photos(count: int, size: Size, seed: int = 0) -> Tensor:
 def random_batch(count: int, size: Size, spec: ConditionSpec) -> Batch:
     """A batch of ``count`` samples, whose photo is the right answer."""
     conditions = [random_conditions(count, size, spec, seed) for seed in (0, 1)]
-    photo, exemplar, pseudo = (random_photos(count, size, seed) for seed in (0, 1, 2))
-    return Batch(conditions[0], photo, exemplar, conditions[1], pseudo, torch.ones(count, dtype=torch.bool))
+    photo, exemplar, augmented = (random_photos(count, size, seed) for seed in (0, 1, 2))
+    return Batch(
+        conditions[0], photo, exemplar, conditions[1], augmented, torch.ones(count, dtype=torch.bool)
+    )
 
 
 def pictures(photos: Tensor) -> list[NDArray[Any]]:
