@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from mcltool.core.errors import DataError, McltoolError, UsageError
     from mcltool.core.images import read_photo
     from mcltool.core.masks import read_labels
+    from mcltool.core.measures import read_measure
     from mcltool.plugin.contract import (
         CONTRACT_VERSION,
         IMAGE_SUFFIXES,
@@ -35,6 +36,7 @@ _HOMES = {
     ),
     "mcltool.core.images": ("read_photo",),
     "mcltool.core.masks": ("read_labels",),
+    "mcltool.core.measures": ("read_measure",),
     "mcltool.core.errors": ("DataError", "McltoolError", "UsageError"),
     "mcltool.translate.single": ("TranslatedImage", "translate_images"),
 }  # fmt: skip
@@ -54,6 +56,7 @@ __all__ = [
     "Truth",
     "UsageError",
     "read_labels",
+    "read_measure",
     "read_photo",
     "translate_images",
     "walk_files",

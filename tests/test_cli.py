@@ -63,7 +63,7 @@ def test_the_main_commands_have_examples_and_explain_each_option(command: str) -
         (["translat-dir"], "no command 'translat-dir' (did you mean translate-dir?)"),
         (["plugins", "lst"], "no command 'lst' (did you mean list?)"),
         (["fit", "--plugn", "shapes"], "--plugin"),
-        (["fit"], "--plugin: name the data set ('mcltool plugins list' shows them), or a pack of one"),
+        (["fit"], "--plugin: name the data set ('mcltool plugins list' shows them), or give --root"),
         (["fit", "--plugin", "shaped"], "no plugin 'shaped' (did you mean shapes?)"),
         (["fit", "--plugin", "shapes", "--preset", "tiy"], "no preset 'tiy' (did you mean tiny?)"),
         (["fit", "--plugin", "shapes", "--size", "100"], "data.size: 100 is not a multiple of 32"),

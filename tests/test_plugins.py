@@ -79,7 +79,7 @@ def test_an_unknown_name_is_answered_with_the_nearest_and_all_names(install: Ins
         ("class Plugin: pass", "expected a subclass of mcltool.DatasetPlugin, found <class"),
         (
             HEALTHY.replace('version = "7"', "contract = 99"),
-            "made for plugin contract version 99, .* version 1",
+            "made for plugin contract version 99, .* version 2",
         ),
         (HEALTHY.replace("NAME", "other"), "it calls itself 'other'"),
         (HEALTHY.replace("def index", "def no_index"), "TypeError: .*abstract method '?index"),

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from mcltool.cli.options import Canvas, canvas_option, complete_plugins
+from mcltool.cli.options import CONDITION, Canvas, data_options, open_dataset
 from mcltool.cli.program import Commands
 
 if TYPE_CHECKING:
@@ -16,19 +16,6 @@ if TYPE_CHECKING:
     from mcltool.plugin.contract import DatasetPlugin
 
 FOLDER = click.Path(path_type=Path)
-PLUGIN = click.option(
-    "--plugin",
-    required=True,
-    metavar="NAME",
-    shell_complete=complete_plugins,
-    help="Data set; mcltool plugins list names them.",
-)
-ROOT = click.option(
-    "--root",
-    type=FOLDER,
-    metavar="DIR",
-    help="Folder that it was unpacked to.  [default: $MCLTOOL_DATA/PLUGIN]",
-)
 SHOWN = 50
 """Problems that are printed; --json has all."""
 
@@ -38,18 +25,60 @@ def data_group() -> None:
     """Look at a data set before training on it."""
 
 
+@data_group.command("describe", short_help="Say what a folder of your own is taken for, and write it down.")
+@click.argument("root", type=FOLDER, metavar="DIR")
+@CONDITION
+def data_describe(root: Path, condition: str) -> None:
+    """Look at a folder of your own photos and conditions, and write what it is taken for to DIR/dataset.toml.
+
+    Correct the file, and go on: mcltool fit --root DIR. Where there is such a file, this shows what it says.
+
+    \b
+    Examples:
+      mcltool data describe garden
+      mcltool data describe portraits --condition edges
+    """
+    from mcltool.cli.tables import show_classes, working
+    from mcltool.core.errors import UsageError
+    from mcltool.core.files import write_text
+    from mcltool.plugin.registry import FOLDER as PLUGIN
+    from mcltool.plugin.registry import load_data
+
+    with working(f"looking at {root}"):
+        dataset, _ = load_data(PLUGIN, root, condition=condition)
+    for line in dataset.assumed:
+        click.echo(line)
+    for split in ("train", "val"):
+        click.echo(f"{split}: {len(dataset.index(root, split))} photos")
+    click.echo()
+    show_classes(dataset.spec)
+    if dataset.description is None:
+        click.echo("as its dataset.toml says; delete that to begin anew")
+        return
+    name, text = dataset.description
+    path = root / name
+    if path.exists():
+        raise UsageError(f"{path}: is there already; delete it, or correct it by hand")
+    try:
+        write_text(path, text)
+    except OSError as error:
+        raise UsageError(
+            f"{path}: cannot be written ({error.strerror}); make a folder of links to the data, and describe that"
+        ) from None
+    click.echo(f"{path}: written; look through it, then mcltool data preview --root {root} sheet.png")
+
+
 @data_group.command("check", short_help="Read every sample and say what is wrong with which.")
-@PLUGIN
-@ROOT
-@canvas_option
+@data_options
 @click.option("--split", type=click.Choice(["train", "val"]), help="Only this one.  [default: both]")
 @click.option(
     "--workers", type=click.IntRange(0), default=0, help="Processes that read.  [default: 0, this one]"
 )
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, with every problem.")
 def data_check(
-    plugin: str,
+    plugin: str | None,
     root: Path | None,
+    condition: str,
     canvas: Canvas,
     split: str | None,
     workers: int,
@@ -66,7 +95,8 @@ def data_check(
     """
     from mcltool.data.check import SplitReport
 
-    dataset, root = _dataset(plugin, root, canvas)
+    dataset, root = open_dataset(plugin, root, condition, canvas)
+    plugin = dataset.name
     reports = [SplitReport(name) for name in ([split] if split else ["train", "val"])]
     for report in reports:
         _read_split(dataset, root, report, workers)
@@ -87,9 +117,7 @@ def data_check(
 
 
 @data_group.command("preview", short_help="Draw what training sees: a contact sheet.")
-@PLUGIN
-@ROOT
-@canvas_option
+@data_options
 @click.argument("out", type=FOLDER)
 @click.option("--split", default="train", metavar="NAME", help="Which samples.  [default: train]")
 @click.option("--count", type=click.IntRange(1, 64), default=6, help="Rows.  [default: 6]")
@@ -98,8 +126,9 @@ def data_check(
 )
 @click.option("--seed", type=click.IntRange(0), default=0, help="Of everything random.  [default: 0]")
 def data_preview(
-    plugin: str,
+    plugin: str | None,
     root: Path | None,
+    condition: str,
     canvas: Canvas,
     out: Path,
     split: str,
@@ -118,17 +147,15 @@ def data_preview(
     from mcltool.core.config import parse_size, resolve
     from mcltool.data.preview import save_preview
 
-    dataset, root = _dataset(plugin, root, canvas)
+    dataset, root = open_dataset(plugin, root, condition, canvas)
     given = {"data.size": parse_size(size)} if size else {}
-    config = resolve(plugin, "base", dataset.defaults, given).data
+    config = resolve(dataset.name, "base", dataset.defaults, given).data
     rows = save_preview(dataset, root, split, config, seed, count, _png(out))
     click.echo(f"{out}: {rows} samples")
 
 
 @data_group.command("export-conditions", short_help="Write conditions as files that translate-dir reads.")
-@PLUGIN
-@ROOT
-@canvas_option
+@data_options
 @click.argument("out", type=FOLDER)
 @click.option("--split", default="val", metavar="NAME", help="Which samples.  [default: val]")
 @click.option("--count", type=click.IntRange(1), help="Only the first so many.  [default: all]")
@@ -140,8 +167,9 @@ def data_preview(
 )
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, one object a sample.")
 def data_export(
-    plugin: str,
+    plugin: str | None,
     root: Path | None,
+    condition: str,
     canvas: Canvas,
     out: Path,
     split: str,
@@ -160,7 +188,7 @@ def data_export(
     from mcltool.cli.tables import progress
     from mcltool.data.export import export_conditions
 
-    dataset, root = _dataset(plugin, root, canvas)
+    dataset, root = open_dataset(plugin, root, condition, canvas)
     samples = dataset.index(root, split)
     samples = samples[:count] if count else samples
     bar, steps = progress(f"writing {split}", len(samples))
@@ -177,14 +205,6 @@ def data_export(
             click.echo(f"failed: {result.id}: {result.cause}", err=True)
         click.echo(f"{out}: {len(results) - len(failed)} written, {len(failed)} failed")
     return 1 if failed else 0
-
-
-def _dataset(name: str, root: Path | None, canvas: Canvas) -> tuple[DatasetPlugin, Path | None]:
-    from mcltool.plugin import registry as plugins
-
-    plugin = plugins.load(name)
-    plugins.use_canvas(plugin, canvas)
-    return plugin, plugins.data_root(plugin, root)
 
 
 def _read_split(plugin: DatasetPlugin, root: Path | None, report: SplitReport, workers: int) -> None:

@@ -160,9 +160,10 @@ def evaluate(
             scores = score_weights(request, file, split, to, tell)
         else:
             from mcltool.evaluate.job import score_folder
+            from mcltool.plugin.registry import load
 
             to = to or _beside(request.out)
-            scores = score_folder(request, to, conditions, plugin, tell=tell)
+            scores = score_folder(request, to, conditions, load(plugin) if plugin else None, tell=tell)
     if as_json:
         click.echo(scores.to_json(), nl=False)
     else:

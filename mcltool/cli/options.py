@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
@@ -21,7 +22,30 @@ WEIGHTS_HELP = (
     "those that come with mcltool, for the made-up data set shapes]"
 )
 Canvas = tuple[int, int] | None
+
+PLUGIN = click.option(
+    "--plugin",
+    metavar="NAME",
+    shell_complete=lambda *given: complete_plugins(*given),
+    help="Data set; mcltool plugins list names them.  [default: folder, a folder of your own, where --root is given]",
+)
+ROOT = click.option(
+    "--root",
+    type=FOLDER,
+    metavar="DIR",
+    help="Folder that the data set was unpacked to, or of your own data.  [default: $MCLTOOL_DATA/PLUGIN]",
+)
+CONDITION = click.option(
+    "--condition",
+    metavar="NAME,...",
+    default="",
+    help="Of a folder of your own, the conditions to take; edges are drawn from the photos where there are none.  "
+    "[default: what DIR/dataset.toml says, else all there are]",
+)
 PRECISION = click.Choice(["auto", "bf16", "fp16", "fp32"])
+
+if TYPE_CHECKING:
+    from mcltool.plugin.contract import DatasetPlugin
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -61,6 +85,29 @@ def canvas_option(command: Command) -> Command:
         help="Height and width in pixels of the pictures that poses were found in, where their files do not say "
         "it.  [default: the data set's own]",
     )(command)
+
+
+def data_options(command: Command) -> Command:
+    """--plugin, --root, --condition and --canvas, which ``open_dataset`` takes."""
+    return PLUGIN(ROOT(CONDITION(canvas_option(command))))
+
+
+def open_dataset(
+    plugin: str | None, root: Path | None, condition: str, canvas: Canvas, pack: Path | None = None
+) -> tuple[DatasetPlugin, Path | None]:
+    """The data set that the options name, and its folder. What was taken for granted of it is said on stderr."""
+    from mcltool.cli.tables import working
+    from mcltool.plugin.registry import load_data, use_canvas
+
+    with working(f"looking at {root or plugin}"):
+        dataset, root = load_data(plugin, root, pack, condition)
+    use_canvas(dataset, canvas)
+    if dataset.assumed and os.environ.get("RANK", "0") == "0":
+        click.echo(f"{root}: not described yet; taken for", err=True)
+        for line in dataset.assumed:
+            click.echo(f"  {line}", err=True)
+        click.echo(f"'mcltool data describe {root}' writes this to a file, to be corrected", err=True)
+    return dataset, root
 
 
 def chosen_weights(given: str | None) -> Path:

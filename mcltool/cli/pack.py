@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from mcltool.cli.options import FILE, FOLDER, Canvas, canvas_option, complete_plugins
+from mcltool.cli.options import FILE, Canvas, data_options, open_dataset
 from mcltool.cli.program import Commands
 
 if TYPE_CHECKING:
@@ -37,20 +37,7 @@ def pack_group() -> None:
 
 
 @pack_group.command("write", cls=_PackWrite, hidden=True)
-@click.option(
-    "--plugin",
-    required=True,
-    metavar="NAME",
-    shell_complete=complete_plugins,
-    help="Data set; mcltool plugins list names them.",
-)
-@click.option(
-    "--root",
-    type=FOLDER,
-    metavar="DIR",
-    help="Folder that it was unpacked to.  [default: $MCLTOOL_DATA/PLUGIN]",
-)
-@canvas_option
+@data_options
 @click.argument("out", type=FILE, metavar="OUT.h5")
 @click.option("--split", type=click.Choice(["train", "val"]), help="Only this one.  [default: both]")
 @click.option(
@@ -72,8 +59,9 @@ def pack_group() -> None:
     help="Processes that read; 0: this one.  [default: one a core]",
 )
 def pack_write(
-    plugin: str,
+    plugin: str | None,
     root: Path | None,
+    condition: str,
     canvas: Canvas,
     out: Path,
     split: str | None,
@@ -98,13 +86,10 @@ def pack_write(
     from mcltool.core.threads import cores
     from mcltool.data.geometry import load_size
     from mcltool.data.packing import PackOptions
-    from mcltool.plugin import registry as plugins
 
     _check_out(out)
-    dataset = plugins.load(plugin)
-    plugins.use_canvas(dataset, canvas)
-    root = plugins.data_root(dataset, root)
-    own = load_size(resolve(plugin, dataset.preset, dataset.defaults).data)
+    dataset, root = open_dataset(plugin, root, condition, canvas)
+    own = load_size(resolve(dataset.name, dataset.preset, dataset.defaults).data)
     chosen = PackOptions(
         parse_size(size) if size else own, options["compression"], cores() if workers is None else workers
     )

@@ -8,15 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from mcltool.cli.options import (
-    DEVICE_HELP,
-    FILE,
-    FOLDER,
-    Canvas,
-    canvas_option,
-    complete_plugins,
-    threads_option,
-)
+from mcltool.cli.options import DEVICE_HELP, FILE, Canvas, data_options, open_dataset, threads_option
 
 if TYPE_CHECKING:
     import numpy as np
@@ -28,19 +20,7 @@ if TYPE_CHECKING:
 
 
 @click.command("pair", short_help="Find for every photo of a data set those that are most like it.")
-@click.option(
-    "--plugin",
-    metavar="NAME",
-    shell_complete=complete_plugins,
-    help="Data set; mcltool plugins list names them.",
-)
-@click.option(
-    "--root",
-    type=FOLDER,
-    metavar="DIR",
-    help="Folder that it was unpacked to.  [default: $MCLTOOL_DATA/PLUGIN]",
-)
-@canvas_option
+@data_options
 @click.option(
     "--data",
     "pack",
@@ -69,6 +49,7 @@ if TYPE_CHECKING:
 def pair(
     plugin: str | None,
     root: Path | None,
+    condition: str,
     canvas: Canvas,
     pack: Path | None,
     out: Path | None,
@@ -92,15 +73,13 @@ def pair(
     from mcltool.core.device import pick_device
     from mcltool.data.pack import splits_of
     from mcltool.data.retrieval import pick_features
-    from mcltool.plugin import registry as plugins
 
     if out is None and pack is None:
         raise click.UsageError("Missing argument 'OUT.csv' (or '--data', a pack to put them in)")
     if out is not None and (out.is_dir() or out.suffix == ".h5"):
         raise click.UsageError(f"{out}: expected the name of a text file to write, like pairs.csv")
     _check_writable(out or pack)
-    dataset, root = plugins.load_data(plugin, root, pack)
-    plugins.use_canvas(dataset, canvas)
+    dataset, root = open_dataset(plugin, root, condition, canvas, pack)
     samples = {name: dataset.index(root, name) for name in ([split] if split else splits_of(dataset))}
     chosen = pick_features(features)
     tables = _retrieve(dataset, samples, top, chosen, pick_device(device), workers)

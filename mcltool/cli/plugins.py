@@ -36,7 +36,8 @@ def plugins_list(as_json: bool) -> None:
         click.echo(json.dumps([asdict(info) for info in found], indent=2))
         return
     for info in found:
-        about = f"{info.classes} {info.kind}, version {info.version}" if info.status == "ok" else info.cause
+        what = f"{info.classes} {info.kind}" if info.kind else "conditions as the data have them"
+        about = f"{what}, version {info.version}" if info.status == "ok" else info.cause
         click.echo(f"{info.name:<16} {info.status:<7} {about}  ({info.distribution})")
 
 
@@ -50,6 +51,7 @@ def plugins_show(name: str, as_json: bool) -> None:
     from mcltool.plugin import registry as plugins
 
     plugin = plugins.load(name)
+    spec = plugins.spec_of(plugin)
     defaults = dict(plugin.defaults)
     facts = {"name": name, "version": plugin.version, "distribution": plugins.distribution(name)}
     facts |= {"home page": plugin.home_page}
@@ -58,17 +60,20 @@ def plugins_show(name: str, as_json: bool) -> None:
         document = facts | {
             "needs_root": plugin.needs_root,
             "defaults": defaults,
-            "spec": asdict(plugin.spec),
+            "spec": asdict(spec) if spec else None,
         }
         click.echo(json.dumps(document, indent=2))
         return
     from mcltool.cli.tables import show_classes, show_facts
 
-    facts["condition"] = f"{plugin.spec.channels} {plugin.spec.kind}"
+    facts["condition"] = (
+        f"{spec.channels} {spec.kind}" if spec else "as the data have them: mcltool data describe DIR"
+    )
     facts["defaults"] = "\n".join(f"{key} = {value}" for key, value in defaults.items())
     show_facts({key: value for key, value in facts.items() if value})
-    click.echo()
-    show_classes(plugin.spec)
+    if spec:
+        click.echo()
+        show_classes(spec)
 
 
 @plugins_group.command("check")
@@ -101,7 +106,8 @@ def plugins_check(name: str, root: Path | None, as_json: bool) -> int:
         checks = [Check("loading", "failed", str(error))]
     else:
         checks = [Check("loading", "passed", plugins.distribution(name))]
-        checks += run_checks(plugin, plugins.data_root(plugin, root))
+        root = plugins.data_root(plugin, root)
+        checks += run_checks(plugin.for_data(root), root)
     failed = sum(check.status == "failed" for check in checks)
     if as_json:
         click.echo(json.dumps([asdict(check) for check in checks], indent=2))

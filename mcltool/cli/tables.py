@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from rich.color import Color
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.status import Status
 from rich.style import Style
 from rich.table import Table
 from rich.text import Text
@@ -168,6 +169,11 @@ def progress(description: str, total: int) -> tuple[Progress, Iterator[None]]:
             yield
 
     return bar, steps()
+
+
+def working(description: str) -> Status:
+    """What is being done, on stderr, for as long as it takes: ``with working("looking at it"):``."""
+    return Console(file=sys.stderr).status(description)
 
 
 def _block(colour: RGB, length: int) -> Text:

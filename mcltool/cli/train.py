@@ -14,9 +14,9 @@ from mcltool.cli.options import (
     FILE,
     FOLDER,
     PRECISION,
-    canvas_option,
-    complete_plugins,
     complete_presets,
+    data_options,
+    open_dataset,
     threads_option,
 )
 from mcltool.cli.program import Commands
@@ -28,19 +28,7 @@ if TYPE_CHECKING:
 
 
 @click.command(short_help="Train a model on a data set.")
-@click.option(
-    "--plugin",
-    metavar="NAME",
-    shell_complete=complete_plugins,
-    help="Data set; mcltool plugins list names them.",
-)
-@click.option(
-    "--root",
-    type=FOLDER,
-    metavar="DIR",
-    help="Folder that the data set was unpacked to.  [default: $MCLTOOL_DATA/PLUGIN]",
-)
-@canvas_option
+@data_options
 @click.option(
     "--data",
     "pack",
@@ -105,6 +93,7 @@ if TYPE_CHECKING:
 def fit(
     plugin: str | None,
     root: Path | None,
+    condition: str,
     pack: Path | None,
     pairs: Path | None,
     size: str | None,
@@ -128,6 +117,7 @@ def fit(
     \b
     Examples:
       mcltool fit --plugin shapes --max-steps 500
+      mcltool fit --root garden --preset tiny
       mcltool fit --plugin ade20k --root ADEChallengeData2016 --batch-size 4
       mcltool fit --plugin ade20k --root ADEChallengeData2016 --preset tiny --size 64 --max-steps 1000
       mcltool fit --plugin ade20k --root ADEChallengeData2016 --config mine.toml --set loss.mcl=0.05
@@ -136,14 +126,14 @@ def fit(
       mcltool pack --plugin ade20k --root ADEChallengeData2016 ade20k.h5 && mcltool fit --data ade20k.h5
     """
     from mcltool.core.config import parse_size
-    from mcltool.plugin import registry as plugins
+    from mcltool.plugin.registry import use_canvas
 
     given: dict[str, Any] = {"data.size": parse_size(size)} if size else {}
     given |= {_ADDRESSES[name]: value for name, value in flags.items() if value is not None}
-    dataset = _dataset(plugin, root, pack)
-    folder = _run_folder(run, dataset, resume)
-    dataset, resolved = _resolve(dataset, preset, folder, resume, config, settings, given)
-    plugins.use_canvas(dataset, resolved.data.canvas)
+    folder, plugin = _run_folder(run, plugin, root, pack, resume)
+    dataset, root = open_dataset(plugin, root, condition, None, pack)
+    resolved = _resolve(dataset, preset, folder, resume, config, settings, given)
+    use_canvas(dataset, resolved.data.canvas)
 
     from mcltool.train.distributed import launched_rank
     from mcltool.train.loop import Job
@@ -157,9 +147,7 @@ def fit(
         click.echo(resolved.to_json())
         show_estimate(needed)
         return
-    job = Job(
-        dataset, resolved, plugins.data_root(dataset, root), folder, out, device, resume, max_minutes, pairs
-    )
+    job = Job(dataset, resolved, root, folder, out, device, resume, max_minutes, pairs)
     from mcltool.train.display import show
 
     weights = train(job, show)
@@ -167,7 +155,10 @@ def fit(
         click.echo(f"weights: {weights}")
 
 
-NO_DATA = "--plugin: name the data set ('mcltool plugins list' shows them), or a pack of one with --data"
+NO_DATA = (
+    "--plugin: name the data set ('mcltool plugins list' shows them), or give --root, a folder of your own, or --data, "
+    "a pack"
+)
 
 _ADDRESSES = {
     "max_steps": "train.max_steps",
@@ -180,45 +171,40 @@ _ADDRESSES = {
 }
 
 
-def _dataset(plugin: str | None, root: Path | None, pack: Path | None) -> DatasetPlugin | None:
-    """None where neither a data set nor a pack is named: the run to resume may do that."""
-    from mcltool.plugin import registry as plugins
+def _run_folder(
+    run: Path | None, plugin: str | None, root: Path | None, pack: Path | None, resume: bool
+) -> tuple[Path, str | None]:
+    """The run folder, and the plugin's name: the given one, else that of the run to resume."""
+    from mcltool.plugin.registry import FOLDER as OWN
+    from mcltool.plugin.registry import load_packed
+    from mcltool.train.run_folder import RunFolder, newest_run, next_run
 
-    if pack is not None:
-        if root is not None:
-            raise click.UsageError("--root and --data: the samples come from the one or from the other")
-        return plugins.load_packed(pack, plugin)
-    return plugins.load(plugin) if plugin else None
-
-
-def _run_folder(run: Path | None, dataset: DatasetPlugin | None, resume: bool) -> Path:
-    from mcltool.train.run_folder import newest_run, next_run
-
-    if run:
-        return run
-    if "TORCHELASTIC_RUN_ID" in os.environ:
+    if run is None and "TORCHELASTIC_RUN_ID" in os.environ:
         raise UsageError(
             "--run-dir: name the run folder where torchrun starts fit, so that all processes agree on it"
         )
+    if pack is not None and plugin is None:
+        plugin = load_packed(pack).name
     if resume:
-        return newest_run(Path("runs"), dataset.name if dataset else None)
-    if dataset is None:
-        raise UsageError(NO_DATA)
-    return next_run(Path("runs"), dataset.name)
+        run = run or newest_run(Path("runs"), plugin)
+        if plugin is None and RunFolder(run).holds_a_run():
+            plugin = RunFolder(run).config().plugin
+    if plugin is None and root is None:
+        raise UsageError(f"{NO_DATA}; {run} holds no run to resume" if resume else NO_DATA)
+    return run or next_run(Path("runs"), plugin or OWN), plugin
 
 
 def _resolve(
-    dataset: DatasetPlugin | None,
+    dataset: DatasetPlugin,
     preset: str | None,
     folder: Path,
     resume: bool,
     file: Path | None,
     settings: Sequence[str],
     flags: Mapping[str, Any],
-) -> tuple[DatasetPlugin, Config]:
-    """The data set and the configuration: that of the run to resume, else of presets and what was given."""
+) -> Config:
+    """The configuration: that of the run to resume, else of presets and what was given."""
     from mcltool.core.config import parse_setting, read_toml, resolve
-    from mcltool.plugin import registry as plugins
     from mcltool.train.run_folder import RunFolder, resumed
 
     from_file = read_toml(file) if file else {}
@@ -226,12 +212,8 @@ def _resolve(
     from_file.pop("preset", None)
     given = {**from_file, **dict(map(parse_setting, settings)), **flags}
     if resume and RunFolder(folder).holds_a_run():
-        name = dataset.name if dataset else None
-        config = resumed(folder, RunFolder(folder).config(), name, preset, given)
-        return dataset or plugins.load(config.plugin), config
-    if dataset is None:
-        raise UsageError(f"{NO_DATA}; {folder} holds no run to resume")
-    return dataset, resolve(dataset.name, preset or dataset.preset, dataset.defaults, given)
+        return resumed(folder, RunFolder(folder).config(), dataset.name, preset, given)
+    return resolve(dataset.name, preset or dataset.preset, dataset.defaults, given)
 
 
 @click.group("runs", cls=Commands)

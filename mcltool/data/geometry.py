@@ -29,7 +29,7 @@ Size = tuple[int, int]
 """Height, width in pixels."""
 
 
-def resize_photo(photo: NDArray[np.uint8], size: Size) -> NDArray[np.uint8]:
+def resize_photo(photo: NDArray[Any], size: Size) -> NDArray[Any]:
     """``photo`` (H, W) or (H, W, C) at ``size``: averaged where no side grows, else interpolated linearly.
 
     A photo that has the size already is returned itself.
@@ -38,7 +38,7 @@ def resize_photo(photo: NDArray[np.uint8], size: Size) -> NDArray[np.uint8]:
     return _resize(photo, size, cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
 
 
-def resize_labels(labels: NDArray[np.uint8], size: Size) -> NDArray[np.uint8]:
+def resize_labels(labels: NDArray[Any], size: Size) -> NDArray[Any]:
     """``labels`` (H, W) or (H, W, C) at ``size`` by nearest neighbour: no value appears that was not there.
 
     Labels that have the size already are returned themselves.
@@ -63,11 +63,11 @@ def resize_condition(condition: Condition, size: Size) -> Condition:
     return replace(condition, size=size, raster=raster, points=points)
 
 
-def _resize(image: NDArray[np.uint8], size: Size, interpolation: int) -> NDArray[np.uint8]:
+def _resize(image: NDArray[Any], size: Size, interpolation: int) -> NDArray[Any]:
     if image.shape[:2] == size:
         return image
     resized: NDArray[Any] = cv2.resize(image, size[::-1], interpolation=interpolation)
-    return np.asarray(resized, np.uint8).reshape(*size, *image.shape[2:])  # OpenCV drops a single channel
+    return resized.reshape(*size, *image.shape[2:])  # OpenCV drops a single channel
 
 
 Photo = NDArray[np.uint8]
@@ -186,11 +186,20 @@ def _move(
         raster = _warp(raster, matrix, size, condition.smooth)
     if points is not None:
         points = (points @ matrix[:2, :2].T + matrix[:2, 2]).astype(np.float32)
-    moved = replace(condition, size=size, raster=raster, points=points)
+    moved = replace(
+        condition, size=size, raster=raster, points=points, turned=_turned(condition, matrix[:2, :2])
+    )
     return (_flip(photo), _mirror(moved)) if mirrored else (photo, moved)
 
 
-def _warp(image: NDArray[np.uint8], matrix: Matrix, size: Size, smooth: bool) -> NDArray[np.uint8]:
+def _turned(condition: Condition, linear: Matrix) -> Matrix | None:
+    """Condition.turned after another movement; None as long as nothing was turned."""
+    before = np.eye(2) if condition.turned is None else condition.turned
+    after = linear @ before
+    return None if (after == np.eye(2)).all() else after
+
+
+def _warp(image: NDArray[Any], matrix: Matrix, size: Size, smooth: bool) -> NDArray[Any]:
     """(H, W) or (H, W, C). A matrix that does nothing but shift by whole pixels takes a window, not a copy."""
     if (matrix[:2, :2] == np.eye(2)).all():
         left, top = (-matrix[:2, 2]).astype(int)
@@ -215,11 +224,11 @@ def _mirror(condition: Condition) -> Condition:
             order = np.arange(256 if raster.ndim == 2 else raster.shape[2], dtype=np.uint8)
             order[one + other] = order[other + one]
             raster = np.asarray(cv2.LUT(raster, order), np.uint8) if raster.ndim == 2 else raster[..., order]
-    return replace(condition, raster=raster, points=points)
+    return replace(condition, raster=raster, points=points, turned=_turned(condition, np.diag([-1.0, 1.0])))
 
 
-def _flip(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    return np.asarray(cv2.flip(image, 1), np.uint8).reshape(image.shape)  # OpenCV drops a single channel
+def _flip(image: NDArray[Any]) -> NDArray[Any]:
+    return np.asarray(cv2.flip(image, 1)).reshape(image.shape)  # OpenCV drops a single channel
 
 
 # Building a transform takes longer than many uses of it: one a process and setting.

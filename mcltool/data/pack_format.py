@@ -7,8 +7,8 @@
     /SPLIT/retrieved     (n, K) int32, where there are any: numbers of exemplars, the best first, -1 for none
     /SPLIT/buckets/B/    samples of one shape; attribute kind: JSON, see ``kind_of``
         photo            (m, H, W, 3) uint8
-        raster           (m, H, W) or (m, H, W, C) uint8   } what conditions have
-        points           (m, K, 2) float32                 }
+        raster           (m, H, W) or (m, H, W, C) uint8; of measures uint16 or float32   } what conditions have
+        points           (m, K, 2) float32                                                }
 
 A chunk is one sample. There are no other objects, filters but lzf and gzip, links or storage elsewhere: a pack
 comes from anywhere, and what HDF5 could be made to read or run for it is refused.
@@ -38,8 +38,12 @@ from mcltool.plugin.contract import Condition, ConditionSpec
 FORMAT = 1
 ATTRIBUTE = "mcltool_pack"
 TABLES = ("id", "group", "place", "checksum")
-ARRAYS = {"photo": (np.uint8, (4,)), "raster": (np.uint8, (3, 4)), "points": (np.float32, (3,))}
-"""What a bucket may hold: element type and numbers of dimensions."""
+ARRAYS: dict[str, tuple[set[str], set[int]]] = {
+    "photo": ({"uint8"}, {4}),
+    "raster": ({"uint8", "uint16", "float32"}, {3, 4}),
+    "points": ({"float32"}, {3}),
+}
+"""What a bucket may hold: element types and numbers of dimensions."""
 MAX_SAMPLE = 3 * MAX_PIXELS
 """Numbers a sample's array may have: a file of no bytes can say that it holds any."""
 _FILTERS = {h5py.h5z.FILTER_DEFLATE, h5py.h5z.FILTER_LZF}
@@ -236,10 +240,10 @@ def _refuse_strangers(path: Path, file: h5py.File, header: PackHeader) -> None:
         _check_group(path, group["buckets"], set(), None)
         for bucket in group["buckets"].values():
             _check_group(path, bucket, {"photo"}, set(ARRAYS))
-            for name, (dtype, dimensions) in ARRAYS.items():
+            for name, (dtypes, dimensions) in ARRAYS.items():
                 if name in bucket:
                     _check_dataset(path, bucket[name])
-                    if bucket[name].dtype != dtype or bucket[name].ndim not in dimensions:
+                    if str(bucket[name].dtype) not in dtypes or bucket[name].ndim not in dimensions:
                         found = f"{bucket[name].shape} {bucket[name].dtype}"
                         raise UsageError(f"{path}: {bucket[name].name} is {found}; pack it anew")
             _check_samples(path, bucket)

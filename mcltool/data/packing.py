@@ -209,7 +209,7 @@ def _image(part: _Part, views: Sequence[View]) -> bytes:
     places, sums = [], []
     for row, (sample, (photo, condition)) in enumerate(zip(part.samples, views, strict=True)):
         arrays = _arrays(photo, condition)
-        key = (kind_of(condition), *((name, array.shape) for name, array in arrays.items()))
+        key = (kind_of(condition), *((name, (array.shape, array.dtype)) for name, array in arrays.items()))
         members = shapes.setdefault(key, [])
         places.append((list(shapes).index(key), len(members)))
         sums.append(checksum(sample.id, sample.group, photo, condition))
@@ -229,25 +229,31 @@ def _image(part: _Part, views: Sequence[View]) -> bytes:
 
 
 def _arrays(photo: Photo, condition: Condition) -> dict[str, NDArray[Any]]:
-    found = {"photo": photo, "raster": condition.raster, "points": condition.points}
-    return {name: np.asarray(array, ARRAYS[name][0]) for name, array in found.items() if array is not None}
+    raster, points = condition.raster, condition.points
+    found = {"photo": np.asarray(photo, np.uint8)}
+    if raster is not None:
+        is_measure = str(raster.dtype) in ARRAYS["raster"][0]
+        found["raster"] = raster if is_measure else np.asarray(raster, np.uint8)
+    if points is not None:
+        found["points"] = np.asarray(points, np.float32)
+    return found
 
 
 def _create_bucket(
     split: h5py.Group,
     number: int,
     kind: str,
-    shapes: Mapping[str, Size],
+    forms: Mapping[str, tuple[tuple[int, ...], np.dtype[Any]]],
     count: int,
     compression: str,
 ) -> h5py.Group:
     bucket = split.create_group(f"buckets/{number}")
     bucket.attrs["kind"] = np.bytes_(kind.encode())
-    for name, shape in shapes.items():
+    for name, (shape, dtype) in forms.items():
         bucket.create_dataset(
             name,
             (count, *shape),
-            ARRAYS[name][0],
+            dtype,
             chunks=(1, *shape),
             compression=None if compression == "none" else compression,
         )
@@ -321,8 +327,8 @@ def _assemble_split(split: h5py.Group, paths: Sequence[Path], header: PackHeader
 
 
 def _key(bucket: h5py.Group) -> tuple[Any, ...]:
-    shapes = ((name, bucket[name].shape[1:]) for name in ARRAYS if name in bucket)
-    return bytes(bucket.attrs["kind"]).decode(), *shapes
+    forms = ((name, (bucket[name].shape[1:], bucket[name].dtype)) for name in ARRAYS if name in bucket)
+    return bytes(bucket.attrs["kind"]).decode(), *forms
 
 
 def _copy_chunks(source: h5py.Group, target: h5py.Group, first: int) -> None:

@@ -82,7 +82,10 @@ def split_of(
         raise UsageError(f"--pairs {pairs}: no such file")
     config = read_header(weights).config.data
     if pack:
-        return Split(plugins.load_packed(pack, plugin.name), pack, config, count, pairs)
+        packed = plugins.load_packed(pack, plugin.name)
+        if replace(packed.spec, reading="") != replace(plugin.spec, reading=""):
+            raise UsageError(f"{pack}: its conditions are not those that {weights} was trained with")
+        return Split(packed, pack, config, count, pairs)
     plugins.use_canvas(plugin, config.canvas)
     return Split(plugin, plugins.data_root(plugin, root), config, count, pairs)
 
@@ -118,7 +121,7 @@ def score_weights(
     )
     about = {"weights": str(weights), "weights_sha256": digest(weights), "split": split.as_dict()}
     warnings = [] if extra else _warnings(pairs)
-    return score_folder(request, to, to / "conditions", split.plugin.name, extra, about, warnings, tell)
+    return score_folder(request, to, to / "conditions", split.plugin, extra, about, warnings, tell)
 
 
 def _warnings(pairs: Sequence[_Pair]) -> list[str]:

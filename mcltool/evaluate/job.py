@@ -19,19 +19,19 @@ from mcltool.evaluate.inputs import Request, find_inputs
 from mcltool.evaluate.report import ConditionPicture, write_report
 from mcltool.evaluate.resources import Tell
 from mcltool.evaluate.scores import ImageScores, Scores
-from mcltool.plugin import registry as plugins
+from mcltool.plugin.contract import DatasetPlugin
 
 Picture = NDArray[np.uint8]
 
 
-def folder_pictures(folder: Path | None, plugin_name: str | None) -> ConditionPicture:
+def folder_pictures(folder: Path | None, plugin: DatasetPlugin | None) -> ConditionPicture:
     """The pictures of the conditions below ``folder``: as the plugin draws them, without one as the files look.
 
     A condition that is missing or cannot be read has none. Raises UsageError for an unknown plugin or no folder.
     """
     if folder is None:
         return lambda _: None
-    read = _reader(folder, plugin_name)
+    read = _reader(folder, plugin)
 
     def picture(name: str) -> Picture | None:
         try:
@@ -42,11 +42,10 @@ def folder_pictures(folder: Path | None, plugin_name: str | None) -> ConditionPi
     return picture
 
 
-def _reader(folder: Path, plugin_name: str | None) -> Callable[[str], Picture]:
-    if plugin_name is None:
+def _reader(folder: Path, plugin: DatasetPlugin | None) -> Callable[[str], Picture]:
+    if plugin is None:
         images = find_images(folder, "--conditions")
         return lambda name: read_photo(images[name])
-    plugin = plugins.load(plugin_name)
     found = {condition.id: condition for condition in plugin.conditions(folder)}
 
     def draw(name: str) -> Picture:
@@ -60,7 +59,7 @@ def score_folder(
     request: Request,
     to: Path,
     conditions: Path | None = None,
-    plugin: str | None = None,
+    plugin: DatasetPlugin | None = None,
     extra: ImageScores | None = None,
     about: Mapping[str, Any] | None = None,
     warnings: Sequence[str] = (),

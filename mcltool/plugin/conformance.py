@@ -30,7 +30,7 @@ NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
 def check_identity(subject: Subject) -> str:
     plugin = subject.plugin
     made_for = f"made for contract version {plugin.contract}, this mcltool has version {CONTRACT_VERSION}"
-    require(plugin.contract == CONTRACT_VERSION, made_for)
+    require(1 <= plugin.contract <= CONTRACT_VERSION, made_for)
     require(
         isinstance(plugin.name, str) and NAME.fullmatch(plugin.name),
         f"name {plugin.name!r}: expected a-z0-9-",
@@ -57,6 +57,8 @@ def check_spec(subject: Subject) -> str:
     require(
         ConditionSpec.from_json(spec.to_json()) == spec, "spec does not survive JSON (names, tuples of ints)"
     )
+    told = type(subject.plugin)().for_spec(ConditionSpec.from_json(spec.to_json())).spec
+    require(told == spec, "for_spec() gives a plugin of another spec")
     shared = len(spec.palette) - len(set(spec.palette))
     return f"{spec.channels} {spec.kind}" + (f", {shared} share a colour with another" if shared else "")
 
@@ -109,7 +111,7 @@ def check_order(subject: Subject) -> str:
     for split, samples in subject.samples.items():
         for plugin, whose in (
             (subject.plugin, "a second call"),
-            (type(subject.plugin)(), "another instance"),
+            (type(subject.plugin)().for_spec(subject.plugin.spec), "another instance"),
         ):
             again = plugin.index(subject.root, split)
             same = len(again) == len(samples) and all(map(Sample.__eq__, again, samples))

@@ -117,8 +117,10 @@ def _require_condition(spec: ConditionSpec, name: str, condition: Condition) -> 
     require(raster is not None or points is not None, f"{name}: the condition has neither raster nor points")
     rows = 256
     if raster is not None:
-        fits = raster.dtype == np.uint8 and raster.ndim in (2, 3) and raster.shape[:2] == size
-        require(fits, f"{name}: the raster is {form(raster)}, expected {size} or {(*size, 'C')} uint8")
+        dtypes = (np.uint8, np.uint16, np.float32) if condition.smooth else (np.uint8,)
+        fits = raster.dtype in dtypes and raster.ndim in (2, 3) and raster.shape[:2] == size
+        words = "uint8" if len(dtypes) == 1 else "uint8, uint16 or float32"
+        require(fits, f"{name}: the raster is {form(raster)}, expected {size} or {(*size, 'C')} {words}")
         rows = raster.shape[2] if raster.ndim == 3 else rows
         if spec.kind == "labels" and raster.ndim == 2 and not condition.smooth:
             require(raster.max() < spec.channels, f"{name}: label {raster.max()} is outside the classes")

@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-CONTRACT_VERSION = 1
+CONTRACT_VERSION = 2
+"""What a plugin is made for. Those made for version 1 work as they did."""
 IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff"})
 
 RGB = tuple[int, int, int]
@@ -37,12 +38,15 @@ class ConditionSpec:
     names: class names (index = class) or channel names.
     palette: a colour a name, for pictures of conditions and for colour-coded masks.
     unknown: the class that means "nothing is known here", if there is one (labels only).
+    reading: how files are read, in the plugin's own words, where not the plugin but its data set says it
+        (see DatasetPlugin.for_data).
     """
 
     kind: Literal["labels", "channels"]
     names: tuple[str, ...]
     palette: tuple[RGB, ...]
     unknown: int | None = None
+    reading: str = ""
 
     def __post_init__(self) -> None:
         if self.kind not in ("labels", "channels"):
@@ -58,7 +62,10 @@ class ConditionSpec:
         return len(self.names)
 
     def to_json(self) -> str:
-        return json.dumps(asdict(self), separators=(",", ":"))
+        fields = asdict(self)
+        if not self.reading:
+            del fields["reading"]  # as before there was such a thing
+        return json.dumps(fields, separators=(",", ":"))
 
     @classmethod
     def from_json(cls, text: str) -> ConditionSpec:
@@ -68,7 +75,10 @@ class ConditionSpec:
         names, unknown = tuple(str(n) for n in raw["names"]), raw["unknown"]
         if unknown is not None and type(unknown) is not int:
             raise TypeError("unknown must be a class's index")
-        return cls(raw["kind"], names, palette, unknown)
+        reading = raw.get("reading", "")
+        if type(reading) is not str:
+            raise TypeError("reading must be text")
+        return cls(raw["kind"], names, palette, unknown, reading)
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,20 +86,24 @@ class Condition:
     """A condition as read, before it is resized, cropped or flipped.
 
     size: (height, width) of its canvas in pixels.
-    raster: (H, W) or (H, W, C) uint8.
+    raster: (H, W) or (H, W, C) uint8; uint16 or float32 where it is a measure (depth, normals), with ``smooth``.
     points: (K, 2) float32 x, y in pixels, moved as points; NaN where a point is absent.
-    smooth: the raster is a line drawing or a grey picture, resized by averaging; otherwise it is labels,
-        resized by nearest neighbour.
+    smooth: the raster is a line drawing, a picture or a measure, each channel resized by averaging; otherwise it
+        is labels, resized by nearest neighbour.
     mirror: pairs that change places when the picture is mirrored (left hand and right hand): rows of points
         where there are points, else labels of a (H, W) raster or channels of a (H, W, C) one.
+    turned: (2, 2) float64: how the picture was turned, mirrored, sheared and zoomed since it was read, from x, y
+        of what was read to x, y of what is there. Set by augmentation; ``render`` applies it to values that are
+        directions (normals, flow). Resizing leaves it alone. None: not at all.
     A condition has a raster, points, or both; ``DatasetPlugin.render`` makes the final planes of them.
     """
 
     size: tuple[int, int]
-    raster: NDArray[np.uint8] | None = None
+    raster: NDArray[Any] | None = None
     points: NDArray[np.float32] | None = None
     smooth: bool = False
     mirror: tuple[tuple[int, int], ...] = ()
+    turned: NDArray[np.float64] | None = None
 
 
 @dataclass(frozen=True)
@@ -173,10 +187,34 @@ class DatasetPlugin(ABC):
     y: (H,) float32, the pixels' centres. Returns (B, C, H, W) float32 in [0, 1], each sample by itself.
     """
 
+    assumed: Sequence[str] = ()
+    """What ``for_data`` took for granted, a line each, for ``fit`` and others to say."""
+    description: tuple[str, str] | None = None
+    """Name and text of a file that ``data describe`` writes to the data set's folder for a person to correct."""
+
     @property
     @abstractmethod
     def spec(self) -> ConditionSpec:
-        """What a condition of this data set is made of."""
+        """What a condition of this data set is made of.
+
+        Where the data say it (see ``for_data``), raises UsageError until they have.
+        """
+
+    def for_data(self, root: Path | None, condition: str = "") -> DatasetPlugin:
+        """The plugin for the data set in ``root``: where the data say what a condition is, one that knows it.
+
+        condition: which of several, where a user chose (--condition). Default: itself. Raises UsageError.
+        """
+        if condition:
+            raise UsageError(f"--condition: the data set {self.name} has one kind of condition")
+        return self
+
+    def for_spec(self, spec: ConditionSpec) -> DatasetPlugin:
+        """The plugin for weights or a pack with this ``spec``, of which ``spec.reading`` says how files are read.
+
+        Default: itself, and who calls compares the specs. Raises UsageError where it cannot be understood.
+        """
+        return self
 
     @abstractmethod
     def index(self, root: Path | None, split: str) -> Sequence[Sample]:

@@ -24,6 +24,8 @@ from mcltool.plugin.contract import CONTRACT_VERSION, ConditionSpec, DatasetPlug
 GROUP = "mcltool.datasets"
 DISABLE = "MCLTOOL_DISABLE_PLUGINS"
 DATA = "MCLTOOL_DATA"
+FOLDER = "folder"
+"""The plugin for a folder of one's own."""
 
 
 @dataclass(frozen=True)
@@ -32,7 +34,8 @@ class PluginInfo:
 
     distribution: what pip installed it with, as "name version".
     version: the plugin's own, which weights are marked with.
-    kind: "labels" or "channels"; classes: how many classes or channels a condition has.
+    kind: "labels" or "channels"; classes: how many classes or channels a condition has; both empty where the data
+    say it.
     """
 
     name: str
@@ -69,16 +72,20 @@ def load(name: str) -> DatasetPlugin:
         raise UsageError(f"plugin {name!r} of {owners} is broken: {error}") from error.__cause__
 
 
-def load_data(name: str | None, root: Path | None, pack: Path | None) -> tuple[DatasetPlugin, Path | None]:
-    """A data set and its folder, from --plugin and --root or from --data, a pack.
+def load_data(
+    name: str | None, root: Path | None, pack: Path | None = None, condition: str = ""
+) -> tuple[DatasetPlugin, Path | None]:
+    """A data set and its folder, from --plugin, --root and --condition or from --data, a pack.
 
-    Raises UsageError where neither or both are given, and as ``load`` and ``load_packed``.
+    A folder without a plugin's name is one of the plugin FOLDER. Raises UsageError where neither a data set nor
+    a pack is given, or both, and as ``load``, ``DatasetPlugin.for_data`` and ``load_packed``.
     """
     if pack is None:
-        if name is None:
-            raise UsageError("Missing option '--plugin' (or '--data', a pack)")
-        plugin = load(name)
-        return plugin, data_root(plugin, root)
+        if name is None and root is None:
+            raise UsageError("Missing option '--plugin', or '--root', a folder (or '--data', a pack)")
+        plugin = load(name or FOLDER)
+        root = data_root(plugin, root)
+        return plugin.for_data(root, condition), root
     if root is not None:
         raise UsageError("--root and --data: the samples come from the one or from the other")
     return load_packed(pack, name), None
@@ -98,7 +105,7 @@ def load_packed(path: Path, name: str | None = None) -> DatasetPlugin:
         raise UsageError(f"{path}: a pack of plugin {made_with}, not of {name}")
     if made_with not in _registered() | _registered(disabled=True):
         raise UsageError(f"{path}: packed with plugin {made_with}, which is not installed here")
-    return PackedDataset(load(made_with), path)
+    return PackedDataset(load(made_with).for_spec(read_header(path).spec), path)
 
 
 def use_canvas(plugin: DatasetPlugin, canvas: tuple[int, int] | None) -> None:
@@ -135,8 +142,9 @@ def describe() -> list[PluginInfo]:
         except _BrokenError as error:
             found.append(PluginInfo(name, "broken", owners, cause=str(error)))
         else:
-            spec = plugin.spec
-            found.append(PluginInfo(name, "ok", owners, str(plugin.version), spec.kind, spec.channels))
+            spec = spec_of(plugin)
+            kind, classes = (spec.kind, spec.channels) if spec else ("", 0)
+            found.append(PluginInfo(name, "ok", owners, str(plugin.version), kind, classes))
     return sorted(found, key=lambda info: info.name)
 
 
@@ -193,15 +201,24 @@ def _checked(name: str, loaded: object) -> DatasetPlugin:
     """An instance of the class that an entry point gave, if it keeps the contract."""
     if not (isinstance(loaded, type) and issubclass(loaded, DatasetPlugin)):
         raise _BrokenError(f"expected a subclass of mcltool.DatasetPlugin, found {loaded!r}")
-    if loaded.contract != CONTRACT_VERSION:
+    if not 1 <= loaded.contract <= CONTRACT_VERSION:
         wanted = f"this mcltool has version {CONTRACT_VERSION}"
         raise _BrokenError(f"it is made for plugin contract version {loaded.contract}, {wanted}")
     if getattr(loaded, "name", None) != name:
         raise _BrokenError(f"it calls itself {getattr(loaded, 'name', None)!r}")
     plugin = loaded()
-    if not isinstance(plugin.spec, ConditionSpec):
-        raise _BrokenError(f"its spec is no mcltool.ConditionSpec but {plugin.spec!r}")
+    spec = spec_of(plugin)
+    if spec is not None and not isinstance(spec, ConditionSpec):
+        raise _BrokenError(f"its spec is no mcltool.ConditionSpec but {spec!r}")
     return plugin
+
+
+def spec_of(plugin: DatasetPlugin) -> ConditionSpec | None:
+    """A plugin's spec; None where its data are still to say it."""
+    try:
+        return plugin.spec
+    except UsageError:
+        return None
 
 
 def _owners(entries: list[EntryPoint]) -> str:

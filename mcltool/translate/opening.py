@@ -17,7 +17,7 @@ def plugin_of(weights: Path) -> DatasetPlugin:
     """
     header = read_header(weights)
     try:
-        plugin = plugins.load(header.plugin)
+        plugin = plugins.load(header.plugin).for_spec(header.condition)
     except UsageError as error:
         raise UsageError(f"{weights}: needs the plugin it was trained with: {error}") from None
     if plugin.spec != header.condition:

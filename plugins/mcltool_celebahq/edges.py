@@ -44,13 +44,29 @@ def draw_face(labels: NDArray[np.uint8], photo: Path | None, short_side: int) ->
     scale = min(short_side or own, own) / own
     height, width = (max(1, round(side * scale)) for side in labels.shape)
     labels = np.asarray(cv2.resize(labels, (width, height), interpolation=cv2.INTER_NEAREST_EXACT), np.uint8)
-    lines = outlines(labels)
-    if photo is not None:
-        picture = cv2.resize(
-            read_photo(photo, min(height, width)), (width, height), interpolation=cv2.INTER_AREA
-        )
-        lines |= _texture(np.asarray(picture, np.uint8), labels)
-    return lines * np.uint8(LINE)
+    if photo is None:
+        return outlines(labels) * np.uint8(LINE)
+    return draw_lines(read_photo(photo, min(height, width)), labels, _TEXTURED[labels])
+
+
+def draw_lines(
+    photo: NDArray[np.uint8],
+    labels: NDArray[np.uint8] | None = None,
+    inside: NDArray[np.bool_] | None = None,
+) -> NDArray[np.uint8]:
+    """A line drawing (H, W), 0 or LINE, of a photo (h, w, 3): its edges (Canny).
+
+    labels: (H, W) classes of the same picture, whose outlines are drawn too; the drawing has their size.
+    inside: (H, W), where the photo's edges are drawn; not near the border of that, where an outline is.
+    """
+    if labels is None or inside is None:
+        return _edges(photo) * np.uint8(LINE)
+    size = labels.shape[::-1]
+    picture = np.asarray(cv2.resize(photo, size, interpolation=cv2.INTER_AREA), np.uint8)
+    radius = max(1, round(_MARGIN * min(labels.shape)))
+    disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * radius + 1, 2 * radius + 1))
+    well_inside = np.asarray(cv2.erode(inside.astype(np.uint8), disc), np.uint8)
+    return (outlines(labels) | (_edges(picture) & well_inside)) * np.uint8(LINE)
 
 
 def outlines(labels: NDArray[np.uint8]) -> NDArray[np.uint8]:
@@ -112,14 +128,10 @@ def edge_planes(lines: NDArray[np.uint8]) -> NDArray[np.float32]:
     return planes
 
 
-def _texture(picture: NDArray[np.uint8], labels: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """1 on edges of ``picture`` (H, W, 3) that lie well inside the textured classes of ``labels`` (H, W)."""
+def _edges(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """1 on the edges of ``picture`` (H, W, 3), else 0."""
     grey = cv2.GaussianBlur(cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY), (0, 0), _BLUR)
-    edges = cv2.Canny(grey, *_CANNY, L2gradient=True)
-    radius = max(1, round(_MARGIN * min(labels.shape)))
-    disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * radius + 1, 2 * radius + 1))
-    inside = cv2.erode(_TEXTURED[labels].astype(np.uint8), disc)
-    return np.asarray((edges > 0) & (inside > 0), np.uint8)
+    return np.asarray(cv2.Canny(grey, *_CANNY, L2gradient=True) > 0, np.uint8)
 
 
 def _opacity(path: Path) -> NDArray[np.uint8] | None:

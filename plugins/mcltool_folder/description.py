@@ -1,0 +1,286 @@
+"""What a folder is taken for: a few values that a person can read and correct, in DIR/dataset.toml.
+
+The same values travel, as JSON, with weights and packs (ConditionSpec.reading), which so need no folder.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import re
+import tomllib
+import types
+import typing
+from dataclasses import dataclass
+from difflib import get_close_matches
+from pathlib import Path, PurePosixPath
+from typing import Any, Literal
+
+from mcltool import UsageError
+
+NAME = "dataset.toml"
+KINDS = ("labels", "edges", "depth", "normals", "picture", "poses")
+MOST_CLASSES = 255
+MOST_BYTES = 1 << 20
+
+RGB = tuple[int, int, int]
+Pair = tuple[float, float]
+
+
+@dataclass(frozen=True)
+class ClassEntry:
+    """One class of a mask. number: its value in masks of numbers. colour: in masks of colours, and on screen."""
+
+    name: str
+    number: int | None = None
+    colour: RGB = (0, 0, 0)
+
+
+@dataclass(frozen=True)
+class Part:
+    """One of the things a condition is made of."""
+
+    kind: Literal["labels", "edges", "depth", "normals", "picture", "poses"]
+    files: str = ""
+    """Folder, "*_ending" beside the photos, or column of the metadata. Empty: made from the photos."""
+    made: bool = False
+    """Edges: drawn from the photos and, where files names masks, along their outlines; else read."""
+    by: Literal["number", "colour"] = "number"
+    """Masks: what says the class of a pixel."""
+    unknown: str = ""
+    """Masks: the class that means that nothing is known there."""
+    near: float = 0.0
+    """Masks of colours: the share of a mask whose colours may be nearly a class's (edges that were smoothed)."""
+    background: str = ""
+    """Edges made inside masks: the class in which nothing is drawn."""
+    range: Pair | None = None
+    """Depth: the values that become 0 and 1. Normals: the values that mean -1 and 1."""
+    void: float | None = None
+    """Depth: the value that means that nothing was measured."""
+    y: Literal["up", "down"] = "up"
+    """Normals: where their second channel points."""
+    classes: tuple[ClassEntry, ...] = ()
+
+    def __post_init__(self) -> None:
+        masks = self.kind == "labels" or (self.made and self.files)
+        names = [entry.name for entry in self.classes]
+        _require(
+            not masks or 1 <= len(names) <= MOST_CLASSES, f"classes: expected 1 to {MOST_CLASSES} of them"
+        )
+        _require(len({*names}) == len(names), "classes: two have one name")
+        for key in ("unknown", "background"):
+            name = getattr(self, key)
+            _require(not name or name in names, f"{key}: no class {name!r}{_nearest(name, names)}")
+        by_number = masks and self.by == "number"
+        numbers = [entry.number for entry in self.classes if entry.number is not None]
+        fits = len({*numbers}) == len(names) and all(0 <= number <= 255 for number in numbers)
+        _require(not by_number or fits, "classes: each needs a number of its own, 0 to 255")
+        colours = {entry.colour for entry in self.classes}
+        _require(by_number or len(colours) == len(names), "classes: each needs a colour of its own")
+        _require(all(0 <= v <= 255 for colour in colours for v in colour), "classes: colours are 0 to 255")
+        _require(0 <= self.near <= 1, "near: a share, 0 to 1")
+        _require(self.range is None or self.range[0] < self.range[1], "range: expected [least, most]")
+        _require(self.kind not in ("depth", "normals") or self.range is not None, "range: missing")
+        _require(self.made is False or self.kind == "edges", "made: only edges can be made from photos")
+
+
+@dataclass(frozen=True)
+class Description:
+    """What a folder is taken for. Paths are relative to it."""
+
+    condition: tuple[Part, ...]
+    layout: Literal["folders", "beside", "metadata"] = "folders"
+    train: str = "."
+    """Folder of the samples to train on."""
+    val: str | float = 0.1
+    """Folder of those held out; or the share of train that is, chosen by name."""
+    photos: str = ""
+    """Folder of the photos in train and val; or the metadata's column."""
+    group: str = ""
+    """What photos of one thing share: "folder", or a regular expression that finds it in their names."""
+    flip: bool = True
+    """Whether a mirrored picture is as good as the picture."""
+    unpaired: Literal["refuse", "leave out"] = "refuse"
+    """What is done with photos and conditions without their other half."""
+    short_side: tuple[int, int] | None = None
+    """[least, most]: photos with another short side in pixels are left out."""
+
+    def __post_init__(self) -> None:
+        _require(bool(self.condition), "condition: at least one is needed")
+        for path in (self.train, self.val, self.photos, *(part.files for part in self.condition)):
+            if isinstance(path, str):
+                inside = not Path(path).is_absolute() and ".." not in PurePosixPath(path).parts
+                _require(inside and "\\" not in path, f"{path}: a path that leaves the folder")
+        _require(isinstance(self.val, str) or 0 < self.val < 1, "val: a folder, or a share between 0 and 1")
+        try:
+            re.compile(self.group)
+        except re.error as error:
+            raise UsageError(f"group: {self.group!r} is not a regular expression ({error})") from None
+
+    @property
+    def is_labels(self) -> bool:
+        """Whether its conditions are class numbers, and nothing else."""
+        return [part.kind for part in self.condition] == ["labels"]
+
+    def to_json(self) -> str:
+        """Only what is not as it is by default."""
+        return json.dumps(_plain(self), separators=(",", ":"))
+
+    @classmethod
+    def from_json(cls, text: str) -> Description:
+        """Raises UsageError where the text is not such a description."""
+        try:
+            return typing.cast(Description, _build(cls, json.loads(text), ""))
+        except (ValueError, RecursionError) as error:
+            raise UsageError(f"not a description of a data set ({error})") from None
+
+    @classmethod
+    def read(cls, path: Path) -> Description:
+        """The description in a TOML file. Raises UsageError naming it and the nearest known key."""
+        try:
+            if path.stat().st_size > MOST_BYTES:
+                raise UsageError("larger than any description")
+            return typing.cast(Description, _build(cls, tomllib.loads(path.read_text("utf-8")), ""))
+        except OSError as error:
+            raise UsageError(f"{path}: cannot be read ({error.strerror})") from None
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
+            raise UsageError(f"{path}: not valid TOML ({error})") from None
+        except UsageError as error:
+            raise UsageError(f"{path}: {error}") from None
+
+
+def write_toml(description: Description, questions: typing.Sequence[str]) -> str:
+    """The file for a person to correct: every key with what it is for, and the questions above."""
+    lines = [f"# What mcltool takes this folder for. Correct what is wrong; delete {NAME} to begin anew.", ""]
+    lines += [f"# QUESTION: {question}" for question in questions] + [""] * bool(questions)
+    lines += _entries(description, leave_out=("condition",))
+    for part in description.condition:
+        lines += ["", "[[condition]]", *_entries(part, leave_out=("classes", *_unused(part)))]
+        if part.classes:
+            lines += ["classes = [", *(f"  {_inline(entry)}," for entry in part.classes), "]"]
+    return "\n".join(lines) + "\n"
+
+
+_COMMENTS = {
+    "layout": "folders (images/, masks/), beside (x.jpg with x_mask.png) or metadata (metadata.csv and the like)",
+    "train": "folder of the training samples, . is this one",
+    "val": "folder of those held out, or a share of train such as 0.1, chosen by name",
+    "photos": "folder of the photos in there, or column of the metadata",
+    "group": "photos of one thing: folder, or a regular expression that finds it in a name, such as '^[^_]+'",
+    "flip": "whether a mirrored picture is as good",
+    "unpaired": "photos without condition and conditions without photo: refuse, or leave out",
+    "short_side": "of photos to use, [least, most] in pixels",
+    "kind": ", ".join(KINDS),
+    "files": "folder, *_ending beside the photos, or column of the metadata",
+    "made": "drawn from the photos (and along the outlines of masks, where files names them)",
+    "by": "number or colour: what says the class of a mask's pixel",
+    "unknown": "the class where nothing is known, if there is one",
+    "near": "share of a mask's pixels whose colours may be nearly a class's",
+    "background": "the class in which nothing is drawn",
+    "range": "values that become 0 and 1 (normals: that mean -1 and 1)",
+    "void": "value where nothing was measured",
+    "y": "where the second channel of the normals points: up or down",
+}
+_USED: dict[str, tuple[str, ...]] = {
+    "by": ("labels",), "unknown": ("labels",), "near": ("labels",), "range": ("depth", "normals"),
+    "void": ("depth",), "y": ("normals",), "made": ("edges",), "background": ("edges",),
+}  # fmt: skip
+
+
+def _unused(part: Part) -> tuple[str, ...]:
+    """Keys that mean nothing for its kind."""
+    kinds = {part.kind, "labels"} if part.made and part.files else {part.kind}
+    return tuple(key for key, used in _USED.items() if not kinds & {*used})
+
+
+def _entries(value: Description | Part, leave_out: tuple[str, ...]) -> list[str]:
+    lines = []
+    for field in dataclasses.fields(value):
+        if field.name in leave_out:
+            continue
+        found = getattr(value, field.name)
+        text = f"{field.name} = {_toml(found)}" if found is not None else f"# {field.name} ="
+        lines.append(f"{text:<28} # {_COMMENTS[field.name]}")
+    return lines
+
+
+def _inline(entry: ClassEntry) -> str:
+    pairs = [f"{name} = {_toml(value)}" for name, value in vars(entry).items() if value is not None]
+    return "{ " + ", ".join(pairs) + " }"
+
+
+def _toml(value: Any) -> str:
+    """Text, numbers, truth values and lists of them are written alike in JSON and in TOML."""
+    return json.dumps(value, ensure_ascii=False)
+
+
+def _plain(value: Any) -> Any:
+    if dataclasses.is_dataclass(value):
+        return {
+            field.name: _plain(getattr(value, field.name))
+            for field in dataclasses.fields(value)
+            if getattr(value, field.name) != field.default
+        }
+    return [_plain(item) for item in value] if isinstance(value, tuple) else value
+
+
+def _build(cls: Any, raw: Any, where: str) -> Any:
+    """A dataclass of plain values, each key known and each value of its type."""
+    if not isinstance(raw, dict):
+        raise UsageError(f"{where or 'it'}: expected keys with values")
+    hints = typing.get_type_hints(cls)
+    values = {}
+    for key, value in raw.items():
+        if key not in hints:
+            raise UsageError(f"{where}{key}: unknown key{_nearest(key, hints)}")
+        values[key] = _convert(value, hints[key], f"{where}{key}")
+    missing = [
+        f.name for f in dataclasses.fields(cls) if f.default is dataclasses.MISSING and f.name not in values
+    ]
+    if missing:
+        raise UsageError(f"{where}{missing[0]}: missing")
+    try:
+        return cls(**values)
+    except UsageError as error:
+        raise UsageError(f"{where}{error}") from None
+
+
+def _convert(value: Any, wanted: Any, where: str) -> Any:
+    origin, arguments = typing.get_origin(wanted), typing.get_args(wanted)
+    if origin is types.UnionType:
+        chosen = [kind for kind in arguments if kind is not types.NoneType]
+        matching = str if isinstance(value, str) else chosen[-1]
+        return _convert(value, matching if matching in chosen else chosen[0], where)
+    if origin is Literal:
+        known = ", ".join(arguments)
+        if value not in arguments:
+            raise UsageError(f"{where}: {value!r}{_nearest(str(value), arguments)}; expected one of {known}")
+        return value
+    if origin is tuple:
+        if not isinstance(value, list) or (arguments[-1] is not ... and len(value) != len(arguments)):
+            raise UsageError(f"{where}: {value!r}, expected a list{_of(arguments)}")
+        return tuple(_convert(item, arguments[0], f"{where}[{n}]") for n, item in enumerate(value))
+    if dataclasses.is_dataclass(wanted):
+        return _build(wanted, value, f"{where}.")
+    if wanted is float and type(value) is int:
+        return float(value)
+    if type(value) is not wanted or value in (float("inf"), float("-inf")) or value != value:
+        raise UsageError(f"{where}: {value!r}, expected {_WORDS[wanted]}")
+    return value
+
+
+_WORDS = {str: "text", int: "a whole number", float: "a number", bool: "true or false"}
+
+
+def _of(arguments: tuple[Any, ...]) -> str:
+    return "" if arguments[-1] is ... else f" of {len(arguments)} numbers"
+
+
+def _nearest(name: str, known: typing.Iterable[str]) -> str:
+    close = get_close_matches(name, list(known), n=1)
+    return f" (did you mean {close[0]}?)" if close else ""
+
+
+def _require(holds: bool, message: str) -> None:
+    if not holds:
+        raise UsageError(message)

@@ -1,0 +1,407 @@
+"""The plugin folder: layouts, what a folder is taken for, and what is refused."""
+
+from __future__ import annotations
+
+import dataclasses
+import pickle
+import tomllib
+from pathlib import Path
+
+import numpy as np
+import pytest
+import trees
+from mcltool_folder import FolderPlugin
+from mcltool_folder.description import Description, write_toml
+from mcltool_folder.look import look_at
+from PIL import Image
+
+from mcltool import ConditionSpec, DataError, UsageError
+
+
+def found(root: Path, condition: str = "") -> FolderPlugin:
+    return FolderPlugin().for_data(root, condition)
+
+
+def ids(plugin: FolderPlugin, root: Path, split: str) -> list[str]:
+    return [sample.id for sample in plugin.index(root, split)]
+
+
+# --- layouts ---
+
+
+def test_a_val_folder_is_what_is_held_out(tmp_path):
+    plugin = found(trees.split_folders(tmp_path, "masks"))
+    assert ids(plugin, tmp_path, "train") == ["00", "01", "02", "03"]
+    assert ids(plugin, tmp_path, "val") == ["04", "05"]
+
+
+def test_without_a_val_folder_photos_are_held_out_by_name_and_stay_so(tmp_path):
+    trees.plain_folders(tmp_path, "masks")
+    plugin = found(tmp_path)
+    train, val = ids(plugin, tmp_path, "train"), ids(plugin, tmp_path, "val")
+    assert val
+    assert sorted(train + val) == list(trees.NAMES)
+    (tmp_path / "images" / "04.png").unlink()
+    (tmp_path / "masks" / "04.png").unlink()
+    assert set(ids(found(tmp_path), tmp_path, "train")) <= {*train}
+
+
+def test_a_share_of_many_photos_is_held_out(tmp_path):
+    for number in range(400):
+        for folder in ("images", "masks"):
+            trees.save(tmp_path / folder / f"{number}.png", np.eye(4, dtype=np.uint8))
+    assert 20 <= len(ids(found(tmp_path), tmp_path, "val")) <= 60
+
+
+@pytest.mark.parametrize("ending", ["", "_mask", "-label"])
+def test_masks_beside_photos_are_theirs(tmp_path, ending):
+    plugin = found(trees.beside(tmp_path, "masks", ending))
+    (sample,) = [sample for sample in plugin.index(tmp_path, "train") if sample.id == "01"]
+    assert (sample.photo, sample.condition) == (tmp_path / "01.jpg", (tmp_path / f"01{ending}.png",))
+
+
+@pytest.mark.parametrize("form", ["csv", "jsonl", "parquet"])
+def test_metadata_lists_photos_conditions_and_groups(tmp_path, form):
+    if form == "parquet":
+        pytest.importorskip("pyarrow", reason="needs mcltool[parquet]")
+    plugin = found(trees.listed(tmp_path, form))
+    samples = [sample for split in ("train", "val") for sample in plugin.index(tmp_path, split)]
+    (sample,) = [sample for sample in samples if sample.id == "b/03"]
+    assert (sample.photo, sample.condition) == (tmp_path / "b/03.jpg", (tmp_path / "a/03.png",))
+    assert sample.group == "thing1"
+    held_out = {sample.group for sample in plugin.index(tmp_path, "val")}
+    assert not held_out & {sample.group for sample in plugin.index(tmp_path, "train")}
+
+
+def test_photos_match_masks_by_their_paths_not_by_their_names(tmp_path):
+    for number, place in enumerate(("a/0", "b/0")):
+        trees.write_photo(tmp_path / "images" / f"{place}.jpg", number)
+        trees.write_condition(tmp_path / "masks" / place, "masks", number)
+    plugin = found(tmp_path)
+    for split in ("train", "val"):
+        (sample,) = plugin.index(tmp_path, split)
+        assert sample.condition == (tmp_path / "masks" / f"{sample.id}.png",)
+
+
+@pytest.mark.parametrize(
+    ("rule", "group"),
+    [("", ""), ("folder", "red/car"), ("^[^/]+", "red"), (r"car/(\d\d)", "01"), ("none", "")],
+)
+def test_a_group_is_a_folder_or_what_a_pattern_finds(tmp_path, rule, group):
+    for number in range(2):
+        trees.write_photo(tmp_path / "images" / "red" / "car" / f"010{number}.png", number)
+        trees.write_condition(tmp_path / "masks" / "red" / "car" / f"010{number}", "masks", number)
+    description = dataclasses.replace(look_at(tmp_path).description, group=rule, val=1e-9)
+    (tmp_path / "dataset.toml").write_text(write_toml(description, []))
+    samples = found(tmp_path).index(tmp_path, "train")
+    assert {sample.group for sample in samples} <= {group}
+
+
+# --- what a folder is taken for ---
+
+
+@pytest.mark.parametrize("kind", ["masks", "colours"])
+def test_masks_give_the_classes_that_were_drawn(tmp_path, kind):
+    plugin = found(trees.split_folders(tmp_path, kind))
+    for number, sample in enumerate(plugin.index(tmp_path, "train")):
+        raster = plugin.condition(sample, 64).raster
+        colours = np.array(plugin.spec.palette)[raster]
+        if kind == "masks":
+            assert np.array_equal(raster, trees.classes(number))
+        else:
+            assert np.array_equal(colours, np.array(trees.COLOURS)[trees.classes(number)])
+
+
+def masks(root: Path, values: np.ndarray, palette: list[int] | None = None, name: str = "0.png") -> Path:
+    """One photo and one mask of these values."""
+    trees.save(root / "images" / name, np.zeros((*values.shape[:2], 3), np.uint8))
+    image = Image.fromarray(values)
+    if palette:
+        image.putpalette(palette)
+    (root / "masks").mkdir(exist_ok=True)
+    image.save(root / "masks" / name)
+    return root / "masks" / name
+
+
+def test_sparse_numbers_are_classes_and_255_is_asked_about(tmp_path):
+    path = masks(tmp_path, np.array([[3, 3, 7], [90, 255, 7]], np.uint8))
+    plugin = found(tmp_path)
+    assert plugin.spec.names == ("class 3", "class 7", "class 90", "unknown")
+    assert plugin.spec.unknown == 3
+    assert plugin.read_condition([path]).raster.tolist() == [[0, 0, 1], [2, 3, 1]]
+    assert any("QUESTION" in line and "255" in line for line in plugin.assumed)
+
+
+def test_black_and_white_masks_are_ground_and_thing(tmp_path):
+    path = masks(tmp_path, np.array([[0, 255], [255, 0]], np.uint8))
+    plugin = found(tmp_path)
+    assert (plugin.spec.names, plugin.spec.unknown) == (("background", "thing"), None)
+    assert plugin.read_condition([path]).raster.tolist() == [[0, 1], [1, 0]]
+
+
+def test_a_palette_gives_the_classes_their_colours(tmp_path):
+    path = masks(tmp_path, np.array([[0, 1], [2, 1]], np.uint8), [9, 8, 7, 200, 0, 0, 0, 0, 200])
+    plugin = found(tmp_path)
+    assert plugin.spec.palette == ((9, 8, 7), (200, 0, 0), (0, 0, 200))
+    assert plugin.read_condition([path]).raster.tolist() == [[0, 1], [2, 1]]
+
+
+def test_smoothed_edges_of_colours_are_the_nearest_class_and_said(tmp_path):
+    y, x = np.mgrid[:200, :200]
+    share = np.clip((x - 100) / 2.0 + y / 400, 0, 1)[..., None]
+    values = np.rint(share * np.array([200, 40, 10]) + (1 - share) * np.array([0, 90, 250])).astype(np.uint8)
+    path = masks(tmp_path, values)
+    plugin = found(tmp_path)
+    assert set(plugin.spec.palette) == {(200, 40, 10), (0, 90, 250)}
+    red = plugin.spec.palette.index((200, 40, 10))
+    assert np.array_equal(plugin.read_condition([path]).raster == red, share[..., 0] > 0.5)
+    assert any("between the classes'" in line for line in plugin.assumed)
+
+
+def test_smoothed_edges_of_black_and_white_are_the_nearest_tone(tmp_path):
+    share = np.clip((np.mgrid[:300, :300][1] - 150.3) / 9, 0, 1)
+    path = masks(tmp_path, np.rint(255 * share).astype(np.uint8))
+    plugin = found(tmp_path)
+    assert len(plugin.spec.names) == 2
+    assert np.array_equal(plugin.read_condition([path]).raster == 1, share > 0.5)
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "names"),
+    [
+        ("classes.txt", "0 ground\n1 tall tree\n2 sky\n", ("ground", "tall tree", "sky")),
+        ("classes.csv", "id,name\n2,sky\n0,ground\n1,tree\n", ("sky", "ground", "tree")),
+        ("classes.txt", "ground\ntree\nsky\n", ("ground", "tree", "sky")),
+        (
+            "classes.csv",
+            "name,id,r,g,b\nground,0,1,2,3\ntree,1,4,5,6\nsky,2,7,8,9\n",
+            ("ground", "tree", "sky"),
+        ),
+    ],
+)
+def test_classes_are_named_by_a_list(tmp_path, name, text, names):
+    (tmp_path / name).write_text(text)
+    path = masks(tmp_path, np.array([[0, 1, 2]], np.uint8))
+    plugin = found(tmp_path)
+    assert plugin.spec.names == names
+    assert [names[value] for value in plugin.read_condition([path]).raster[0]] == [
+        next(n for n in names if n.endswith(word)) for word in ("ground", "tree", "sky")
+    ]
+
+
+@pytest.mark.parametrize(
+    "text", ["10 20 30\tground", "ground,10,20,30", "#0a141e ground", "name,r,g,b,counts\nground,10,20,30,1"]
+)
+def test_classes_are_named_by_their_colours(tmp_path, text):
+    (tmp_path / "classes.txt").write_text(text)
+    masks(tmp_path, np.full((4, 4, 3), (10, 20, 30), np.uint8))
+    plugin = found(tmp_path)
+    assert (plugin.spec.names, plugin.spec.palette) == (("ground",), ((10, 20, 30),))
+
+
+def test_sides_in_the_names_of_classes_forbid_mirroring(tmp_path):
+    (tmp_path / "classes.txt").write_text("ground\nleft arm\nright arm\n")
+    masks(tmp_path, np.array([[0, 1, 2]], np.uint8))
+    assert found(tmp_path).defaults["data.flip"] is False
+
+
+def test_photos_alone_need_to_be_asked_for_edges(tmp_path):
+    trees.plain_folders(tmp_path)
+    with pytest.raises(UsageError, match="--condition edges makes drawings"):
+        found(tmp_path)
+    plugin = found(tmp_path, "edges")
+    sample = plugin.index(tmp_path, "train")[0]
+    assert plugin.spec.names == ("edge", "distance")
+    assert 0.01 < (plugin.condition(sample, 40).raster > 0).mean() < 0.4
+
+
+def test_made_edges_follow_outlines_and_leave_the_background_empty(tmp_path):
+    labels = np.zeros((64, 64), np.uint8)
+    labels[16:48, 16:48] = 1
+    noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)
+    masks(tmp_path, labels)
+    Image.fromarray(noise).save(tmp_path / "images" / "0.png")
+    plugin = found(tmp_path, "edges")
+    samples = [*plugin.index(tmp_path, "train"), *plugin.index(tmp_path, "val")]
+    lines = plugin.condition(samples[0], 64).raster
+    inside = np.zeros_like(labels, bool)
+    inside[16:48, 16:48] = True
+    assert not lines[~inside].any()
+    assert lines[16, 16:48].all()
+    assert lines[20:44, 20:44].any()
+
+
+def test_the_file_says_the_same_as_the_folder(tmp_path):
+    plugin = found(trees.split_folders(tmp_path, "masks", "depth16", "normals", "edges"))
+    name, text = plugin.description
+    (tmp_path / name).write_text(text)
+    again = found(tmp_path)
+    assert again.spec == plugin.spec
+    assert not again.assumed
+    assert tomllib.loads(text)["condition"][0]["kind"] == "depth"
+
+
+def test_the_spec_says_how_files_are_read(tmp_path):
+    plugin = found(trees.split_folders(tmp_path, "depth16"))
+    told = FolderPlugin().for_spec(ConditionSpec.from_json(plugin.spec.to_json()))
+    path = tmp_path / "train" / "depth" / "00.png"
+    assert np.array_equal(told.read_condition([path]).raster, plugin.read_condition([path]).raster)
+    assert pickle.loads(pickle.dumps(told)).spec == plugin.spec
+
+
+def test_what_is_written_is_read_again(tmp_path):
+    kinds = ("masks", "depth16", "normals", "edges", "poses")
+    plugin = found(trees.plain_folders(tmp_path / "data", *kinds))
+    written = {sample.id: plugin.condition(sample, 40) for sample in plugin.index(tmp_path / "data", "train")}
+    for name, condition in written.items():
+        plugin.write_condition(condition, tmp_path / "out" / name)
+    files = {one.id: one for one in plugin.conditions(tmp_path / "out")}
+    assert files.keys() == written.keys()
+    for name, condition in written.items():
+        read = plugin.read_part(files[name].files, files[name].part)
+        assert np.allclose(plugin.render(read), plugin.render(condition), atol=1e-3)
+
+
+# --- what is refused ---
+
+
+def refusal(root: Path, condition: str = "") -> str:
+    def use() -> None:
+        plugin = found(root, condition)
+        for split in ("train", "val"):
+            plugin.index(root, split)
+
+    with pytest.raises(UsageError) as error:
+        use()
+    message = str(error.value)
+    assert "\n" not in message
+    return message
+
+
+def test_photos_without_masks_and_masks_without_photos_are_named_and_counted(tmp_path):
+    trees.plain_folders(tmp_path, "masks")
+    (tmp_path / "masks" / "01.png").unlink()
+    (tmp_path / "masks" / "02.png").unlink()
+    (tmp_path / "images" / "03.png").unlink()
+    message = refusal(tmp_path)
+    assert message.startswith(str(tmp_path / "images" / "01.png"))
+    assert "2 of 5 photos have no labels (masks) and 1 of 4 labels (masks) have no photo" in message
+    assert 'unpaired = "leave out"' in message
+
+
+def test_what_lacks_its_half_is_left_out_where_the_file_says_so(tmp_path):
+    trees.plain_folders(tmp_path, "masks")
+    description = look_at(tmp_path).description
+    (tmp_path / "masks" / "01.png").unlink()
+    (tmp_path / "dataset.toml").write_text(
+        write_toml(dataclasses.replace(description, unpaired="leave out"), [])
+    )
+    plugin = found(tmp_path)
+    assert sorted(ids(plugin, tmp_path, "train") + ids(plugin, tmp_path, "val")) == [
+        "00",
+        "02",
+        "03",
+        "04",
+        "05",
+    ]
+
+
+def test_two_candidates_for_one_photo(tmp_path):
+    trees.plain_folders(tmp_path, "masks")
+    trees.write_condition(tmp_path / "masks" / "01_mask", "masks", 1)
+    assert "two candidates for one" in refusal(tmp_path) or "have no photo" in refusal(tmp_path)
+    (tmp_path / "masks" / "01_mask.png").rename(tmp_path / "masks" / "01.bmp")
+    assert "01.png: two candidates for one" in refusal(tmp_path).replace("01.bmp: and ", "")
+
+
+def test_mixed_kinds(tmp_path):
+    trees.plain_folders(tmp_path, "masks")
+    trees.save(tmp_path / "masks" / "02.png", np.full((*trees.SIZE, 3), (1, 200, 3), np.uint8))
+    message = refusal(tmp_path)
+    assert "02.png: mixed kinds: 5 masks have numbers, 1 colours" in message
+
+
+def test_mixed_depths(tmp_path):
+    trees.plain_folders(tmp_path, "depth16")
+    trees.save(tmp_path / "depth" / "02.png", np.full(trees.SIZE, 9, np.uint8))
+    assert "uint8, but 00.png is uint16: mixed kinds" in refusal(tmp_path)
+
+
+def test_more_than_255_classes(tmp_path):
+    masks(tmp_path, np.random.default_rng(0).integers(0, 256, (40, 40, 3), np.uint8))
+    assert "more than 255 classes" in refusal(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("flips = true", "flips: unknown key (did you mean flip?)"),
+        ('condition = [{ kind = "label" }]', "condition[0].kind: 'label' (did you mean labels?)"),
+        (
+            'condition = [{ kind = "edges", clases = [] }]',
+            "condition[0].clases: unknown key (did you mean classes?)",
+        ),
+        ('photos = "../other"', "../other: a path that leaves the folder"),
+        ('train = "/etc"', "/etc: a path that leaves the folder"),
+        ('condition = [{ kind = "edges", files = "a/../../b" }]', "a/../../b: a path that leaves the folder"),
+        ("val = 2", "val: a folder, or a share between 0 and 1"),
+        ("flip = 1", "flip: 1, expected true or false"),
+        ('group = "("', "group: '(' is not a regular expression"),
+        ('condition = [{ kind = "labels", files = "masks" }]', "classes: expected 1 to 255"),
+        ("train = ", "not valid TOML"),
+        ("", "condition: missing"),
+    ],
+)
+def test_a_wrong_description_is_one_line(tmp_path, text, message):
+    trees.plain_folders(tmp_path, "masks")
+    text = (
+        text if "condition" in text or not text else text + '\ncondition = [{ kind = "edges", made = true }]'
+    )
+    (tmp_path / "dataset.toml").write_text(text)
+    found_message = refusal(tmp_path)
+    assert found_message.startswith(f"{tmp_path / 'dataset.toml'}: ")
+    assert message in found_message
+
+
+@pytest.mark.parametrize(
+    "reading", ["", "[]", "{", '{"condition":[{"kind":"labels","files":"../x"}]}', "[" * 9999]
+)
+def test_a_wrong_reading_is_a_usage_error(reading):
+    with pytest.raises(UsageError):
+        FolderPlugin().for_spec(ConditionSpec("labels", ("a",), ((0, 0, 0),), None, reading))
+
+
+def test_metadata_that_leaves_the_folder(tmp_path):
+    trees.listed(tmp_path, "csv")
+    path = tmp_path / "metadata.csv"
+    path.write_text(path.read_text().replace("a/02.png", "../../02.png"))
+    assert "row 3: ../../02.png leaves the folder" in refusal(tmp_path)
+
+
+def test_a_folder_of_another_data_set(tmp_path):
+    (tmp_path / "ADEChallengeData2016").mkdir()
+    assert "give --plugin ade20k" in refusal(tmp_path)
+
+
+def test_a_number_of_no_class_is_named(tmp_path):
+    masks(tmp_path, np.array([[0, 5]], np.uint8))
+    plugin = found(tmp_path)
+    with pytest.raises(DataError, match="label 9 is none of"):
+        plugin.read_condition([trees.save(tmp_path / "other.png", np.full((2, 2), 9, np.uint8))])
+
+
+def test_without_data_it_says_what_tells_its_conditions():
+    with pytest.raises(UsageError, match="give --root"):
+        _ = FolderPlugin().spec
+    with pytest.raises(UsageError, match="--root is missing"):
+        FolderPlugin().for_data(None)
+
+
+def test_every_key_of_the_file_is_explained(tmp_path):
+    text = found(trees.split_folders(tmp_path, "masks")).description[1]
+    keys = [
+        line for line in text.splitlines() if " = " in line and not line.startswith((" ", "#", "classes"))
+    ]
+    assert keys
+    assert all("#" in line for line in keys)
+    assert Description.from_json(look_at(tmp_path).description.to_json()) == look_at(tmp_path).description
