@@ -132,6 +132,31 @@ def test_a_folder_is_pushed_as_one_commit(hub: Hub, tmp_path: Path) -> None:
     assert fetch_weights("hf://lab/meadows").read_bytes() == (folder / "model.safetensors").read_bytes()
 
 
+def test_what_publish_pushes_is_found_by_its_name(hub: Hub, tmp_path: Path) -> None:
+    weights = make_weights(tmp_path / "w.safetensors", seed=2)
+    args = ["publish", str(weights), str(tmp_path / "out"), "--license", "mit", "--push", "lab/meadows"]
+    result = CliRunner().invoke(cli, args)
+    assert result.exit_code == 0, result.output
+    assert f"{hub.url}/lab/meadows/commit/{hub.refs['lab/meadows']['main']}\n" in result.output
+    assert find_weights("hf://lab/meadows").read_bytes() == weights.read_bytes()
+    card = hub.commits["lab/meadows"][hub.refs["lab/meadows"]["main"]]["README.md"].decode()
+    assert "# meadows" in card
+    assert "--weights hf://lab/meadows" in card
+
+
+def test_publish_without_a_token_writes_nothing(
+    hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("HF_TOKEN")
+    weights = make_weights(tmp_path / "w.safetensors")
+    result = CliRunner().invoke(
+        cli, ["publish", str(weights), str(tmp_path / "out"), "--push", "lab/meadows"]
+    )
+    assert (result.exit_code, result.output.count("\n")) == (2, 1)
+    assert "no token for the hub" in result.output
+    assert not (tmp_path / "out").exists()
+
+
 def test_a_push_without_a_token_or_with_a_wrong_one_is_refused(
     hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

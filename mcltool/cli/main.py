@@ -18,7 +18,7 @@ from mcltool.cli.plugins import plugins_group
 from mcltool.cli.program import Program
 from mcltool.cli.train import fit, runs_group
 from mcltool.cli.translate import manifest_group, translate, translate_dir
-from mcltool.cli.weights import export, weights_group
+from mcltool.cli.weights import export, publish, weights_group
 
 
 @click.group(
@@ -56,6 +56,7 @@ cli.add_command(pair)
 cli.add_command(weights_group)
 cli.add_command(bench)
 cli.add_command(export)
+cli.add_command(publish)
 cli.add_command(doctor)
 cli.add_command(completion)
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from mcltool.cli.options import FILE, WEIGHTS, threads_option
+from mcltool.cli.options import FILE, FOLDER, WEIGHTS, threads_option
 from mcltool.cli.program import Commands
 
 
@@ -97,6 +97,53 @@ def weights_convert(file: Path, out: Path | None) -> None:
     from mcltool.core.pretrained import convert_weights
 
     click.echo(f"weights: {convert_weights(file, out)}")
+
+
+@click.command(short_help="Write weights as a folder for a model hub, with a model card.")
+@click.argument("weights", metavar="RUN|FILE")
+@click.argument("out", type=FOLDER, metavar="DIR")
+@click.option(
+    "--samples",
+    type=FOLDER,
+    metavar="DIR",
+    help="Translate the first six of DIR/conditions with photos of DIR/exemplars, for a picture in the card.",
+)
+@click.option(
+    "--license",
+    default="unknown",
+    metavar="ID",
+    help="Of the weights, such as apache-2.0.  [default: unknown]",
+)
+@click.option("--push", metavar="ORG/NAME", help="Upload DIR to the Hugging Face Hub.  [needs mcltool[hub]]")
+def publish(weights: str, out: Path, samples: Path | None, license: str, push: str | None) -> None:
+    """Write the weights of RUN (or FILE) to a new folder DIR: model.safetensors, config.json, README.md, SHA256SUMS.
+
+    README.md is a model card: what the model is for, its classes, recipe, scores (those of 'mcltool evaluate
+    --weights RUN', if it was run) and limits. Every --weights takes DIR, and after --push hf://ORG/NAME.
+
+    \b
+    Examples:
+      mcltool publish runs/gardens-1 gardens --license cc-by-4.0
+      mcltool publish runs/gardens-1 gardens --samples examples/ --push lab/gardens
+    """
+    from mcltool.core import hub
+    from mcltool.core.errors import McltoolError
+    from mcltool.core.weights import find_weights
+
+    if push:
+        hub.check_push(push)
+
+    from mcltool.tools.publish import publish as write
+
+    card = write(find_weights(weights), out, license, samples, push or "")
+    click.echo(f"{out}: {', '.join(sorted(path.name for path in out.iterdir()))}")
+    for missing, remedy in card.gaps():
+        click.echo(f"the card says: {missing} ({remedy})", err=True)
+    if push:
+        try:
+            click.echo(hub.push(out, push))
+        except McltoolError as error:
+            raise McltoolError(f"{error}; the folder is there: 'hf upload {push} {out}' sends it") from None
 
 
 @click.command(short_help="Write a model as one ONNX or torch.export file, to run without mcltool.")

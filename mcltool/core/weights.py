@@ -1,7 +1,7 @@
 """Weights files: one .safetensors file holds all that inference needs. Nothing is ever unpickled.
 
-The tensors are ``MCLNet``'s state dict. All else is one JSON document in the file's metadata: one entry,
-because safetensors stores several in random order, and the same run should give the same bytes.
+The tensors are ``MCLNet``'s state dict. All else is one JSON document in the file's metadata, beside a few entries
+for other programs. The same run gives the same bytes.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from mcltool.core.config import Config
 from mcltool.core.errors import UsageError
-from mcltool.core.files import digest, parse_json, replacing
+from mcltool.core.files import create, digest, parse_json, replacing
 from mcltool.core.hub import SCHEME, fetch_weights
 from mcltool.core.index import find_entry, home, read_index
 from mcltool.plugin.contract import ConditionSpec
@@ -74,7 +75,42 @@ def save_weights(path: Path, tensors: Mapping[str, Tensor], header: WeightsHeade
 
     stored = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     with replacing(path) as temporary:
-        save_file(stored, temporary, metadata={FORMAT: json.dumps(header.as_dict())})
+        save_file(stored, temporary)
+        _set_metadata(temporary, header)
+
+
+def copy_weights(source: Path, target: Path) -> None:
+    """Copy a weights file; one of an older mcltool gets the ``modelspec`` entries that it lacks."""
+    metadata, header = _open(source)[0], read_header(source)
+    shutil.copyfile(source, target)
+    if metadata.keys() != _metadata(header).keys():
+        _set_metadata(target, header)
+
+
+def _metadata(header: WeightsHeader) -> dict[str, str]:
+    """Our document, and what other programs look for (https://github.com/Stability-AI/ModelSpec)."""
+    height, width = header.size
+    return {
+        FORMAT: json.dumps(header.as_dict()),
+        "modelspec.architecture": "mcl-net",
+        "modelspec.implementation": "mcltool",
+        "modelspec.resolution": f"{width}x{height}",
+        "modelspec.sai_model_spec": "1.0.0",
+        "modelspec.title": f"{header.plugin}, {header.config.preset}, {height}x{width}",
+    }
+
+
+def _set_metadata(path: Path, header: WeightsHeader) -> None:
+    """Put ``header`` into a file of tensors. (safetensors would write the entries in random order.)"""
+    with path.open("rb") as old, replacing(path) as temporary, create(temporary) as new:
+        document = json.loads(old.read(int.from_bytes(old.read(8), "little")))
+        document = {"__metadata__": _metadata(header)} | {
+            k: v for k, v in document.items() if k != "__metadata__"
+        }
+        text = json.dumps(document, separators=(",", ":")).encode()
+        text += b" " * (-len(text) % 8)  # the format wants the tensors aligned
+        new.write(len(text).to_bytes(8, "little") + text)
+        shutil.copyfileobj(old, new)
 
 
 def read_header(path: Path) -> WeightsHeader:
