@@ -22,6 +22,7 @@ from mcltool.core.weights import (
     default_weights,
     find_weights,
     load_model,
+    newer_checkpoint,
     newest_weights,
     read_header,
     save_weights,
@@ -177,11 +178,47 @@ def shipped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return path
 
 
-def test_the_shipped_weights_are_taken_where_there_are_no_runs(shipped: Path, tmp_path: Path) -> None:
-    assert default_weights(tmp_path) == shipped
+def test_the_shipped_weights_are_taken_by_name_alone(shipped: Path, tmp_path: Path) -> None:
+    assert find_weights("shapes") == shipped
+    with pytest.raises(
+        UsageError, match=r"no runs/\*/weights.safetensors .* --weights \(shapes: .* mcltool fit"
+    ):
+        default_weights(tmp_path)
     own = tmp_path / "runs" / "meadow-1" / "weights.safetensors"
     save_weights(own, {}, header())
     assert default_weights(tmp_path) == own
+
+
+def begin_run(folder: Path, name: str, plugin: str, *steps: int) -> Path:
+    """A run with checkpoints, not finished."""
+    run = folder / "runs" / name
+    for step in steps:
+        save_weights(run / "checkpoints" / f"step-{step}" / "weights.safetensors", {}, header(plugin))
+    (run / "config.json").write_text(header(plugin).config.to_json())
+    return run
+
+
+def test_an_unfinished_run_is_named_with_its_newest_checkpoint(shipped: Path, tmp_path: Path) -> None:
+    run = begin_run(tmp_path, "meadow-1", "meadow", 900, 1000)
+    with pytest.raises(UsageError, match=r"meadow-1: this run is not finished; .* --weights \S*step-1000,"):
+        default_weights(tmp_path)
+    checkpoint = run / "checkpoints" / "step-1000" / "weights.safetensors"
+    assert find_weights(checkpoint.parent) == checkpoint
+    own = tmp_path / "runs" / "meadow-0" / "weights.safetensors"
+    save_weights(own, {}, header("meadow"))
+    os.utime(own, (1, 1))
+    assert (default_weights(tmp_path), newer_checkpoint(tmp_path, own)) == (own, checkpoint)
+    os.utime(own)
+    assert newer_checkpoint(tmp_path, own) is None
+
+
+def test_an_unfinished_run_of_another_plugin_is_not_passed_over(tmp_path: Path) -> None:
+    begin_run(tmp_path, "meadow-1", "meadow", 10)
+    save_weights(tmp_path / "runs" / "shapes-1" / "weights.safetensors", {}, header("shapes"))
+    with pytest.raises(
+        UsageError, match=r"runs of several plugins \(meadow, shapes\); choose with --weights"
+    ):
+        default_weights(tmp_path)
 
 
 def test_shipped_weights_that_are_not_those_published_are_refused(shipped: Path) -> None:
@@ -192,10 +229,10 @@ def test_shipped_weights_that_are_not_those_published_are_refused(shipped: Path)
 
 
 @pytest.mark.parametrize("lost", ["shapes.safetensors", "index.json"])
-def test_without_runs_and_shipped_weights_the_ways_out_are_named(shipped: Path, lost: str) -> None:
+def test_where_there_are_no_shipped_weights_the_ways_out_are_named(shipped: Path, lost: str) -> None:
     (shipped.parent / lost).unlink()
-    with pytest.raises(UsageError, match=r"no runs/\*/weights.safetensors.* --weights, .* mcltool fit"):
-        default_weights(shipped.parent)
+    with pytest.raises(UsageError, match=r"came without these weights; .* --weights, .* mcltool fit"):
+        shipped_weights()
 
 
 # --- by name ---

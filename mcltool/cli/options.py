@@ -18,8 +18,8 @@ WEIGHTS = "FILE|RUN|NAME|hf://ORG/NAME[@REVISION]"
 """What names weights; see ``core.weights.find_weights``."""
 WEIGHTS_HELP = (
     "Weights: a file, a run folder, a name of 'mcltool weights list', or a repository on the Hugging Face Hub.  "
-    "[default: the newest runs/*/weights.safetensors below the working folder; where there is none, "
-    "those that come with mcltool, for the made-up data set shapes]"
+    "shapes: those that come with mcltool, for its made-up data set.  "
+    "[default: the newest runs/*/weights.safetensors below the working folder]"
 )
 Canvas = tuple[int, int] | None
 
@@ -112,16 +112,14 @@ def open_dataset(
 
 def chosen_weights(given: str | None) -> Path:
     """--weights, or what is taken without it, which is then named on screen."""
-    from mcltool.core.index import shipped_folder
-    from mcltool.core.weights import default_weights, find_weights
+    from mcltool.core.weights import default_weights, find_weights, newer_checkpoint
 
     if given is not None:
         return find_weights(given)
     found = default_weights(Path.cwd())
-    shipped = (
-        f"{found.name}, which comes with mcltool, for its made-up data set shapes (mcltool fit trains others)"
-    )
-    click.echo(f"weights: {shipped if found.parent == shipped_folder() else found}", err=True)
+    click.echo(f"weights: {found}", err=True)
+    if newer := newer_checkpoint(Path.cwd(), found):
+        click.echo(f"not taken: a newer run that is not finished (--weights {newer.parent})", err=True)
     return found
 
 

@@ -174,14 +174,18 @@ def _in_folder(folder: Path) -> Path | None:
     for file in ("weights.safetensors", "model.safetensors"):
         if (folder / file).is_file():
             return folder / file
-    checkpoints = (folder / "checkpoints").glob("step-*/weights.safetensors")
-    newest = max(checkpoints, key=lambda path: (len(path.parent.name), path.parent.name), default=None)
-    if newest:
+    if newest := _newest_checkpoint(folder):
         raise UsageError(
             f"{folder}: this run is not finished; take its newest checkpoint, --weights {newest.parent}, or go on with "
             f"mcltool fit --resume --run {folder}"
         )
     return None
+
+
+def _newest_checkpoint(run: Path) -> Path | None:
+    """The weights in the newest checkpoint of a run, if it has any."""
+    checkpoints = (run / "checkpoints").glob("step-*/weights.safetensors")
+    return max(checkpoints, key=lambda path: (len(path.parent.name), path.parent.name), default=None)
 
 
 def _named(name: str) -> Path:
@@ -200,26 +204,56 @@ def _named(name: str) -> Path:
 
 
 def default_weights(folder: Path) -> Path:
-    """What is taken where no weights are named: those of the newest run below ``folder``, else the shipped ones.
+    """What is taken where no weights are named: those of the newest finished run below ``folder``.
 
-    Raises UsageError as ``newest_weights`` and ``shipped_weights`` do.
+    Raises UsageError as ``newest_weights``, and where there are none: a run that is not finished is then named with
+    its newest checkpoint.
     """
-    return newest_weights(folder) or shipped_weights()
+    found = newest_weights(folder)
+    if found is None:
+        if run := next(iter(_unfinished(folder)), None):
+            _in_folder(run)  # says so
+        raise UsageError(
+            "no weights: there is no runs/*/weights.safetensors below the working folder; name them with --weights "
+            "(shapes: those that come with mcltool, for its made-up data set), or make them with mcltool fit"
+        )
+    return found
 
 
 def newest_weights(folder: Path) -> Path | None:
     """The newest ``runs/*/weights.safetensors`` below ``folder``; None where there is none.
 
-    Raises UsageError where there are some of several plugins, so that the newest may not be the one that is meant.
+    Raises UsageError where there are runs of several plugins, so that the newest may not be the one that is meant.
     """
     found = sorted(folder.glob("runs/*/weights.safetensors"), key=lambda path: path.stat().st_mtime_ns)
-    plugins = sorted({read_header(path).plugin for path in found})
+    plugins = sorted({*(read_header(path).plugin for path in found), *_unfinished(folder).values()})
     if len(plugins) > 1:
-        several = ", ".join(plugins)
         raise UsageError(
-            f"{folder / 'runs'}: has weights of several plugins ({several}); choose with --weights"
+            f"{folder / 'runs'}: has runs of several plugins ({', '.join(plugins)}); choose with --weights"
         )
     return found[-1] if found else None
+
+
+def newer_checkpoint(folder: Path, weights: Path) -> Path | None:
+    """The newest checkpoint of a run below ``folder`` that is not finished, where it is newer than ``weights``."""
+    for run in _unfinished(folder):
+        newest = _newest_checkpoint(run)
+        if newest and newest.stat().st_mtime_ns > weights.stat().st_mtime_ns:
+            return newest
+    return None
+
+
+def _unfinished(folder: Path) -> dict[Path, str]:
+    """The runs below ``folder`` with checkpoints and no weights yet, the newest first, and the plugin of each."""
+    runs: dict[Path, int] = {}
+    for path in folder.glob("runs/*/config.json"):
+        checkpoint = (
+            None if (path.parent / "weights.safetensors").is_file() else _newest_checkpoint(path.parent)
+        )
+        if checkpoint:
+            runs[path.parent] = checkpoint.stat().st_mtime_ns
+    newest_first = sorted(runs, key=lambda run: -runs[run])
+    return {run: read_header(_newest_checkpoint(run) or run).plugin for run in newest_first}
 
 
 def shipped_weights(name: str = "shapes") -> Path:
@@ -233,8 +267,7 @@ def shipped_weights(name: str = "shapes") -> Path:
         found = digest(path)
     except (OSError, UsageError):
         raise UsageError(
-            "no weights: there is no runs/*/weights.safetensors, and this mcltool came without any; name a file with "
-            "--weights, or make one with mcltool fit"
+            f"{name}: this mcltool came without these weights; name a file with --weights, or make one with mcltool fit"
         ) from None
     if found != entry.sha256:
         raise UsageError(

@@ -220,7 +220,7 @@ def _weights(folder: Path) -> Iterator[Finding]:
         about = (
             f"{newest}, for {read_header(newest).plugin}"
             if newest
-            else "none here: the shipped weights are taken"
+            else "none here: --weights shapes takes the shipped ones"
         )
         yield Finding("weights", "newest run", "ok", about)
     except UsageError as error:
