@@ -203,7 +203,11 @@ def test_runs_are_listed_with_their_state(done: Path, tmp_path: Path) -> None:
     lines = {line.split()[0]: line for line in runs("list", str(folder)).splitlines()}
     assert set(lines) == {"run", "evening", "half"}
     assert re.search(r"shapes +tiny +32x32 +6/6 +finished +l1_warp 0\.\d+, class_match", lines["evening"])
-    assert re.search(r"1/6 +stopped", lines["half"])
+    assert re.search(r"1/6 +stopped +l1_warp 0\.\d+", lines["half"])  # saved and scored, though not logged
+    RunFolder(folder / "half").append(
+        {"step": 4, "loss_total": 1.0}
+    )  # logged, then killed before it was saved
+    assert re.search(r"1/6 +stopped", runs("list", str(folder)).splitlines()[2])
     with locked(RunFolder(folder / "half").lock, "x"):
         assert "training" in runs("list", str(folder)).splitlines()[2]
 
@@ -244,10 +248,14 @@ def test_a_dry_run_prints_the_configuration_sizes_and_memory_and_makes_nothing(
     ]
     result = CliRunner().invoke(cli, asked)
     assert result.exit_code == 0, result.output
-    config, end = json.JSONDecoder().raw_decode(result.output)
-    assert config["loss"]["mcl"] == 0.7
-    assert re.search(r"generator +0\.\d M parameters", result.output[end:])
-    assert re.search(r"activations +\d+ MiB", result.output[end:])
+    assert re.search(r"preset +tiny, 64x64 pixels, batch 8", result.output)
+    assert re.search(r"run folder +runs/shapes-1", result.output)
+    assert re.search(r"generator +0\.\d M parameters", result.output)
+    assert re.search(r"activations +\d+ MiB", result.output)
+    assert "{" not in result.output
+    found = json.loads(CliRunner().invoke(cli, [*asked, "--json"]).output)
+    assert found["config"]["loss"]["mcl"] == 0.7
+    assert found["memory"]["activations"] > 1 << 20
     assert list(tmp_path.iterdir()) == []
 
 

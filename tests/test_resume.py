@@ -240,7 +240,7 @@ def test_the_same_command_with_resume_goes_on_or_starts(tmp_path: Path) -> None:
     command = [*SHAPES, "--run", str(tmp_path / "run"), "--resume"]
     first = run(*command, "--max-minutes", "0")
     assert first.exit_code == 0, first.output
-    assert f"saved at step 1 of 2; go on with --resume --run {tmp_path / 'run'}" in first.output
+    assert f"saved at step 1 of 2; go on with: mcltool fit --resume --run {tmp_path / 'run'}" in first.output
     assert "weights:" not in first.output
     second = run(*command)
     assert second.exit_code == 0, second.output
@@ -313,7 +313,8 @@ def test_a_signal_ends_the_step_saves_and_says_how_to_go_on(tmp_path: Path, numb
     process.send_signal(number)
     _, errors = process.communicate(timeout=120)
     assert process.returncode == code, errors
-    assert f"go on with --resume --run {tmp_path}" in errors.splitlines()[-1]
+    assert "saving; Ctrl-C again quits at once" in errors.splitlines()[:-1]
+    assert f"go on with: mcltool fit --resume --run {tmp_path}" in errors.splitlines()[-1]
     last = RunFolder(tmp_path).rows()[-1]["step"]
     assert checkpoints.newest_whole(RunFolder(tmp_path).checkpoints).step == last  # type: ignore[union-attr]
 

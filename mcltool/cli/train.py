@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -70,7 +71,12 @@ if TYPE_CHECKING:
 @click.option(
     "--max-minutes", type=float, metavar="M", help="Save and end after M minutes; --resume goes on."
 )
-@click.option("--dry-run", is_flag=True, help="Print the configuration, sizes and memory; train nothing.")
+@click.option(
+    "--dry-run", is_flag=True, help="Say what would be trained, and its size and memory; train nothing."
+)
+@click.option(
+    "--json", "as_json", is_flag=True, help="With --dry-run: print JSON, with the whole configuration."
+)
 @click.option("--out", type=FILE, metavar="FILE", help="Weights file.  [default: RUN/weights.safetensors]")
 @click.option("--seed", type=int, metavar="N", help="Seed of everything random.  [default: 0]")
 @click.option(
@@ -102,6 +108,7 @@ def fit(
     resume: bool,
     max_minutes: float | None,
     dry_run: bool,
+    as_json: bool,
     out: Path | None,
     device: str | None,
     config: Path | None,
@@ -128,6 +135,8 @@ def fit(
     from mcltool.core.config import parse_size
     from mcltool.plugin.registry import use_canvas
 
+    if as_json and not dry_run:
+        raise click.UsageError("--json: prints what --dry-run found; a run has its metrics.jsonl")
     given: dict[str, Any] = {"data.size": parse_size(size)} if size else {}
     given |= {_ADDRESSES[name]: value for name, value in flags.items() if value is not None}
     folder, plugin = _run_folder(run, plugin, root, pack, resume)
@@ -140,12 +149,7 @@ def fit(
     from mcltool.train.loop import fit as train
 
     if dry_run:
-        from mcltool.cli.tables import show_estimate
-        from mcltool.train.loop import dry
-
-        resolved, needed = dry(dataset, resolved, device)
-        click.echo(resolved.to_json())
-        show_estimate(needed)
+        _show_plan(dataset, resolved, device, folder, as_json)
         return
     job = Job(dataset, resolved, root, folder, out, device, resume, max_minutes, pairs)
     from mcltool.train.display import show
@@ -153,6 +157,37 @@ def fit(
     weights = train(job, show)
     if weights and launched_rank() == 0:
         click.echo(f"weights: {weights}")
+
+
+def _show_plan(
+    dataset: DatasetPlugin, config: Config, device: str | None, folder: Path, as_json: bool
+) -> None:
+    from mcltool.cli.tables import show_estimate, show_facts
+    from mcltool.train.loop import dry
+
+    config, needed = dry(dataset, config, device)
+    if as_json:
+        found = {
+            "config": json.loads(config.to_json()),
+            "parameters": needed.parameters,
+            "memory": needed.memory,
+        }
+        click.echo(json.dumps(found, indent=2))
+        return
+    train, (height, width) = config.train, config.data.size
+    show_facts(
+        {
+            "data set": dataset.name,
+            "preset": f"{config.preset}, {height}x{width} pixels, batch {train.batch_size}",
+            "steps": str(train.max_steps or f"as {train.epochs} epochs make"),
+            "precision": train.precision,
+            "perceptual": train.perceptual,
+            "run folder": str(folder),
+        }
+    )
+    click.echo()
+    show_estimate(needed)
+    click.echo("\n--json prints every setting; mcltool fit --help-settings says what each is")
 
 
 NO_DATA = (

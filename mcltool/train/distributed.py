@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -145,10 +146,11 @@ class InterruptedRun(McltoolError):  # noqa: N818 (no error of the run)
 
 
 class Stop:
-    """What asks a run to stop. signal: the number of the signal that came, or None."""
+    """What asks a run to stop. signal: the number of the signal that came, or None; signals: how many came."""
 
     def __init__(self, max_minutes: float | None) -> None:
         self.signal: int | None = None
+        self.signals = 0
         self._end = None if max_minutes is None else time.monotonic() + 60 * max_minutes
 
     def requested(self) -> bool:
@@ -156,26 +158,56 @@ class Stop:
 
 
 @contextmanager
-def stoppable(max_minutes: float | None) -> Iterator[Stop]:
+def stoppable(max_minutes: float | None, tell: bool = True) -> Iterator[Stop]:
     """Note the first SIGINT or SIGTERM instead of dying of it; a second one does what it always did.
 
-    max_minutes: after these, ``requested`` too. Only a program's main thread can take signals; elsewhere they
-    stay as they are.
+    max_minutes: after these, ``requested`` too. tell: say at once that the signal was heard. Only a program's main
+    thread can take signals; elsewhere they stay as they are.
     """
     stop = Stop(max_minutes)
-    before: dict[signal.Signals, Any] = {}
+    if threading.current_thread() is not threading.main_thread():
+        yield stop
+        return
 
     def note(number: int, _: FrameType | None) -> None:
         stop.signal = number
         restore()
+        if stop.signals > 1:  # while torch computed, which Python's handlers wait for
+            raise KeyboardInterrupt
 
     def restore() -> None:
         for number, handler in before.items():
             signal.signal(number, handler)
 
-    if threading.current_thread() is threading.main_thread():
-        before = {number: signal.signal(number, note) for number in SIGNALS}
+    before: dict[signal.Signals, Any] = {number: signal.signal(number, note) for number in SIGNALS}
     try:
-        yield stop
+        with _heard(stop, tell):
+            yield stop
     finally:
         restore()
+
+
+@contextmanager
+def _heard(stop: Stop, tell: bool) -> Iterator[None]:
+    """Count signals as they come, in a thread of its own."""
+    heard, speaker = os.pipe()
+    os.set_blocking(speaker, False)
+
+    def listen() -> None:
+        while number := os.read(heard, 1)[0]:
+            if number in SIGNALS:
+                stop.signals += 1
+                if tell and stop.signals == 1:
+                    print("saving; Ctrl-C again quits at once", file=sys.stderr, flush=True)
+
+    thread = threading.Thread(target=listen, daemon=True)
+    thread.start()
+    previous = signal.set_wakeup_fd(speaker, warn_on_full_buffer=False)
+    try:
+        yield
+    finally:
+        signal.set_wakeup_fd(previous)
+        os.write(speaker, b"\0")
+        thread.join(timeout=1)
+        os.close(heard)
+        os.close(speaker)

@@ -134,7 +134,7 @@ def iterate(job: Job) -> Generator[Progress, None, bool]:
     if main:
         _check_places(folder, job.weights, resume)
     device = pick_device(own_device(job.device))
-    with connected(device) as ranks, stoppable(job.max_minutes) as stop, ExitStack() as held:
+    with connected(device) as ranks, stoppable(job.max_minutes, tell=main) as stop, ExitStack() as held:
         config, trainer, data, held_out = _prepare(job, device, ranks)
         if main:
             folder.path.mkdir(parents=True, exist_ok=True)
@@ -229,9 +229,8 @@ def _steps(
             if stopping and trainer.steps_done < trainer.total:
                 if recorder:
                     recorder.save()
-                where = (
-                    f"step {trainer.steps_done} of {trainer.total}; go on with --resume --run {folder.path}"
-                )
+                go_on = f"go on with: mcltool fit --resume --run {folder.path}"
+                where = f"step {trainer.steps_done} of {trainer.total}; {go_on}"
                 if stop.signal is not None:
                     raise InterruptedRun(f"stopped and saved at {where}", stop.signal)
                 log.info("the time is up: saved at %s", where)
@@ -249,7 +248,7 @@ def _explaining_killed_workers() -> Iterator[None]:
         if is_shared_memory(error):  # Bus error: a write to memory that there was no room for
             raise McltoolError(NO_SHARED_MEMORY) from None
         cause = "a loader process was killed, perhaps for want of memory"
-        raise McltoolError(f"{cause}; go on with --resume, perhaps with --set data.workers=1") from None
+        raise McltoolError(f"{cause}; go on with mcltool fit --resume, perhaps with --workers 1") from None
 
 
 def _step(trainer: Trainer, batches: Iterator[Batch]) -> StepResult:
@@ -258,7 +257,7 @@ def _step(trainer: Trainer, batches: Iterator[Batch]) -> StepResult:
         f"at batch {train.batch_size}, {size[0]}x{size[1]} pixels, {trainer.precision}, on {trainer.device}"
     )
     way_out = (
-        f"lower --batch-size, or keep it with --set train.accumulate={2 * train.accumulate} or "
+        f"lower --batch-size (of mcltool fit), or keep it with --set train.accumulate={2 * train.accumulate} or "
         "--set train.recompute=true, or lower --size"
     )
     parts = [next(batches) for _ in range(train.accumulate)]

@@ -198,7 +198,9 @@ def resumed(
 
 @dataclass(frozen=True)
 class Overview:
-    """A line of ``runs list``. state: "training", "finished" or "stopped"."""
+    """A line of ``runs list``. state: "training", "finished" or "stopped".
+
+    step: of a run that trains the one logged last; of others the one saved last, from which it can go on."""
 
     name: str
     plugin: str
@@ -213,17 +215,18 @@ class Overview:
 
 def overview(run: RunFolder) -> Overview:
     """Raises UsageError where there is no run that this version reads."""
-    config, rows = run.config(), run.rows()
+    config, rows, running = run.config(), run.rows(), run.is_running()
+    saved = (_checkpoints(run) or [{}])[-1]
     height, width = config.data.size
     return Overview(
         name=run.path.name,
         plugin=config.plugin,
         preset=config.preset,
         size=f"{height}x{width}",
-        step=rows[-1]["step"] if rows else 0,
-        total=config.train.max_steps,
+        step=rows[-1]["step"] if rows and running else saved.get("step", 0),
+        total=config.train.max_steps or saved.get("total"),
         state=state(run),
-        scores=", ".join(f"{name} {value:.3f}" for name, value in latest_scores(rows).items()),
+        scores=", ".join(f"{name} {value:.3f}" for name, value in latest_scores(rows, saved).items()),
         changed=datetime.fromtimestamp(last_worked_on(run)).strftime("%Y-%m-%d %H:%M"),
     )
 
@@ -236,10 +239,12 @@ def state(run: RunFolder) -> str:
     return "finished" if newest and newest[0]["step"] == newest[0].get("total") else "stopped"
 
 
-def latest_scores(rows: list[Row]) -> dict[str, float]:
-    """The newest validation's scores, without the prefix."""
+def latest_scores(rows: list[Row], saved: Row) -> dict[str, float]:
+    """The newest validation's scores, without the prefix. saved: the newest checkpoint, which has its own."""
     scored = [row for row in rows if any(name.startswith("val_") for name in row)]
-    last = scored[-1] if scored else {}
+    last = scored[-1] if scored else {"step": -1}
+    if saved.get("scores") and saved["step"] > last["step"]:
+        last = saved["scores"]
     found = {name.removeprefix("val_"): value for name, value in last.items() if name.startswith("val_")}
     return {name: value for name, value in found.items() if value is not None}
 
