@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from mcltool import UsageError
 from mcltool.core import device
@@ -78,9 +81,62 @@ def test_a_gpu_takes_bf16_where_it_has_it(
 def test_a_cpu_takes_bf16_where_it_has_it_and_gains_by_it(
     has_it: bool, is_faster: bool, expected: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("torch.cpu._is_avx512_bf16_supported", lambda: has_it)
+    monkeypatch.setattr(device, "native_formats", lambda _: ("bf16", "fp32") if has_it else ("fp32",))
     monkeypatch.setattr(device, "_bf16_is_faster", lambda _: is_faster)
     assert pick_precision("auto", CPU) == expected
+
+
+def test_a_format_that_a_cpu_lacks_is_never_tried(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("torch.cpu._is_avx512_bf16_supported", lambda: False)
+    monkeypatch.setattr(device, "_bf16_is_faster", lambda _: pytest.fail("timed"))
+    assert device.native_formats(CPU) == ("fp32",)
+    assert pick_precision("auto", CPU) == "fp32"
+
+
+def test_an_emulated_format_is_taken_with_a_warning(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(device, "native_formats", lambda _: ("fp32",))
+    assert pick_precision("bf16", CPU) == "bf16"
+    assert "--precision bf16: emulated here" in caplog.text
+
+
+class Watched(TorchDispatchMode):
+    """The threads that each convolution's gradients are computed with."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.threads: list[int] = []
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func is torch.ops.aten.convolution_backward.default:
+            self.threads.append(torch.get_num_threads())
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize(("precision", "expected"), [("bf16", [1, 1, 2]), ("fp32", [2, 2, 2])])
+def test_gradients_of_small_convolutions_are_computed_by_one_thread(
+    precision: device.Precision, expected: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    small, large = 2 * 8 * 8 * 4 * 4 * 9, 4 * 2 * 8 * 8 * 4 * 4 * 9
+    monkeypatch.setattr(device, "SMALL", (small + large) / 2)
+    net = torch.nn.Sequential(*(torch.nn.Conv2d(4, 4, 3, stride, padding=1) for stride in (1, 2, 1)))
+    x = torch.randn(1, 4, 16, 16)
+    exact = torch.autograd.grad(net(x).square().sum(), list(net.parameters()))
+    device.spare_waiting(net, CPU, precision)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        with autocast(CPU, precision):
+            loss = net(x).float().square().sum()
+        with Watched() as watched:
+            found = torch.autograd.grad(loss, list(net.parameters()))
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(threads)
+    assert watched.threads == expected
+    for mine, theirs in zip(found, exact, strict=True):
+        assert torch.allclose(mine, theirs, rtol=0.1, atol=0.02 * theirs.abs().max())
 
 
 def test_mps_takes_fp32() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import resource
 import sys
 import time
@@ -13,10 +14,15 @@ import torch
 
 from mcltool.core.errors import McltoolError, UsageError
 
+log = logging.getLogger(__name__)
+
 Precision = Literal["bf16", "fp16", "fp32"]
 PRECISIONS: tuple[Precision, ...] = ("bf16", "fp16", "fp32")
 
 Network = TypeVar("Network", bound=torch.nn.Module)
+
+SMALL = 1e9
+"""Operations of a convolution whose bf16 gradients two threads compute no faster than one."""
 
 _DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -49,8 +55,24 @@ def pick_precision(name: str, device: torch.device) -> Precision:
         raise UsageError("--precision fp16 needs a GPU; on a CPU take bf16 or fp32")
     for known in PRECISIONS:
         if name == known:
+            if known not in native_formats(device):
+                log.warning(
+                    "--precision %s: emulated here, many times slower than fp32 (--precision auto)", name
+                )
             return known
     raise UsageError(f"--precision {name}: must be one of auto, {', '.join(PRECISIONS)}")
+
+
+def native_formats(device: torch.device) -> tuple[Precision, ...]:
+    """Number formats that ``device`` computes products in. Others are emulated: bf16 on a CPU with AVX2 alone runs
+    a hundred times slower than fp32."""
+    if device.type == "cuda":
+        bf16 = torch.cuda.is_bf16_supported(including_emulation=False)
+        return PRECISIONS if bf16 else ("fp16", "fp32")
+    if device.type == "cpu":
+        bf16 = torch.cpu._is_avx512_bf16_supported() and torch.ops.mkldnn._is_mkldnn_bf16_supported()
+        return ("bf16", "fp32") if bf16 else ("fp32",)
+    return PRECISIONS
 
 
 def autocast(device: torch.device, precision: Precision) -> AbstractContextManager[object]:
@@ -68,6 +90,26 @@ def frozen(module: Network, device: torch.device, precision: Precision) -> Netwo
         if isinstance(layer, torch.nn.Conv2d):
             layer.to(_DTYPES.get(precision, torch.float32)).to(memory_format=torch.channels_last)
     return module
+
+
+def spare_waiting(network: torch.nn.Module, device: torch.device, precision: Precision) -> None:
+    """Have the gradients of ``network``'s small convolutions in bf16 on a CPU computed by one thread.
+
+    There oneDNN's threads wait for one another several times an image, and spin while they do, whatever OpenMP's wait
+    policy is: beside two busy processes a step of ``tiny`` took six times its processor time (docs/benchmarks.md).
+    """
+
+    def watch(layer: torch.nn.Module, _: object, output: torch.Tensor) -> None:
+        node, weight = output.grad_fn, layer.weight
+        if node is not None and 2 * output.numel() * weight[0].numel() < SMALL:
+            threads = torch.get_num_threads()
+            node.register_prehook(lambda _: torch.set_num_threads(1))
+            node.register_hook(lambda *_: torch.set_num_threads(threads))
+
+    if device.type == "cpu" and precision == "bf16":
+        for layer in network.modules():
+            if isinstance(layer, torch.nn.Conv2d):
+                layer.register_forward_hook(watch)
 
 
 def memory_used(device: torch.device) -> int:
@@ -106,9 +148,8 @@ def _available() -> list[str]:
 
 def _best(device: torch.device) -> Precision:
     if device.type == "cuda":
-        native = torch.cuda.is_bf16_supported(including_emulation=False)
-        return "bf16" if native else "fp16"
-    if device.type == "cpu" and torch.cpu._is_avx512_bf16_supported():
+        return "bf16" if "bf16" in native_formats(device) else "fp16"
+    if device.type == "cpu" and "bf16" in native_formats(device):
         return "bf16" if _bf16_is_faster(device) else "fp32"
     return "fp32"
 

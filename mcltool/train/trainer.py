@@ -18,7 +18,7 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.utils.checkpoint import checkpoint
 
 from mcltool.core.config import Config
-from mcltool.core.device import Precision, autocast, frozen
+from mcltool.core.device import Precision, autocast, frozen, spare_waiting
 from mcltool.data.batch import Batch
 from mcltool.model.blocks import divide_by_spectral_norms, divided_once
 from mcltool.model.build import LARGE_BLOCKS, make_discriminator, make_network
@@ -84,6 +84,9 @@ class Trainer:
         self.optimiser_d = Optimiser(self.discriminator, train, train.lr_discriminator, precision)
         if train.recompute:
             recompute_blocks(self.net)
+        if not train.compile:
+            for network in (self.net, self.discriminator):
+                spare_waiting(network, device, precision)
         objective = GeneratorObjective(self.net, config.loss, spec)
         objective_d = AdversarialObjective(self.discriminator, config.loss)
         self.objective_phi = FeatureObjective(frozen(phi, device, precision), config.loss) if phi else None
