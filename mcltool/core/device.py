@@ -8,7 +8,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from typing import Literal, TypeVar
+from typing import Any, Literal, TypeVar
 
 import torch
 
@@ -99,9 +99,9 @@ def spare_waiting(network: torch.nn.Module, device: torch.device, precision: Pre
     policy is: beside two busy processes a step of ``tiny`` took six times its processor time (docs/benchmarks.md).
     """
 
-    def watch(layer: torch.nn.Module, _: object, output: torch.Tensor) -> None:
-        node, weight = output.grad_fn, layer.weight
-        if node is not None and 2 * output.numel() * weight[0].numel() < SMALL:
+    def watch(layer: Any, _: object, output: torch.Tensor) -> None:
+        node = output.grad_fn
+        if node is not None and 2 * output.numel() * layer.weight[0].numel() < SMALL:
             threads = torch.get_num_threads()
             node.register_prehook(lambda _: torch.set_num_threads(1))
             node.register_hook(lambda *_: torch.set_num_threads(threads))
