@@ -28,10 +28,9 @@ from mcltool.core.weights import WeightsHeader
 from mcltool.train.checkpoints import newest_whole, write_checkpoint
 from mcltool.train.loop import fit
 from mcltool.translate.images import save_picture
-from mcltool.translate.job import Job
+from mcltool.translate.job import Job, Settings
 from mcltool.translate.pairing import write_pairs
-from mcltool.translate.pipeline import run as results_of
-from mcltool.translate.settings import Settings
+from mcltool.translate.run import Run
 
 OPTIONS = ("--batch-size", "2", "--save", "warp")
 
@@ -134,7 +133,7 @@ def test_files_that_vanish_after_they_were_listed_are_failed_lines(work: Path, i
     job = Job(work / "masks", work / "photos", work / "out", weights, "cycle", settings=settings)
     (work / "masks" / "0" / "2.png").unlink()
     (work / "photos" / "1.png").unlink()
-    causes = {result.input: result.cause for result in results_of(job)}
+    causes = {result.input: result.cause for result in Run(job)}
     assert "no such file" in causes["0/2.png"]
     by_photo = {entry["input"]: entry["exemplar"] for entry in manifest(work / "out").values()}
     for name, cause in causes.items():
@@ -150,14 +149,14 @@ def test_a_full_output_whose_content_a_power_cut_has_lost_is_made_again(work: Pa
 
 HANG = """
 import sys, threading
-from mcltool.translate import images, reader
-reader.PATIENCE, reader.LOOKS = 0.05, 10
-read = images.Preparer.condition
+from mcltool.translate import reader
+reader.LOOK_SECONDS, reader.LOOKS = 0.05, 10
+read = reader.Preparer.condition
 def condition(self, files, part):
     if files[0].endswith("6.png"):
         threading.Event().wait()
     return read(self, files, part)
-images.Preparer.condition = condition
+reader.Preparer.condition = condition
 from mcltool.cli.main import main
 main()
 """
@@ -175,7 +174,7 @@ def test_a_read_that_never_ends_is_given_up_with_what_is_done_kept(work: Path) -
     assert done.returncode == 1, done.stderr
     last = done.stderr.splitlines()[-1]
     assert "no answer in 0 minutes" in last
-    assert last.endswith("run again to go on")
+    assert last.endswith("run again to resume")
     assert "Traceback" not in done.stderr
     assert files(work / "out").items() <= files(work / "undisturbed").items()
     assert run(*options).exit_code == 0

@@ -18,11 +18,9 @@ from translating import files, make_condition, make_photo, manifest, run, status
 
 from mcltool import Condition, ConditionSpec, DataError, UsageError
 from mcltool.model.network import EncodedExemplar, MCLNet, Translation
-from mcltool.translate.images import prepare_condition
-from mcltool.translate.job import Job
-from mcltool.translate.pipeline import run as results_of
-from mcltool.translate.settings import Settings
-from mcltool.translate.sizes import network_size, output_size
+from mcltool.translate.images import network_size, output_size, prepare_condition
+from mcltool.translate.job import Job, Settings
+from mcltool.translate.run import Run
 
 
 @pytest.fixture
@@ -130,9 +128,8 @@ def test_a_ribbon_is_refused_before_it_takes_all_memory(work: Path) -> None:
 def test_a_job_that_is_cut_off_and_run_again_gives_the_same_bytes(work: Path) -> None:
     run(out="whole")
     weights = work / "runs" / "shapes-1" / "weights.safetensors"
-    results = results_of(
-        Job(work / "masks", work / "photos", work / "out", weights, settings=Settings("fp32"))
-    )
+    job = Job(work / "masks", work / "photos", work / "out", weights, settings=Settings("fp32"))
+    results = iter(Run(job))
     assert next(results).input == "a.png"
     results.close()
     done = len(manifest(work / "out"))  # the first, and what was in flight
@@ -219,9 +216,7 @@ def test_a_full_disk_ends_the_job_with_one_line(work: Path, monkeypatch: pytest.
     assert result.exit_code == 1
     last = result.output.splitlines()[-1]
     assert last.startswith("mcltool: ")
-    assert last.endswith(
-        "cannot be written (No space left on device); nothing more is done, run again to go on"
-    )
+    assert last.endswith("cannot be written (No space left on device); stopped here, run again to resume")
     assert not files(work / "out")
     monkeypatch.undo()
     monkeypatch.chdir(work)

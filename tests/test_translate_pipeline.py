@@ -21,17 +21,13 @@ from mcltool.core.errors import McltoolError
 from mcltool.data.batch import condition_planes, to_unit
 from mcltool.model.correspondence import confidence
 from mcltool.model.network import EncodedExemplar
-from mcltool.translate.exemplars import ExemplarCache
-from mcltool.translate.images import Prepared, Preparer
-from mcltool.translate.job import Job, Options
+from mcltool.translate.job import Job, Options, Settings, plugin_of
 from mcltool.translate.manifest import Journal
-from mcltool.translate.nearest import top_1
-from mcltool.translate.opening import plugin_of
-from mcltool.translate.pipeline import Pipeline
-from mcltool.translate.pipeline import run as results_of
+from mcltool.translate.pairing import top_1
+from mcltool.translate.pipeline import ExemplarCache, Pipeline
 from mcltool.translate.plan import Task
-from mcltool.translate.reader import Reader, Window
-from mcltool.translate.settings import Settings
+from mcltool.translate.reader import Prepared, Preparer, Reader
+from mcltool.translate.run import Run
 from mcltool.translate.translator import Translator
 
 SIZES = [(32, 32), (32, 48), (32, 32), (48, 32), (32, 32), (32, 32), (32, 48)]
@@ -77,10 +73,8 @@ def translated(
     tasks = [Task(n, f"{n}", f"{n}", "", (f"masks/{n:02d}.png",), "", f"photos/{n:02d}.png") for n in numbers]
     with Reader(Preparer(translator.plugin, 32)) as reader:
         pipeline = Pipeline(translator, reader, batch)
-        window = Window(tasks, (), frozenset(numbers))
-        outcomes = [outcome for batch in pipeline.run([window]) for outcome in batch]
-    assert all(outcome.pictures for outcome in outcomes)
-    return {o.task.number: o.pictures.image[o.row] for o in outcomes if o.pictures}
+        outputs = [output for batch in pipeline.run([tasks]) for output in batch]
+    return {o.task.number: o.made.image[o.row] for o in outputs if o.made}
 
 
 # --- the model behind it ---
@@ -211,7 +205,7 @@ def test_halving_is_reported_and_one_image_too_large_is_one_failed_line(
     assert "batches were halved" in result.output
     failed = [line for line in manifest(work / "out").values() if line["status"] == "failed"]
     assert len(failed) == 3
-    assert all("memory does not suffice" in line["cause"] for line in failed)
+    assert all("not enough memory on the device" in line["cause"] for line in failed)
 
 
 def test_an_error_that_is_not_memory_is_not_taken_for_it(
@@ -232,8 +226,8 @@ def test_an_error_that_is_not_memory_is_not_taken_for_it(
 def test_a_job_cut_anywhere_and_run_again_gives_the_same_bytes(work: Path, taken: int) -> None:
     """Batches of mixed sizes are cut in the middle; what was written stays, what is missing is made."""
     assert run("--batch-size", "2", out="whole").exit_code == 0
-    results = results_of(job(work))
-    done = {next(results).output for _ in range(taken)}
+    results = iter(Run(job(work)))
+    done = {work / "out" / next(results).output for _ in range(taken)}
     results.close()
     times = {path: path.stat().st_mtime_ns for path in done}
     assert len(manifest(work / "out")) >= taken
@@ -290,7 +284,7 @@ def test_a_reader_process_that_is_killed_is_one_line(work: Path) -> None:
         Reader(Killing(ShapesPlugin(), 32), 1) as reader,
         pytest.raises(McltoolError, match="reader process was killed"),
     ):
-        list(reader.read([Window((), ["photos/00.png"])]))
+        list(reader.read([["photos/00.png"]]))
 
 
 class Killing(Preparer):

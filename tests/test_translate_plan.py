@@ -11,10 +11,18 @@ import pytest
 from mcltool_shapes import ShapesPlugin
 
 from mcltool import ConditionFiles, UsageError
-from mcltool.translate.names import OutputNames, check_names, stem
+from mcltool.translate.folder import Shard
 from mcltool.translate.pairing import pair_by_names, write_pairs
-from mcltool.translate.plan import Conditions, Exemplars, Plan, check_outputs, check_places
-from mcltool.translate.workspace import Shard, parse_shard
+from mcltool.translate.plan import (
+    Conditions,
+    Exemplars,
+    OutputNames,
+    Plan,
+    check_names,
+    check_outputs,
+    check_places,
+    stem,
+)
 
 PLUGIN = ShapesPlugin()
 
@@ -341,7 +349,7 @@ def test_shards_take_whole_windows_in_turn_and_every_task_once() -> None:
 
 
 def test_a_shard_is_written_from_1_to_n() -> None:
-    assert parse_shard("2/8") == Shard(1, 8)
+    assert Shard.parse("2/8") == Shard(1, 8)
     for text in ("0/8", "9/8", "2", "a/b", "-1/2"):
         with pytest.raises(UsageError, match="expected I/N"):
-            parse_shard(text)
+            Shard.parse(text)

@@ -16,9 +16,9 @@ from tiny_weights import make_weights
 from translating import OWN, files, make_condition, make_photo, manifest, run
 
 from mcltool.core.locks import locked
+from mcltool.translate.folder import Shard, claimed
 from mcltool.translate.job import Job, Options
-from mcltool.translate.pipeline import run as results_of
-from mcltool.translate.workspace import Shard, claimed
+from mcltool.translate.run import Run
 
 COUNT = 24
 COMMAND = [
@@ -97,7 +97,8 @@ def test_torchrun_ranks_cover_each_input_once_and_the_first_joins_the_manifests(
 
 def test_a_second_job_in_one_out_is_refused(work: Path) -> None:
     weights, options = work / "runs/shapes-1/weights.safetensors", Options(device="cpu")
-    first = results_of(Job(work / "masks", work / "photos" / "0.png", work / "out", weights, options=options))
+    job = Job(work / "masks", work / "photos" / "0.png", work / "out", weights, options=options)
+    first = iter(Run(job))
     next(first)
     for options in ([], ["--shard", "1/2"]):
         result = run("--pair", "cycle", *options)

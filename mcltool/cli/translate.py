@@ -22,8 +22,7 @@ from mcltool.cli.options import (
 from mcltool.cli.program import Commands
 
 if TYPE_CHECKING:
-    from mcltool.translate.settings import Settings
-
+    from mcltool.translate.job import Settings
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -154,34 +153,31 @@ def translate_dir(
       mcltool translate-dir masks/ photos/ out/ --shard 2/8   the second of eight machines
       torchrun --nproc-per-node 4 -m mcltool translate-dir masks/ photos/ out/
     """
+    from mcltool.translate.folder import Shard, settle_ranks
     from mcltool.translate.job import Job, Options
-    from mcltool.translate.ranks import settle_ranks
-    from mcltool.translate.workspace import parse_shard, shard_of_environment
+    from mcltool.translate.run import Run
+    from mcltool.translate.view import show, show_plan
 
     options = Options(
         overwrite=overwrite,
         retry_failed=retry_failed,
-        shard=parse_shard(shard) if shard else shard_of_environment(),
+        shard=Shard.parse(shard) if shard else Shard.of_environment(),
         device=device,
         workers=workers,
         pair_out=pair_out,
         cache_mebibytes=exemplar_cache,
     )
     job = Job(conditions, exemplars, out, chosen_weights(weights), pair, seed, _settings(**settings), options)
+    run = Run(job)
     if dry_run:
-        from mcltool.translate.progress import show_plan
-
-        show_plan(job, as_json)
+        show_plan(run, as_json)
         return 0
-    from mcltool.translate.pipeline import run
-    from mcltool.translate.progress import show
-
-    counts = show(run(job), job, as_json)
-    failed = counts["failed"] if shard else settle_ranks(job, counts["failed"])
+    counts = show(run, as_json)
+    failed = counts["failed"] if shard else settle_ranks(out, options.shard, counts["failed"])
     if gallery and (shard or options.shard.index == 0):
         from mcltool.translate.gallery import write_gallery
 
-        click.echo(f"gallery: {write_gallery(job)}", err=True)
+        click.echo(f"gallery: {write_gallery(run)}", err=True)
     return 1 if failed else 0
 
 
@@ -202,7 +198,7 @@ def translate(
       mcltool translate mask.png style.jpg result.png
       mcltool translate mask.png style.jpg result.jpg --size keep --save grid
     """
-    from mcltool.translate.single import translate_file
+    from mcltool.translate.api import translate_file
 
     made = translate_file(
         condition, exemplar, out, chosen_weights(weights), _settings(form=out.suffix, **settings), device
@@ -222,7 +218,7 @@ def _settings(
 ) -> Settings:
     from mcltool.core.config import parse_size
     from mcltool.core.errors import UsageError
-    from mcltool.translate.settings import Settings, format_of, parse_output_size
+    from mcltool.translate.job import Settings, format_of, parse_output_size
 
     if batch_size != "auto" and not (batch_size.isdecimal() and int(batch_size)):
         raise UsageError(f"--batch-size {batch_size}: expected a number from 1, or auto")
@@ -249,9 +245,9 @@ def merge(out: Path) -> None:
 
     Of several lines for one output the newest counts.
     """
+    from mcltool.translate.folder import Shard, claimed
     from mcltool.translate.manifest import manifests
     from mcltool.translate.manifest import merge as join
-    from mcltool.translate.workspace import Shard, claimed
 
     count = len(manifests(out))
     if not count:
@@ -266,7 +262,7 @@ def merge(out: Path) -> None:
 @click.option("--json", "as_json", is_flag=True, help="As one JSON line.")
 def summary(out: Path, as_json: bool) -> None:
     """Count what is done in OUT, and name the causes of what failed."""
-    from mcltool.translate.manifest import summary as summed
+    from mcltool.translate.view import summary as summed
 
     found = summed(out)
     if as_json:

@@ -27,10 +27,9 @@ from mcltool.evaluate.resources import Tell
 from mcltool.evaluate.scores import Scores
 from mcltool.plugin import registry as plugins
 from mcltool.plugin.contract import DatasetPlugin, Sample, Truth
-from mcltool.translate.job import Job, Options
-from mcltool.translate.opening import plugin_of
-from mcltool.translate.pipeline import run
-from mcltool.translate.sizes import output_size
+from mcltool.translate.images import output_size
+from mcltool.translate.job import Job, Options, plugin_of
+from mcltool.translate.run import Run
 
 MARK = "held-out.json"
 """Says what a folder of ours was made of."""
@@ -195,9 +194,9 @@ def _translate(weights: Path, folder: Path, exemplars: str, out: str, request: R
     """The one place that knows the directory job."""
     conditions, options = folder / "conditions", Options(device=request.device)
     failed = []
-    job = Job(conditions, folder / exemplars, folder / out, weights, "stem", options=options)
-    for done, result in enumerate(run(job)):
-        tell("translating", done + 1, result.total)
+    run = Run(Job(conditions, folder / exemplars, folder / out, weights, "stem", options=options))
+    for done, result in enumerate(run):
+        tell("translating", done + 1, run.total)
         if result.status == "failed":
             failed.append(f"{result.input}: {result.cause}")
     if failed and not request.partial:

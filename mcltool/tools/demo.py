@@ -23,7 +23,7 @@ from mcltool.plugin import registry as plugins
 from mcltool.plugin.contract import DatasetPlugin
 from mcltool.train.loop import Job, Show, fit
 from mcltool.translate import job as translation
-from mcltool.translate.pipeline import run
+from mcltool.translate.run import Run
 
 PAIRS = 24
 """Held-out pairs that are translated and scored."""
@@ -62,7 +62,7 @@ def show_weights(
     write_pairs(plugin, pairs, out, side)
     options = translation.Options(device=device)
     job = translation.Job(out / "conditions", out / "exemplars", out / "out", weights, options=options)
-    failed = [result for result in run(job) if result.status == "failed"]
+    failed = [result for result in Run(job) if result.status == "failed"]
     if failed:
         raise McltoolError(f"{failed[0].input}: {failed[0].cause}")
 

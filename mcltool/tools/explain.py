@@ -23,9 +23,9 @@ from mcltool.model.network import MCLNet
 from mcltool.plugin.contract import Condition, ConditionSpec, DatasetPlugin
 from mcltool.plugin.registry import use_canvas
 from mcltool.tools.explain_view import Spot, View, describe, draw, look
-from mcltool.translate.images import prepare_condition, prepare_photo, read_condition
-from mcltool.translate.opening import files_of, plugin_of
-from mcltool.translate.sizes import network_size
+from mcltool.translate.api import files_of
+from mcltool.translate.images import network_size, prepare_condition, prepare_photo, read_condition
+from mcltool.translate.job import plugin_of
 
 SPOTS = 5
 """Positions that are looked at where none are asked for."""

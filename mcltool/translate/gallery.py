@@ -20,10 +20,12 @@ from mcltool.core.errors import DataError, printable
 from mcltool.core.files import write_text
 from mcltool.core.images import read_photo
 from mcltool.data.batch import condition_picture
-from mcltool.translate.images import Preparer
+from mcltool.plugin.contract import DatasetPlugin
 from mcltool.translate.job import Job
 from mcltool.translate.manifest import Entry, manifests, read_lines
-from mcltool.translate.plan import Task
+from mcltool.translate.plan import Plan, Task
+from mcltool.translate.reader import Preparer
+from mcltool.translate.run import Run
 
 NAME = "index.html"
 MOST_PICTURES = 240
@@ -87,32 +89,30 @@ _CARD = """<li>
 </li>"""
 
 
-def write_gallery(job: Job) -> Path:
-    """Write the gallery of a job's output folder; returns its path."""
-    assert job.plan is not None
-    shown = [card for task in _shown(job) if (card := _card(job, task))]
-    failed = list(_failed(job.out))
-    total = len(job.plan)
+def write_gallery(run: Run) -> Path:
+    """Write the gallery of a run's output folder; returns its path."""
+    out, total = run.job.out, len(run.plan)
+    shown = [card for task in _shown(run.plan) if (card := _card(run.job, task))]
+    failed = list(_failed(out))
     some = (
         f"{len(shown)} of {total} images, evenly spread" if total > MOST_PICTURES else f"{len(shown)} images"
     )
     page = _PAGE.format(
-        title=_text(os.fspath(job.out)),
+        title=_text(os.fspath(out)),
         summary=f"{some}; {len(failed)}{'+' if len(failed) == MOST_FAILURES else ''} failed. "
         "Select a picture to open it; the arrow keys go from one to the next.",
         cards="\n".join(shown),
         failures=_failure_table(failed),
     )
-    write_text(job.out / NAME, page)
-    return job.out / NAME
+    write_text(out / NAME, page)
+    return out / NAME
 
 
-def _shown(job: Job) -> Iterator[Task]:
-    assert job.plan is not None
-    step = -(-len(job.plan) // MOST_PICTURES)
-    for place, number in enumerate(job.plan.in_order()):
+def _shown(plan: Plan) -> Iterator[Task]:
+    step = -(-len(plan) // MOST_PICTURES)
+    for place, number in enumerate(plan.in_order()):
         if place % step == 0:
-            yield job.plan[number]
+            yield plan[number]
 
 
 def _card(job: Job, task: Task) -> str:
@@ -124,19 +124,19 @@ def _card(job: Job, task: Task) -> str:
     return _CARD.format(
         href=quote(os.fsencode(task.output)),
         result=_data_url(result),
-        condition=_condition(job, task),
+        condition=_condition(job.plugin, task),
         exemplar=_exemplar(task.photo),
         input=_text(task.input),
         photo=_text(task.exemplar),
     )
 
 
-def _condition(job: Job, task: Task) -> str:
-    read = Preparer(job.plugin, THUMBNAIL).condition(task.files, task.part)
+def _condition(plugin: DatasetPlugin, task: Task) -> str:
+    read = Preparer(plugin, THUMBNAIL).condition(task.files, task.part)
     if read.planes is None:
         return ""
-    rendered = read.planes if read.planes.ndim == 2 else read.planes.transpose(1, 2, 0)
-    return _data_url(condition_picture(rendered, job.plugin.spec))
+    planes = read.planes if read.planes.ndim == 2 else read.planes.transpose(1, 2, 0)
+    return _data_url(condition_picture(planes, plugin.spec))
 
 
 @lru_cache(64)

@@ -1,4 +1,4 @@
-"""A sample's files: conditions and exemplars are read for the network, and its pictures saved.
+"""Conditions and photos at the network's size, and the pictures that are saved. Sizes are (height, width) in pixels.
 
 Reader processes import this, so nothing here imports torch before a picture has been made.
 """
@@ -7,104 +7,71 @@ from __future__ import annotations
 
 import errno
 import threading
-import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, features
+from PIL import Image
 
 from mcltool.core import files
-from mcltool.core.errors import DataError, McltoolError, UsageError
-from mcltool.core.images import check_is_file, read_photo
+from mcltool.core.errors import DataError, McltoolError
+from mcltool.core.images import check_is_file
 from mcltool.core.pictures import contact_sheet, heat
 from mcltool.data.geometry import Size, resize_condition, resize_photo
 from mcltool.data.views import rendered
 from mcltool.plugin.contract import Condition, ConditionSpec, DatasetPlugin
-from mcltool.translate.manifest import stamp
-from mcltool.translate.settings import Settings
-from mcltool.translate.sizes import network_size, output_size
-
-if TYPE_CHECKING:
-    from mcltool.translate.translator import Pictures
 
 Picture = NDArray[np.uint8]
 
+MULTIPLE = 32
+"""Sides that the network takes are multiples of this."""
+MAX_ASPECT = 8.0
+"""Longer pictures are refused: memory grows with the long side, and they are rarely meant."""
+MAX_SHORT_SIDE = 2048
+"""Larger short sides are refused: work grows with the square of the pixels."""
 PNG = {"compress_level": 1, "compress_type": 3}
 """Run lengths after PNG's filters: a quarter to half the time of Pillow's own level 6, for photos 1 to 4% larger."""
 QUALITY = {"jpg": 95, "webp": 90, "avif": 80}
-# What is wrong with one output's name. Other trouble in writing, a full disk, would meet the next one too.
+# Errors of one output's name. Any other, such as a full disk, would hit the next output too.
 _NAME_ERRORS = {
     errno.ENOENT, errno.EEXIST, errno.EISDIR, errno.ENOTDIR, errno.ENAMETOOLONG, errno.EILSEQ, errno.ENOTEMPTY,
     errno.EXDEV,
 }  # fmt: skip
 
 
+# --- sizes ---
+
+
+def output_size(size: Size, short_side: int) -> Size:
+    """``size`` scaled to the short side ``short_side``, the long side rounded to whole pixels.
+
+    Raises DataError for a side of 0, an aspect above MAX_ASPECT or a short side above MAX_SHORT_SIDE.
+    """
+    height, width = size
+    if min(size) < 1 or max(size) > MAX_ASPECT * min(size):
+        raise DataError(f"{width} x {height} pixels: expected at most {MAX_ASPECT:g} times as long as wide")
+    if short_side > MAX_SHORT_SIDE:
+        raise DataError(
+            f"would be made {short_side} pixels on its short side; --size takes up to {MAX_SHORT_SIDE}"
+        )
+    long_side = round(short_side * max(size) / min(size))
+    return (short_side, long_side) if height <= width else (long_side, short_side)
+
+
+def network_size(size: Size, short_side: int) -> Size:
+    """As ``output_size``, each side rounded to a multiple of 32: the aspect is kept within 16 pixels."""
+    height, width = output_size(size, short_side)
+    return _to_multiple(height), _to_multiple(width)
+
+
+def _to_multiple(side: int) -> int:
+    return max(1, round(side / MULTIPLE)) * MULTIPLE
+
+
 # --- reading ---
-
-
-@dataclass(frozen=True, eq=False)
-class Prepared:
-    """A condition or an exemplar as read, or the cause why it is not.
-
-    planes: of a condition at its network size, (H, W) uint8 labels or (C, H, W) float32 in [0, 1]; of an
-    exemplar (H, W, 3) uint8. size: (height, width) in pixels of the output. source: stamp of the files before
-    they were read.
-    """
-
-    planes: NDArray[Any] | None
-    size: Size
-    cause: str
-    source: str
-    milliseconds: float
-
-
-class Preparer:
-    """Reads conditions and exemplars for a model; pickled to reader processes.
-
-    trained: short side in pixels that the model was trained at. size: as in Settings.
-    """
-
-    def __init__(self, plugin: DatasetPlugin, trained: int, size: int | str = "trained") -> None:
-        self.plugin, self.trained, self.size = plugin, trained, size
-
-    def condition(self, paths: Sequence[str], part: str) -> Prepared:
-        """Read and resize a condition; trouble with it is its cause, not an error."""
-        started, source = time.perf_counter(), stamp(paths)
-        planes, size, cause = None, (0, 0), ""
-        try:
-            found = read_condition(self.plugin, [Path(path) for path in paths], part)
-            try:
-                short = min(found.size) if self.size == "keep" else self._short_side
-                size = output_size(found.size, short)
-                planes = prepare_condition(self.plugin, found, network_size(found.size, short))
-            except DataError as error:
-                cause = f"{paths[0]}: {error}"
-        except McltoolError as error:
-            cause = str(error)
-        return Prepared(planes, size, cause, source, 1000 * (time.perf_counter() - started))
-
-    def exemplar(self, photo: str) -> Prepared:
-        """Read and resize an exemplar, likewise."""
-        started, source = time.perf_counter(), stamp([photo])
-        planes, cause = None, ""
-        try:
-            pixels = read_photo(Path(photo), self._short_side)
-            try:
-                planes = prepare_photo(pixels, self._short_side)
-            except DataError as error:
-                cause = f"{photo}: {error}"
-        except McltoolError as error:
-            cause = str(error)
-        return Prepared(planes, (0, 0), cause, source, 1000 * (time.perf_counter() - started))
-
-    @property
-    def _short_side(self) -> int:
-        return self.trained if isinstance(self.size, str) else self.size
 
 
 def read_condition(plugin: DatasetPlugin, paths: Sequence[Path], part: str) -> Condition:
@@ -115,7 +82,7 @@ def read_condition(plugin: DatasetPlugin, paths: Sequence[Path], part: str) -> C
         return plugin.read_part(paths, part)
     except McltoolError:
         raise
-    except Exception as error:  # a plugin is anyone's code: its trouble with one file is that file's
+    except Exception as error:  # a plugin is anyone's code: its error with one file concerns that file alone
         raise DataError(f"{paths[0]}: {type(error).__name__}: {error}") from error
 
 
@@ -137,51 +104,44 @@ def prepare_photo(photo: Picture, short_side: int) -> Picture:
 # --- saving ---
 
 
-def pictures_of(
-    made: Pictures, row: int, condition: Prepared, exemplar: Picture, save: Sequence[str], spec: ConditionSpec
-) -> dict[str, Picture]:
-    """The pictures of one condition at its output size, by kind as in Settings; "", the result, is the last.
+def pictures_to_save(
+    made: dict[str, NDArray[Any]], size: Size, condition: NDArray[Any], exemplar: Picture, kinds: Sequence[str],
+    spec: ConditionSpec,
+) -> dict[str, Picture]:  # fmt: skip
+    """The pictures of one condition at its output ``size``, by kind as in Settings.save; "", the output, is last.
 
-    made, row: what came of its batch, and its place there. exemplar: (H, W, 3) uint8.
+    made: "image" and "warp" (H, W, 3) uint8 and "confidence" (h, w) in [0, 1], as far as ``kinds`` need them.
+    condition: as ``prepare_condition`` gives it. exemplar: (H, W, 3) uint8.
     """
-    made.wait()
-    image = _finished(made.image[row], condition.size)
-    warp = image if made.warped is None else _finished(made.warped[row], condition.size)
+    image = _resized(made["image"], size)
     found: dict[str, Picture] = {}
-    for kind in save:
+    for kind in kinds:
         if kind == "warp":
-            found[kind] = warp
+            found[kind] = _resized(made["warp"], size)
         elif kind == "grid":
-            row_of_grid = [_condition_picture(condition, spec), exemplar, warp, image]
+            row = [_picture_of(condition, spec), exemplar, _resized(made["warp"], size), image]
             titles = ("condition", "exemplar", "warped", "result")
-            found[kind] = contact_sheet([row_of_grid], titles, max(96, image.shape[0]))
+            found[kind] = contact_sheet([row], titles, max(96, image.shape[0]))
         else:
-            assert made.confidence is not None
-            found[kind] = _finished(heat(made.confidence[row], 0, 1), condition.size)
+            found[kind] = _resized(heat(made["confidence"], 0, 1), size)
     return found | {"": image}
 
 
-def check_format(settings: Settings) -> None:
-    """Raises UsageError for a format that the installed Pillow does not write."""
-    if settings.format in ("webp", "avif") and not features.check(settings.format):
-        raise UsageError(f"--format {settings.format}: the installed Pillow cannot write it")
-
-
-def save_picture(file: IO[bytes], picture: Picture, settings: Settings) -> None:
-    """Encode to an open file."""
-    lossy = {"quality": settings.quality or QUALITY.get(settings.format)}
-    options: dict[str, Any] = PNG if settings.format == "png" else lossy
-    Image.fromarray(picture).save(file, "jpeg" if settings.format == "jpg" else settings.format, **options)
+def save_picture(file: IO[bytes], picture: Picture, form: str, quality: int | None = None) -> None:
+    """Encode to an open file. form, quality: as format and quality in Settings."""
+    options: dict[str, Any] = PNG if form == "png" else {"quality": quality or QUALITY[form]}
+    Image.fromarray(picture).save(file, "jpeg" if form == "jpg" else form, **options)
 
 
 class OutputFolder:
     """Saves pictures below ``out``, and nowhere else; from several threads.
 
-    scratch: the folder for temporary files, of the same file system.
+    scratch: a folder of the same file system for temporary files. form, quality: as in ``save_picture``.
     """
 
-    def __init__(self, out: Path, scratch: Path, settings: Settings) -> None:
-        self._out, self._root, self._scratch, self._settings = out, out.resolve(), scratch, settings
+    def __init__(self, out: Path, scratch: Path, form: str, quality: int | None) -> None:
+        self._out, self._root, self._scratch = out, out.resolve(), scratch
+        self._form, self._quality = form, quality
         self._made = lru_cache(1024)(self._make)
 
     def save(self, name: str, picture: Picture) -> None:
@@ -194,7 +154,7 @@ class OutputFolder:
         try:
             self._made(path.parent)
             with files.create(temporary) as file:
-                save_picture(file, picture, self._settings)
+                save_picture(file, picture, self._form, self._quality)
             files.replace(temporary, path)
         except OSError as error:
             temporary.unlink(missing_ok=True)
@@ -208,13 +168,11 @@ class OutputFolder:
         folder.mkdir(parents=True, exist_ok=True)
 
 
-def _finished(picture: Picture, size: Size) -> Picture:
+def _resized(picture: Picture, size: Size) -> Picture:
     return resize_photo(np.ascontiguousarray(picture), size)
 
 
-def _condition_picture(condition: Prepared, spec: ConditionSpec) -> Picture:
+def _picture_of(planes: NDArray[Any], spec: ConditionSpec) -> Picture:
     from mcltool.data.batch import condition_picture
 
-    assert condition.planes is not None
-    planes = condition.planes if condition.planes.ndim == 2 else condition.planes.transpose(1, 2, 0)
-    return condition_picture(planes, spec)
+    return condition_picture(planes if planes.ndim == 2 else planes.transpose(1, 2, 0), spec)

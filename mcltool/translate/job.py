@@ -1,58 +1,104 @@
-"""What is to be done: the conditions below a folder, each with its exemplar and output, and the settings.
+"""A translate-dir job: the request, checked, and the settings that decide the bytes of its outputs.
 
-``pipeline.run`` does it. Only names are looked at here, and torch is not imported before the model is needed.
+OUT/job.json keeps the settings. A job that is resumed takes from there what its command line leaves open:
+"auto" precision is found by timing and may come out differently another time.
 """
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+import hashlib
+import json
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
+from PIL import features
 
-from mcltool.core.files import digest
+from mcltool.core.config import parse_size
+from mcltool.core.errors import UsageError
+from mcltool.core.files import digest, read_json, write_text
+from mcltool.core.weights import WeightsHeader, read_header
+from mcltool.data.geometry import Size
+from mcltool.plugin import registry as plugins
 from mcltool.plugin.contract import DatasetPlugin
-from mcltool.translate.images import check_format
-from mcltool.translate.manifest import Journal, Status
-from mcltool.translate.opening import plugin_of
-from mcltool.translate.pairing import Pairs, pair_by_names, write_pairs
-from mcltool.translate.plan import Conditions, Exemplars, Plan, check_outputs, check_places
-from mcltool.translate.resume import DONE, FAILED, TODO, Ledger
-from mcltool.translate.settings import Settings, read_job, write_job
-from mcltool.translate.workspace import Shard, claimed, settling
+from mcltool.translate.folder import Shard
+from mcltool.translate.pairing import pair_by_names
+from mcltool.translate.plan import Conditions, Exemplars, Pairs, Plan, check_outputs, check_places
 
-if TYPE_CHECKING:
-    from mcltool.translate.translator import Translator
-
+NAME = "job.json"
+FORMATS = {"png": ".png", "jpg": ".jpg", "webp": ".webp", "avif": ".avif"}
+EXTRAS = ("warp", "grid", "confidence")
 WINDOW_BATCHES = 4
-"""Batches a window: enough that mixed sizes fill them, few enough that little waits in memory."""
+"""Batches a window: enough to fill batches of mixed sizes, few enough to keep memory small."""
 
 
 @dataclass(frozen=True)
-class Result:
-    """What became of one input. output: the file, there unless failed. total: inputs of this job."""
+class Settings:
+    """What decides the bytes of the outputs, besides weights and inputs. Raises UsageError for what does not fit.
 
-    input: str
-    exemplar: str
-    output: Path
-    status: Status
-    cause: str
-    milliseconds: int
-    total: int
+    precision: "auto" until resolved. size: short side of the outputs in pixels, "trained", or "keep" for each
+    condition's own. canvas: (height, width) in pixels of conditions whose files do not say it. format: of the
+    outputs; quality: 1 to 100 of lossy ones, None for the format's default. save: which of EXTRAS to write beside
+    the outputs. batch_size: images of the trained size a batch; 0: find what fits.
+    """
+
+    precision: str = "auto"
+    size: int | str = "trained"
+    canvas: tuple[int, int] | None = None
+    format: str = "png"
+    quality: int | None = None
+    save: tuple[str, ...] = ()
+    batch_size: int = 0
+
+    def __post_init__(self) -> None:
+        if self.format not in FORMATS:
+            raise UsageError(f"--format {self.format}: must be one of {', '.join(FORMATS)}")
+        if self.quality is not None and self.format == "png":
+            raise UsageError("--quality: PNG keeps every pixel and has no quality; choose jpg, webp or avif")
+        if self.quality is not None and not 1 <= self.quality <= 100:
+            raise UsageError(f"--quality {self.quality}: expected 1 to 100")
+        for name in self.save:
+            if name not in EXTRAS:
+                raise UsageError(f"--save {name}: must be of {', '.join(EXTRAS)}")
+        if self.batch_size < 0:
+            raise UsageError(f"--batch-size {self.batch_size}: expected at least 1, or auto")
+
+    @property
+    def suffix(self) -> str:
+        return FORMATS[self.format]
+
+    @property
+    def is_complete(self) -> bool:
+        return self.precision != "auto" and self.batch_size > 0
+
+    def digest(self) -> str:
+        """Of all but the batch size, which changes no more than the last bits."""
+        decisive = {name: value for name, value in asdict(self).items() if name != "batch_size"}
+        return hashlib.sha256(json.dumps(decisive).encode()).hexdigest()[:16]
+
+    def completed(self, earlier: Settings) -> Settings:
+        """With what is open here as it was ``earlier``, where all else is the same."""
+        known = replace(
+            self,
+            precision=earlier.precision if self.precision == "auto" else self.precision,
+            batch_size=self.batch_size or earlier.batch_size,
+        )
+        return known if replace(known, batch_size=earlier.batch_size) == earlier else self
+
+    def check_format(self) -> None:
+        """Raises UsageError for a format that the installed Pillow does not write."""
+        if self.format in ("webp", "avif") and not features.check(self.format):
+            raise UsageError(f"--format {self.format}: the installed Pillow cannot write it")
 
 
 @dataclass(frozen=True)
 class Options:
-    """How a job is done, which changes nothing in its outputs but what is made.
+    """How a job runs; nothing here changes the bytes of an output.
 
-    overwrite: make all anew. retry_failed: also try again what failed before and has not changed.
-    shard: which part of the plan; device, workers: where to compute, and how many reader processes (None: as
-    many as suit). pair_out: a CSV file for the pairs. cache_mebibytes: memory for encoded exemplars.
+    overwrite: make everything again. retry_failed: also retry what failed before and has not changed. shard: the
+    part of the plan to do. device, workers: where to compute, and how many reader processes; None: choose.
+    pair_out: a CSV file to write the pairs to. cache_mebibytes: memory for encoded exemplars.
     """
 
     overwrite: bool = False
@@ -64,56 +110,11 @@ class Options:
     cache_mebibytes: int = 512
 
 
-@dataclass
-class Report:
-    """What a job says of itself besides its results; filled in while it runs. device: "" where nothing was left.
-
-    batches: how many were made; halved: how often one did not fit into the device's memory. waited_...: seconds
-    that the device waited for inputs, and for outputs to be saved.
-    """
-
-    device: str = ""
-    workers: int = 0
-    batches: int = 0
-    halved: int = 0
-    waited_reading: float = 0.0
-    waited_writing: float = 0.0
-
-
-@dataclass(frozen=True, eq=False)
-class Opened:
-    """A job whose output folder is claimed. left: whether each task of the plan is still to be made, by this job.
-
-    scratch: a folder for temporary files.
-    """
-
-    ledger: Ledger
-    journal: Journal
-    scratch: Path
-
-    @property
-    def left(self) -> NDArray[np.bool_]:
-        return np.asarray(self.ledger.mine & (self.ledger.states == TODO))
-
-    @property
-    def total(self) -> int:
-        return int(self.ledger.mine.sum())
-
-    def left_alone(self) -> Iterator[Result]:
-        """What earlier jobs have made, and what failed there and has not changed."""
-        ledger, total = self.ledger, self.total
-        for number in np.flatnonzero((ledger.states == DONE) & ledger.mine):
-            task = ledger.plan[int(number)]
-            yield Result(task.input, task.exemplar, ledger.out / task.output, "skipped", "", 0, total)
-        for _, entry in ledger.failed_before():
-            path = ledger.out / entry.output
-            yield Result(entry.input, entry.exemplar, path, "failed", entry.cause, entry.milliseconds, total)
-
-
 class Job:
-    """A directory job. All checks are made here, and nothing is written.
+    """A checked request to translate the folder ``conditions`` with ``exemplars`` (a folder or photo) into ``out``.
 
-    pair, seed: as in ``pair_by_names``. Raises UsageError where the request cannot be carried out.
+    pair, seed: as in ``pair_by_names``. Nothing is written, and no model is loaded. Raises UsageError where the
+    request cannot be carried out.
     """
 
     def __init__(
@@ -127,114 +128,112 @@ class Job:
         settings: Settings | None = None,
         options: Options | None = None,
     ) -> None:
-        self.out, self.weights = out, weights
-        self.settings, self.options = settings or Settings(), options or Options()
-        check_format(self.settings)
-        self.plugin: DatasetPlugin = plugin_of(weights)
-        if self.settings.canvas:
-            self.plugin.canvas = self.settings.canvas
+        self.out, self.weights, self.pair, self.seed = out, weights, pair, seed
+        self.options = options or Options()
+        settings = settings or Settings()
+        settings.check_format()
+        self.plugin = plugin_of(weights, settings.canvas)
         check_places(conditions, exemplars, out)
         self.digest = digest(weights)
         self.conditions, self.exemplars = Conditions(self.plugin, conditions), Exemplars(exemplars)
-        self.pair, self.seed = pair, seed
-        self.report = Report()
-        self._translator: Translator | None = None
-        pairs = pair_by_names(self.conditions.ids, self.conditions.inputs, self.exemplars.names, pair, seed)
-        self.plan = self._plan(pairs) if pairs else None
         earlier = read_job(out, self.digest)
-        if earlier:
-            self.settings = self.settings.completed(earlier)
-        if not self.settings.is_complete:
-            self.translator  # noqa: B018 (a device or precision that is not there is said now)
+        self.settings = settings.completed(earlier) if earlier else settings
+        pairs = pair_by_names(self.conditions.ids, self.conditions.inputs, self.exemplars.names, pair, seed)
+        self._plan = self._checked(pairs) if pairs else None
 
-    @property
-    def translator(self) -> Translator:
-        """The model, loaded when it is first needed: a job that has nothing left to do needs none."""
-        if self._translator is None:
-            from mcltool.translate.translator import Translator
+    def plan(self, nearest: Callable[[], Pairs]) -> Plan:
+        """What to do. nearest: called for the pairs where names do not decide them."""
+        return self._plan if self._plan is not None else self._checked(nearest())
 
-            wanted = self.settings.precision
-            device = self.options.device or _gpu_of_rank()
-            self._translator = Translator(self.weights, self.plugin, wanted, device)
-        return self._translator
+    def window(self, settings: Settings) -> int:
+        """Tasks a window: the unit that is batched together, and that shards take in turn."""
+        return WINDOW_BATCHES * max(1, settings.batch_size)
 
-    @contextmanager
-    def opened(self) -> Iterator[Opened]:
-        """Claim the output folder and look at what is done there. At the end its manifest is put in order.
-
-        Raises UsageError where another job is writing to it, OSError where nothing can be written.
-        """
-        with claimed(self.out, self.options.shard) as scratch:
-            self._settle(scratch)
-            ledger = self._ledger()
-            try:
-                with Journal(ledger.path) as journal:
-                    yield Opened(ledger, journal, scratch)
-            finally:
-                ledger.write(scratch, absorb=self.options.shard.is_whole)
-
-    def states(self) -> Ledger:
-        """What is done of the plan already; for --dry-run, nothing is written."""
-        self._choose_pairs(None)
-        return self._ledger()
-
-    def _settle(self, scratch: Path) -> None:
-        """Resolve what is open, once for all shards, and keep it in job.json."""
-        with settling(self.out):
-            earlier = read_job(self.out, self.digest)
-            if earlier:
-                self.settings = self.settings.completed(earlier)
-            if not self.settings.is_complete:
-                self.settings = self._resolved()
-            self._choose_pairs(scratch)
-            if self.settings != earlier:
-                about = {
-                    "weights_file": str(self.weights), "plugin": self.plugin.name, "pair": self.pair,
-                    "seed": self.seed,
-                }  # fmt: skip
-                write_job(self.out, self.digest, self.settings, about, scratch)
-
-    def _resolved(self) -> Settings:
-        translator = self.translator
-        size = self.settings.size
-        side = size if isinstance(size, int) else translator.short_side
-        batch = self.settings.batch_size or translator.fitting_batch_size(side)
-        return replace(self.settings, precision=translator.precision, batch_size=batch)
-
-    def _choose_pairs(self, scratch: Path | None) -> None:
-        if self.plan is None:
-            from mcltool.translate.nearest import nearest_pairs
-
-            self.plan = self._plan(nearest_pairs(self, scratch))
-        if self.options.pair_out and self.options.shard.index == 0:
-            write_pairs(self.options.pair_out, self.plan.rows())
-
-    def _plan(self, pairs: Pairs) -> Plan:
+    def _checked(self, pairs: Pairs) -> Plan:
         plan = Plan(self.conditions, self.exemplars, pairs, self.settings.suffix, self.settings.save)
         check_outputs(plan, self.out)
         return plan
 
-    @property
-    def window(self) -> int:
-        """Tasks a window: what is put in batches together, and what shards take in turn."""
-        return WINDOW_BATCHES * max(1, self.settings.batch_size)
 
-    def _ledger(self) -> Ledger:
-        assert self.plan is not None
-        shard = self.options.shard
-        mine = shard.mine(len(self.plan), self.window)
-        path = self.out / shard.manifest
-        ledger = Ledger(self.plan, self.out, path, mine, self.digest, self.settings.digest())
-        if self.options.overwrite:
-            ledger.forget((DONE, FAILED))
-        elif self.options.retry_failed:
-            ledger.forget((FAILED,))
-        return ledger
+def read_job(out: Path, weights: str) -> Settings | None:
+    """The settings of the last job in ``out`` with the weights of this SHA-256; None where there is none."""
+    try:
+        raw = read_json(out / NAME)
+        if raw["weights"] != weights:
+            return None
+        return _checked_settings({f.name: raw["settings"][f.name] for f in fields(Settings)})
+    except (OSError, ValueError, KeyError, TypeError, UsageError):
+        return None
 
 
-def _gpu_of_rank() -> str | None:
-    """Under torchrun each rank of a machine has a GPU of its own."""
-    import torch
+def write_job(job: Job, settings: Settings, scratch: Path) -> None:
+    """Keep the settings, and what else a reader of job.json may want to know."""
+    document = {
+        "weights": job.digest, "settings": asdict(settings), "weights_file": str(job.weights),
+        "plugin": job.plugin.name, "pair": job.pair, "seed": job.seed,
+    }  # fmt: skip
+    write_text(job.out / NAME, json.dumps(document, indent=2) + "\n", scratch)
 
-    count = torch.cuda.device_count()
-    return f"cuda:{int(os.environ['LOCAL_RANK']) % count}" if count and "LOCAL_RANK" in os.environ else None
+
+def _checked_settings(raw: dict[str, Any]) -> Settings:
+    """Settings of JSON values, which may be anything. Raises TypeError, ValueError or UsageError."""
+    height, width = raw["canvas"] or (1, 1)
+    numbers = [height, width, raw["batch_size"], 1 if raw["quality"] is None else raw["quality"]]
+    texts = [raw["precision"], raw["format"], *raw["save"]]
+    is_sound = {*map(type, numbers)} == {int} and {*map(type, texts)} == {str} and min(height, width) >= 1
+    if not is_sound or not isinstance(raw["save"], list):
+        raise TypeError("not the settings of a job")
+    parse_output_size(str(raw["size"]) if raw["size"] != "trained" else "keep")
+    canvas = (height, width) if raw["canvas"] else None
+    return Settings(**raw | {"save": tuple(raw["save"]), "canvas": canvas})
+
+
+def parse_output_size(text: str) -> int | str:
+    """ "keep", or pixels. Raises UsageError."""
+    if text == "keep":
+        return text
+    height, width = parse_size(text)
+    if height != width or height < 16:
+        raise UsageError(f"--size {text}: expected keep, or the short side in pixels, at least 16")
+    return height
+
+
+def format_of(suffix: str) -> str:
+    """ "png" of "png" or ".PNG". Raises UsageError for a format that is not written."""
+    name = suffix.lower().removeprefix(".")
+    name = "jpg" if name == "jpeg" else name
+    if name not in FORMATS:
+        raise UsageError(f"{suffix or 'no suffix'}: expected one of {', '.join(FORMATS.values())}")
+    return name
+
+
+def plugin_of(weights: Path, canvas: Size | None = None) -> DatasetPlugin:
+    """The installed plugin that a weights file was trained with. canvas: as in Settings.
+
+    Raises UsageError where it is not installed, or its conditions are not those of the weights.
+    """
+    header = read_header(weights)
+    try:
+        plugin = plugins.load(header.plugin).for_spec(header.condition)
+    except UsageError as error:
+        raise UsageError(f"{weights}: needs the plugin it was trained with: {error}") from None
+    if plugin.spec != header.condition:
+        raise UsageError(f"{weights}: {_difference(header, plugin)}")
+    if canvas:
+        plugin.canvas = canvas
+    return plugin
+
+
+def _difference(header: WeightsHeader, plugin: DatasetPlugin) -> str:
+    """In words, how the conditions of weights and of the installed plugin differ."""
+    theirs, ours = header.condition, plugin.spec
+    if (theirs.kind, theirs.channels) != (ours.kind, ours.channels):
+        what = f"{theirs.channels} {theirs.kind}, the installed one has {ours.channels} {ours.kind}"
+    elif theirs.names != ours.names:
+        pairs = zip(theirs.names, ours.names, strict=True)
+        index, (a, b) = next((i, pair) for i, pair in enumerate(pairs) if pair[0] != pair[1])
+        what = f"{a!r} as number {index}, the installed one has {b!r}"
+    else:
+        what = "another palette or unknown class than the installed one"
+    made_with = f"{header.plugin} version {header.plugin_version}"
+    return f"made with {made_with}, which has {what} (version {plugin.version})"

@@ -1,28 +1,46 @@
-"""Which exemplar each condition gets, decided from names alone. (``nearest.py`` decides from what is in them.)"""
+"""Which exemplar each condition gets: by names, or by the features of both (``--pair nearest``).
+
+Both encoders map to one space, so that a condition can be compared with a photo. Nearest means the largest cosine
+of their mean correspondence features, exactly, in bounded memory: features lie on disk and are compared by blocks.
+"""
 
 from __future__ import annotations
 
 import csv
+import hashlib
+import tempfile
 import zlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from io import TextIOWrapper
+from itertools import chain
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mcltool.core import files
 from mcltool.core.errors import UsageError
-from mcltool.core.files import replacing
+from mcltool.core.files import replacing, write_text
 from mcltool.data.pairs import Names, read_rows
-from mcltool.translate.names import hashes, stem
+from mcltool.translate.manifest import stamp
+from mcltool.translate.plan import Conditions, Exemplars, Indices, Pairs, hashes, stem
+from mcltool.translate.reader import Preparer, Reader, Request
+
+if TYPE_CHECKING:
+    from mcltool.translate.translator import Translator
 
 PAIRINGS = ("auto", "stem", "one", "cycle", "random", "all", "nearest")
 HEADER = ["condition", "exemplar"]
 
-Indices = NDArray[np.int32]
-Pairs = tuple[Indices, Indices]
-"""For each task the index of its condition and of its exemplar, in the order of the conditions."""
+KEPT, MARK = "pairs.csv", "pairs.sha256"
+"""Files in OUT: the nearest pairs, and of what they were found."""
+BLOCK = 4096
+"""Rows of features compared at a time."""
+WINDOW = 32
+"""Files read at a time."""
+
+Features = NDArray[np.float32]
 
 
 def pair_by_names(
@@ -138,3 +156,100 @@ def _named(path: Path, line: int, name: str, known: Names, names: Sequence[str],
         )
     encoding = "" if name.isprintable() else "; the list must be UTF-8"
     raise UsageError(f"{path}, line {line}: {name!r} is not in {where}{encoding}")
+
+
+# --- nearest ---
+
+
+def nearest_pairs(
+    translator: Translator,
+    size: int | str,
+    conditions: Conditions,
+    exemplars: Exemplars,
+    workers: int,
+    scratch: Path | None,
+) -> Pairs:
+    """For each condition the exemplar of the largest cosine. A condition that cannot be read gets the first one, and
+    fails when it is translated.
+
+    size: as in Settings. scratch: a folder for temporary files. Raises UsageError where no exemplar can be read.
+    """
+    photos = [exemplars.path(number) for number in range(len(exemplars.names))]
+    wanted = [conditions.files(number) for number in range(len(conditions))]
+    preparer = Preparer(translator.plugin, translator.short_side, size)
+    with (
+        tempfile.TemporaryDirectory(dir=scratch, prefix="features-") as folder,
+        Reader(preparer, workers) as reader,
+    ):
+        keys, usable = _features(Path(folder, "exemplars"), photos, reader, translator.pooled_exemplars)
+        if not usable.any():
+            raise UsageError(f"{exemplars.folder}: none of its photos can be read")
+        queries, _ = _features(Path(folder, "conditions"), wanted, reader, translator.pooled_conditions)
+        return np.arange(len(conditions), dtype=np.int32), top_1(queries, keys, usable)
+
+
+def kept_pairs(out: Path, about: str, conditions: Conditions, exemplars: Exemplars) -> Pairs | None:
+    """The nearest pairs kept in OUT, if nothing in both folders has changed since. about: what else decides them."""
+    mark = out / MARK
+    if not mark.exists() or mark.read_text() != _fingerprint(about, conditions, exemplars):
+        return None
+    if not (out / KEPT).exists():
+        return None
+    return _read_pairs(out / KEPT, conditions.ids, conditions.inputs, exemplars.names)
+
+
+def keep_pairs(
+    out: Path, about: str, conditions: Conditions, exemplars: Exemplars, pairs: Pairs, scratch: Path
+) -> None:
+    """Keep nearest pairs in OUT for the next run, and for the other shards."""
+    rows = ((conditions.inputs[c], exemplars.names[e]) for c, e in zip(*pairs, strict=True))
+    write_pairs(out / KEPT, rows, scratch)
+    write_text(out / MARK, _fingerprint(about, conditions, exemplars), scratch)
+
+
+def top_1(
+    queries: Features, keys: Features, usable: NDArray[np.bool_], block: int = BLOCK
+) -> NDArray[np.int32]:
+    """For each row of ``queries`` (C, D) the row of ``keys`` (E, D) with the largest product, of those usable.
+
+    Exact; of equal ones the first. Holds ``block`` rows of each and their products at a time.
+    """
+    best = np.zeros(len(queries), np.int32)
+    for row in range(0, len(queries), block):
+        query = np.asarray(queries[row : row + block])
+        score = np.full(len(query), -np.inf, np.float32)
+        for column in range(0, len(keys), block):
+            products = query @ np.asarray(keys[column : column + block]).T
+            products[:, ~usable[column : column + block]] = -np.inf
+            place = products.argmax(1)
+            found = products[np.arange(len(query)), place]
+            better = found > score
+            best[row : row + block][better] = column + place[better]
+            score[better] = found[better]
+    return best
+
+
+def _features(
+    path: Path, requests: Sequence[Request], reader: Reader, pooled: Callable[[list[NDArray[Any]]], Features]
+) -> tuple[Features, NDArray[np.bool_]]:
+    """(N, D) features of photos or conditions, in a file, and which of them are there."""
+    windows = (requests[start : start + WINDOW] for start in range(0, len(requests), WINDOW))
+    usable = np.zeros(len(requests), bool)
+    features: Features | None = None
+    for place, read in enumerate(chain.from_iterable(reader.read(windows))):
+        if read.planes is not None:
+            row = pooled([read.planes])[0]
+            if features is None:
+                features = np.memmap(path, np.float32, "w+", shape=(len(requests), len(row)))
+            features[place], usable[place] = row, True
+    return (np.zeros((len(requests), 1), np.float32) if features is None else features), usable
+
+
+def _fingerprint(about: str, conditions: Conditions, exemplars: Exemplars) -> str:
+    """Of all that the choice depends on: weights and size (``about``), names, and sizes and times of files."""
+    digest = hashlib.sha256(about.encode())
+    for number, name in enumerate(exemplars.names):
+        digest.update(f"{name!r} {stamp([exemplars.path(number)])}\n".encode())
+    for number, name in enumerate(conditions.inputs):
+        digest.update(f"{name!r} {stamp(conditions.files(number)[0])}\n".encode())
+    return digest.hexdigest()

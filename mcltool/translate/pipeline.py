@@ -1,153 +1,84 @@
-"""Doing a job: windows of its tasks are read ahead, translated in batches, and saved, with a line for each.
+"""Windows of tasks, read ahead and translated in batches; each exemplar is encoded once and kept for reuse.
 
-Within a window, consecutive tasks of the plan, tasks are put in batches by size, in their order: batches depend
-on the plan and the inputs alone, and not on what is done already or where a job was cut. Reading and saving go
-on while the device computes, in bounded queues. Imports no torch until something is to be translated.
+Within a window tasks are batched by size, in their order. So batches depend on the plan and the inputs alone, and
+not on what is done already or where a job was cut. Imports no torch: what uses it comes with the translator.
 """
 
 from __future__ import annotations
 
 import time
-from collections import deque
-from collections.abc import Generator, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, replace
-from threading import Lock
-from typing import TYPE_CHECKING
+from collections import OrderedDict, deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mcltool.core.errors import DataError, McltoolError
-from mcltool.translate.exemplars import Exemplar, ExemplarCache, cut, no_memory
-from mcltool.translate.images import OutputFolder, Prepared, Preparer, pictures_of
-from mcltool.translate.job import Job, Opened, Report, Result
-from mcltool.translate.manifest import Entry, Status
+from mcltool.core.errors import DataError
+from mcltool.plugin.contract import ConditionSpec
+from mcltool.translate.images import Picture, pictures_to_save
 from mcltool.translate.plan import Task
-from mcltool.translate.reader import Reader, ReadWindow, Window, default_workers
+from mcltool.translate.reader import Prepared, Reader, Request
 
 if TYPE_CHECKING:
     from mcltool.model.network import EncodedExemplar
     from mcltool.translate.translator import Pictures, Translator
 
+T = TypeVar("T")
+Photos = Sequence[NDArray[np.uint8]]
 
-WRITERS = 2
-"""Threads that save: encoding pictures leaves Python to others."""
+MOST_KEPT = 100_000
+"""Exemplars in the cache, readable or not."""
 
 
 @dataclass(frozen=True, eq=False)
-class Outcome:
-    """What became of a task on the device: the row of pictures, or the cause why there is none.
+class Output:
+    """What was made of a task: its row of a batch of pictures, or the cause why there is none.
 
-    condition, exemplar: what they were made of. source: stamp of the files. milliseconds: to read and translate.
+    condition, exemplar: what it was made of, as the network saw them. source: stamps of their files.
+    milliseconds: to read and translate.
     """
 
     task: Task
-    cause: str
+    condition: Prepared
     source: str
     milliseconds: float
-    condition: Prepared
-    exemplar: Exemplar | None = None
-    pictures: Pictures | None = None
+    cause: str = ""
+    exemplar: Picture | None = None
+    made: Pictures | None = None
     row: int = 0
 
+    def pictures(self, kinds: Sequence[str], spec: ConditionSpec) -> dict[str, Picture]:
+        """What to save, as in ``pictures_to_save``; waits for the device. Of an output without cause."""
+        assert self.made
+        assert self.exemplar is not None
+        assert self.condition.planes is not None
+        made, condition = self.made.row(self.row), self.condition
+        return pictures_to_save(made, condition.size, condition.planes, self.exemplar, kinds, spec)  # type: ignore[arg-type]
 
-def run(job: Job) -> Generator[Result, None, None]:
-    """Do what is left of a job, one result an input. Closing it finishes the files in flight.
 
-    An input that cannot be translated is one failed result, and the rest are done. What an earlier job made with
-    the same weights, settings and inputs is skipped. Raises McltoolError where nothing more can be written, and
-    UsageError where another job is writing to the same folder.
+@dataclass
+class Stats:
+    """How a run went. device: "" where there was nothing to translate.
+
+    batches: how many; halved: how often one did not fit into the device's memory. waited_...: seconds that the
+    device waited for inputs, and for outputs to be saved.
     """
-    try:
-        with job.opened() as opened:
-            yield from opened.left_alone()
-            if opened.left.any():
-                yield from _Run(job, opened).results()
-    except OSError as error:
-        raise McltoolError(
-            f"{error.filename or job.out}: cannot be written ({error.strerror}); nothing more is done, "
-            "run again to go on"
-        ) from None
 
-
-class _Run:
-    """What is left of an opened job."""
-
-    def __init__(self, job: Job, opened: Opened) -> None:
-        self._job, self._opened, self._plan = job, opened, opened.ledger.plan
-        self._folder = OutputFolder(job.out, opened.scratch, job.settings)
-        self._lock = Lock()
-        self._saving: deque[Future[Result]] = deque()
-
-    def results(self) -> Iterator[Result]:
-        job, batch = self._job, self._job.settings.batch_size
-        translator, report = job.translator, job.report
-        left, device = int(self._opened.left.sum()), translator.device.type
-        workers = job.options.workers
-        workers = default_workers(device, left) if workers is None else workers
-        report.device, report.workers = str(translator.device), workers
-        preparer = Preparer(job.plugin, translator.short_side, job.settings.size)
-        with ThreadPoolExecutor(WRITERS, "writer") as pool, Reader(preparer, workers) as reader:
-            mebibytes = job.options.cache_mebibytes
-            pipeline = Pipeline(translator, reader, batch, job.settings.save, mebibytes, report)
-            for outcomes in pipeline.run(self._windows()):
-                self._saving.extend(pool.submit(self._save, outcome) for outcome in outcomes)
-                yield from self._saved(in_flight=2 * batch)
-            yield from self._saved(in_flight=0)
-
-    def _windows(self) -> Iterator[Window]:
-        """Those in which something is left to do."""
-        size, photos, plan = self._job.window, self._plan.pairs[1], self._plan
-        left = self._opened.left
-        for start in (np.unique(np.flatnonzero(left) // size) * size).tolist():
-            stop = min(start + size, len(plan))
-            tasks = [plan[number] for number in range(start, stop)]
-            neighbours = {int(photos[n]) for n in (start - 1, stop) if 0 <= n < len(photos)}
-            shared = frozenset(plan.exemplars.path(index) for index in neighbours)
-            yield Window(tasks, (), frozenset(np.flatnonzero(left[start:stop]) + start), shared)
-
-    def _saved(self, in_flight: int) -> Iterator[Result]:
-        """What has been saved, the oldest first; waits until at most ``in_flight`` are left."""
-        while self._saving and (len(self._saving) > in_flight or self._saving[0].done()):
-            started = time.perf_counter()
-            self._saving[0].exception()
-            self._job.report.waited_writing += time.perf_counter() - started
-            yield self._saving.popleft().result()
-
-    def _save(self, outcome: Outcome) -> Result:
-        """Save the pictures and write the line, both in this thread: a kill between the two, after which the input
-        is made again, is rare. Raises OSError where nothing more can be written."""
-        started, task, cause = time.perf_counter(), outcome.task, outcome.cause
-        if outcome.pictures and outcome.exemplar:
-            save, spec = self._job.settings.save, self._job.plugin.spec
-            found = pictures_of(
-                outcome.pictures, outcome.row, outcome.condition, outcome.exemplar.pixels, save, spec
-            )
-            try:
-                for kind, picture in found.items():
-                    name = self._plan.names.extra(task.number, kind) if kind else task.output
-                    self._folder.save(name, picture)
-            except DataError as error:
-                cause = str(error)
-        milliseconds = round(outcome.milliseconds + 1000 * (time.perf_counter() - started))
-        ledger = self._opened.ledger
-        status: Status = "failed" if cause else "ok"
-        entry = Entry(
-            task.input, task.exemplar, task.output, status, cause, milliseconds, ledger.weights, ledger.settings,
-            outcome.source, round(time.time(), 3),
-        )  # fmt: skip
-        with self._lock:
-            ledger.record(task.number, self._opened.journal.add(entry))
-        path, total = self._job.out / task.output, self._opened.total
-        return Result(task.input, task.exemplar, path, status, cause, milliseconds, total)
+    device: str = ""
+    workers: int = 0
+    batches: int = 0
+    halved: int = 0
+    waited_reading: float = 0.0
+    waited_writing: float = 0.0
 
 
 class Pipeline:
     """Translates windows of tasks.
 
     batch_size: conditions of the trained size a batch; of larger ones as many fewer as they have more pixels.
-    extras: kinds of pictures wanted beside the results, as in Settings. cache_mebibytes: for encoded exemplars.
+    kinds: pictures wanted beside the outputs, as in Settings.save. cache_mebibytes: for encoded exemplars.
     """
 
     def __init__(
@@ -155,96 +86,211 @@ class Pipeline:
         translator: Translator,
         reader: Reader,
         batch_size: int,
-        extras: Sequence[str] = (),
+        kinds: Sequence[str] = (),
         cache_mebibytes: int = 512,
-        report: Report | None = None,
+        stats: Stats | None = None,
     ) -> None:
         self._translator, self._reader, self._batch_size = translator, reader, batch_size
-        self._warped = bool({"warp", "grid"} & set(extras))
-        self._confident = "confidence" in extras
-        self.report = report or Report()
+        self._warped = bool({"warp", "grid"} & set(kinds))
+        self._confident = "confidence" in kinds
+        self.stats = stats or Stats()
         self.exemplars = ExemplarCache(self._encode, reader.exemplar, batch_size, cache_mebibytes)
 
-    def run(self, windows: Iterable[Window]) -> Iterator[list[Outcome]]:
-        """The outcomes of all wanted tasks, a list a batch, window by window."""
-        ahead = (replace(window, photos=self.exemplars.missing(window)) for window in windows)
-        reads = self._reader.read(ahead)
+    def run(self, windows: Iterable[Sequence[Task]]) -> Iterator[list[Output]]:
+        """The outputs of all wanted tasks, a list a batch, window by window."""
+        ahead: deque[tuple[Sequence[Task], list[str]]] = deque()
+
+        def requests() -> Iterator[list[Request]]:
+            for tasks in windows:
+                photos = self.exemplars.missing(tasks)
+                ahead.append((tasks, photos))
+                yield [*photos, *((task.files, task.part) for task in tasks)]
+
+        reads = self._reader.read(requests())
         while True:
             started = time.perf_counter()
             read = next(reads, None)
-            self.report.waited_reading += time.perf_counter() - started
+            self.stats.waited_reading += time.perf_counter() - started
             if read is None:
                 return
-            self.exemplars.turn_to(read)
-            yield from self._translate_window(read)
+            tasks, photos = ahead.popleft()
+            self.exemplars.turn_to(tasks, dict(zip(photos, read, strict=False)))
+            yield from self._window(tasks, read[len(photos) :])
 
-    def _translate_window(self, read: ReadWindow) -> Iterator[list[Outcome]]:
-        wanted, unread = read.window.wanted, []
-        sizes: dict[tuple[int, ...], list[tuple[Task, Prepared]]] = {}
-        for task, condition in zip(read.window.tasks, read.conditions, strict=True):
+    def _window(self, tasks: Sequence[Task], conditions: Sequence[Prepared]) -> Iterator[list[Output]]:
+        unread, sizes = [], dict[tuple[int, ...], list[tuple[Task, Prepared]]]()
+        for task, condition in zip(tasks, conditions, strict=True):
             if condition.planes is not None:
                 sizes.setdefault(condition.planes.shape, []).append((task, condition))
-            elif task.number in wanted:
+            elif task.wanted:
                 unread.append(self._failed(task, condition, condition.cause))
         yield unread
         for shape, items in sizes.items():
-            fitting = self._batch_size * self._translator.short_side**2 // (shape[-1] * shape[-2])
-            for batch in cut(items, max(1, fitting)):
-                if any(task.number in wanted for task, _ in batch):
-                    yield [o for o in self._translate_batch(batch) if o.task.number in wanted]
+            fitting = max(1, self._batch_size * self._translator.short_side**2 // (shape[-1] * shape[-2]))
+            for start in range(0, len(items), fitting):
+                batch = items[start : start + fitting]
+                if any(task.wanted for task, _ in batch):
+                    yield [output for output in self._batch(batch) if output.task.wanted]
 
-    def _translate_batch(self, batch: Sequence[tuple[Task, Prepared]]) -> Iterator[Outcome]:
+    def _batch(self, batch: Sequence[tuple[Task, Prepared]]) -> Iterator[Output]:
         started, ready = time.perf_counter(), []
         for task, condition in batch:
             try:
                 ready.append((task, condition, self.exemplars.get(task.photo)))
             except DataError as error:
                 yield self._failed(task, condition, str(error))
-        made = self._forward([c for _, c, _ in ready], [e.encoded for _, _, e in ready])
+        made = self._forward([(condition, exemplar) for _, condition, exemplar in ready])
         each = 1000 * (time.perf_counter() - started) / max(1, len(ready))
         for (task, condition, exemplar), (pictures, row) in zip(ready, made, strict=True):
             if pictures:
                 source, spent = f"{condition.source} {exemplar.source}", condition.milliseconds + each
-                yield Outcome(task, "", source, spent, condition, exemplar, pictures, row)
+                yield Output(task, condition, source, spent, "", exemplar.pixels, pictures, row)
             else:
-                yield self._failed(task, condition, f"{task.files[0]}: {no_memory(condition)}")
+                yield self._failed(task, condition, f"{task.files[0]}: {_no_memory(condition)}")
 
-    def _failed(self, task: Task, condition: Prepared, cause: str) -> Outcome:
+    def _failed(self, task: Task, condition: Prepared, cause: str) -> Output:
         source = f"{condition.source} {self.exemplars.stamp(task.photo)}"
-        return Outcome(task, cause, source, condition.milliseconds, condition)
+        return Output(task, condition, source, condition.milliseconds, cause)
 
-    def _forward(
-        self, conditions: Sequence[Prepared], exemplars: Sequence[EncodedExemplar]
-    ) -> list[tuple[Pictures | None, int]]:
-        """For each condition its pictures and the row in them; halved until it fits into memory."""
-        if not conditions:
+    def _forward(self, pairs: Sequence[tuple[Prepared, CachedExemplar]]) -> list[tuple[Pictures | None, int]]:
+        """For each pair its pictures and the row in them; halved until it fits into memory."""
+        if not pairs:
             return []
-        planes = [condition.planes for condition in conditions if condition.planes is not None]
-        try:
-            pictures = self._translator.translate(planes, exemplars, self._warped, self._confident)
-            self.report.batches += 1
-            return [(pictures, row) for row in range(len(conditions))]
-        except RuntimeError as error:
-            self._check_memory(error, len(conditions))
-        if len(conditions) == 1:
+        planes = [condition.planes for condition, _ in pairs if condition.planes is not None]
+        exemplars = [exemplar.encoded for _, exemplar in pairs if exemplar.encoded]
+        made = self._fitting(
+            len(pairs), lambda: self._translator.translate(planes, exemplars, self._warped, self._confident)
+        )
+        if made:
+            self.stats.batches += 1
+            return [(made, row) for row in range(len(pairs))]
+        if len(pairs) == 1:
             return [(None, 0)]
         self._batch_size = max(1, self._batch_size // 2)
-        half = len(conditions) // 2
-        return self._forward(conditions[:half], exemplars[:half]) + self._forward(
-            conditions[half:], exemplars[half:]
-        )
+        half = len(pairs) // 2
+        return self._forward(pairs[:half]) + self._forward(pairs[half:])
 
-    def _encode(self, photos: Sequence[NDArray[np.uint8]]) -> list[EncodedExemplar] | None:
-        try:
-            return self._translator.encode(photos)
-        except RuntimeError as error:
-            self._check_memory(error, len(photos))
-            return None
+    def _encode(self, photos: Photos) -> list[EncodedExemplar] | None:
+        return self._fitting(len(photos), lambda: self._translator.encode(photos))
 
-    def _check_memory(self, error: RuntimeError, batch: int) -> None:
-        """Note a batch that did not fit into the device's memory; raises any other error again."""
+    def _fitting(self, batch: int, compute: Callable[[], T]) -> T | None:
+        """What ``compute`` gives; None where a batch does not fit into the device's memory."""
         from mcltool.core.device import is_out_of_memory
 
-        if not is_out_of_memory(error):
-            raise error
-        self.report.halved += batch > 1
+        try:
+            return compute()
+        except RuntimeError as error:
+            if not is_out_of_memory(error):
+                raise
+            self.stats.halved += batch > 1
+            return None
+
+
+@dataclass(frozen=True, eq=False)
+class CachedExemplar:
+    """A photo as the network takes it, or the cause why it cannot be used: it is not opened again for each condition.
+
+    pixels: (H, W, 3) uint8. source: stamp of its file.
+    """
+
+    source: str
+    cause: str = ""
+    encoded: EncodedExemplar | None = None
+    pixels: NDArray[np.uint8] | None = None
+
+    @property
+    def bytes(self) -> int:
+        arrays = (*self.encoded, self.pixels) if self.encoded else ()
+        return sum(array.nbytes for array in arrays if array is not None)
+
+
+class ExemplarCache:
+    """The exemplars used last, up to ``mebibytes`` of them (and at least one batch).
+
+    Those of one size that only one window uses are encoded in batches, always the same ones; one that windows
+    share is encoded by itself. So each exemplar's bits depend on the plan alone.
+
+    encode: photos of one size to encoded ones; None where the device's memory does not suffice for them.
+    read: reads a photo that is in no window, as one that was dropped and is needed again.
+    """
+
+    def __init__(
+        self,
+        encode: Callable[[Photos], list[EncodedExemplar] | None],
+        read: Callable[[str], Prepared],
+        batch_size: int = 1,
+        mebibytes: int = 512,
+    ) -> None:
+        self._encode, self._read, self._batch_size = encode, read, batch_size
+        self._limit, self._bytes = mebibytes * 2**20, 0
+        self._kept: OrderedDict[str, CachedExemplar] = OrderedDict()
+        self._scheduled: set[str] = set()
+        self._photos: dict[str, Prepared] = {}
+        self._groups: dict[str, Sequence[str]] = {}
+
+    def missing(self, tasks: Sequence[Task]) -> list[str]:
+        """The photos to read for a window: those that are not kept, and not read for one before it."""
+        photos = dict.fromkeys(task.photo for task in tasks)
+        found = [photo for photo in photos if photo not in self._kept and photo not in self._scheduled]
+        self._scheduled.update(found)
+        return found
+
+    def turn_to(self, tasks: Sequence[Task], photos: dict[str, Prepared]) -> None:
+        """A window's tasks, and the photos read for it: the ones asked for from now on."""
+        self._scheduled.difference_update(photos)
+        self._photos = photos
+        sizes: dict[tuple[int, ...], dict[str, None]] = {}
+        for task in tasks:
+            planes = photos[task.photo].planes if task.photo in photos else None
+            if planes is not None and not task.alone:
+                sizes.setdefault(planes.shape, {})[task.photo] = None
+        self._groups = {}
+        for alike in map(list, sizes.values()):
+            for start in range(0, len(alike), self._batch_size):
+                group = alike[start : start + self._batch_size]
+                self._groups |= dict.fromkeys(group, group)
+
+    def get(self, photo: str) -> CachedExemplar:
+        """The exemplar of this path, encoded with its group if it is not yet. Raises DataError where it cannot be."""
+        if photo not in self._kept:
+            self._add(self._groups.get(photo, [photo]), photo)
+        found = self._kept[photo]
+        if found.cause:
+            raise DataError(found.cause)
+        self._kept.move_to_end(photo)
+        return found
+
+    def stamp(self, photo: str) -> str:
+        """The stamp of a photo's file, which need not be readable."""
+        return self._kept[photo].source if photo in self._kept else self._prepared(photo).source
+
+    def _add(self, group: Sequence[str], wanted: str) -> None:
+        prepared = [self._prepared(photo) for photo in group]
+        pixels = [read.planes for read in prepared if read.planes is not None]
+        encoded = self._encode(pixels) if len(pixels) == len(group) else None
+        if encoded is not None:
+            for photo, read, code in zip(group, prepared, encoded, strict=True):
+                self._keep(photo, CachedExemplar(read.source, "", code, read.planes))
+        elif len(group) > 1:
+            self._add([wanted], wanted)
+        else:
+            cause = prepared[0].cause or f"{wanted}: {_no_memory(prepared[0])}"
+            self._keep(wanted, CachedExemplar(prepared[0].source, cause))
+        while len(self._kept) > len(group) and (self._bytes > self._limit or len(self._kept) > MOST_KEPT):
+            self._bytes -= self._kept.popitem(last=False)[1].bytes
+
+    def _prepared(self, photo: str) -> Prepared:
+        if photo not in self._photos:
+            self._photos[photo] = self._read(photo)
+        return self._photos[photo]
+
+    def _keep(self, photo: str, found: CachedExemplar) -> None:
+        self._kept[photo] = found
+        self._bytes += found.bytes
+
+
+def _no_memory(read: Prepared) -> str:
+    """The cause of a condition or photo that is too large for the device by itself."""
+    assert read.planes is not None
+    height, width = [side for side in read.planes.shape if side % 32 == 0][-2:]
+    return f"not enough memory on the device for {width} x {height} pixels"

@@ -1,6 +1,6 @@
-"""Reading ahead: windows of a plan, prepared by reader processes or a thread while the device is at work.
+"""Reading ahead: conditions and photos, prepared by processes or a thread while the device is at work.
 
-The queue is bounded: at most AHEAD windows are being read or wait to be taken.
+At most AHEAD windows are being read or wait to be taken.
 """
 
 from __future__ import annotations
@@ -9,140 +9,175 @@ import multiprocessing
 import os
 import signal
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
-from mcltool.core.errors import HungError, McltoolError
+from numpy.typing import NDArray
+
+from mcltool.core.errors import DataError, HungError, McltoolError
+from mcltool.core.images import read_photo
 from mcltool.core.threads import cores
-from mcltool.translate.images import Prepared, Preparer
-from mcltool.translate.plan import Task
+from mcltool.data.geometry import Size
+from mcltool.plugin.contract import DatasetPlugin
+from mcltool.translate.images import (
+    network_size,
+    output_size,
+    prepare_condition,
+    prepare_photo,
+    read_condition,
+)
+from mcltool.translate.manifest import stamp
 
 AHEAD = 2
 UNIT = 4
-"""Files that are read in one go by one process."""
-PATIENCE, LOOKS = 10.0, 60
-"""Seconds between two looks whether a unit is read, and how many looks there are before it counts as hung. A
-process that was stopped meanwhile has missed one look, not ten minutes."""
+"""Files that one process reads in one go."""
+LOOK_SECONDS, LOOKS = 10.0, 60
+"""How often a unit is looked for, and how many times before it counts as hung. A process that was stopped meanwhile
+has missed one look, not ten minutes."""
 FEW = 64
 """Tasks for which starting reader processes takes longer than they save."""
-MOST = 8
-"""Reader processes at most, where nobody says how many."""
+MOST_WORKERS = 8
+"""Reader processes at most, unless asked for."""
+
+Request = str | tuple[Sequence[str], str]
+"""What to read: the path of a photo, or the files and the part of a condition (see ConditionFiles)."""
 
 
 def default_workers(device: str, tasks: int) -> int:
     """Reader processes: none beside a model that keeps the processor busy itself, or for a few files."""
     if device == "cpu" or tasks < FEW:
         return 0
-    return max(1, min(MOST, cores() - 2))
+    return max(1, min(MOST_WORKERS, cores() - 2))
 
 
 @dataclass(frozen=True, eq=False)
-class Window:
-    """Consecutive tasks of a plan: what is put in batches together.
+class Prepared:
+    """A condition or an exemplar as read, or the cause why it is not.
 
-    photos: the exemplars to read with them. wanted: numbers of the tasks to make; the others are there to make
-    the batches whole. shared: exemplars that other windows use too.
+    planes: of a condition at its network size, (H, W) uint8 labels or (C, H, W) float32 in [0, 1]; of an
+    exemplar (H, W, 3) uint8. size: (height, width) in pixels of the output. source: stamp of the files before
+    they were read.
     """
 
-    tasks: Sequence[Task]
-    photos: Sequence[str] = ()
-    wanted: frozenset[int] = frozenset()
-    shared: frozenset[str] = frozenset()
+    planes: NDArray[Any] | None
+    size: Size
+    cause: str
+    source: str
+    milliseconds: float
 
 
-@dataclass(frozen=True, eq=False)
-class ReadWindow:
-    """A window with what was read: its conditions in the order of its tasks, and its photos."""
+class Preparer:
+    """Reads conditions and exemplars for a model; pickled to reader processes.
 
-    window: Window
-    conditions: Sequence[Prepared]
-    photos: dict[str, Prepared]
+    trained: short side in pixels that the model was trained at. size: as in Settings.
+    """
+
+    def __init__(self, plugin: DatasetPlugin, trained: int, size: int | str = "trained") -> None:
+        self.plugin, self.size = plugin, size
+        self._short_side = trained if isinstance(size, str) else size
+
+    def condition(self, paths: Sequence[str], part: str) -> Prepared:
+        """Read and resize a condition. Errors of its files are its cause, not raised."""
+        started, source = time.perf_counter(), stamp(paths)
+        planes, size, cause = None, (0, 0), ""
+        try:
+            found = read_condition(self.plugin, [Path(path) for path in paths], part)
+            try:
+                short = min(found.size) if self.size == "keep" else self._short_side
+                size = output_size(found.size, short)
+                planes = prepare_condition(self.plugin, found, network_size(found.size, short))
+            except DataError as error:
+                cause = f"{paths[0]}: {error}"
+        except McltoolError as error:
+            cause = str(error)
+        return Prepared(planes, size, cause, source, 1000 * (time.perf_counter() - started))
+
+    def exemplar(self, photo: str) -> Prepared:
+        """Read and resize an exemplar, likewise."""
+        started, source = time.perf_counter(), stamp([photo])
+        planes, cause = None, ""
+        try:
+            pixels = read_photo(Path(photo), self._short_side)
+            try:
+                planes = prepare_photo(pixels, self._short_side)
+            except DataError as error:
+                cause = f"{photo}: {error}"
+        except McltoolError as error:
+            cause = str(error)
+        return Prepared(planes, (0, 0), cause, source, 1000 * (time.perf_counter() - started))
+
+    def __call__(self, requests: Sequence[Request]) -> list[Prepared]:
+        return [self.exemplar(r) if isinstance(r, str) else self.condition(*r) for r in requests]
 
 
 class Reader:
-    """Prepares windows ahead of who takes them: ``with Reader(preparer, workers) as reader``.
+    """Reads ahead of whoever takes the results: ``with Reader(preparer, workers) as reader``.
 
     workers: processes; 0 reads in a thread of this one, which costs nothing to start and suits a model that
     keeps the processor busy anyway.
     """
 
     def __init__(self, preparer: Preparer, workers: int = 0) -> None:
+        self.exemplar = preparer.exemplar
         self._preparer, self._workers = preparer, workers
         self._hung = False
 
     def __enter__(self) -> Reader:
         self._pool: Executor
+        self._read: Callable[[Sequence[Request]], list[Prepared]]
         if self._workers:
             # Not forked: this process has threads of torch, which a fork would leave broken.
             context = multiprocessing.get_context("spawn")
             self._pool = ProcessPoolExecutor(self._workers, context, _start, (self._preparer,))
-            self._call: Callable[..., Future[list[Prepared]]] = lambda unit: self._pool.submit(
-                _in_worker, unit
-            )
+            self._read = _in_worker
         else:
             self._pool = ThreadPoolExecutor(1, "reader")
-            self._call = lambda unit: self._pool.submit(_read, self._preparer, unit)
+            self._read = self._preparer
         return self
 
     def __exit__(self, *_: object) -> None:
         self._pool.shutdown(wait=not self._hung, cancel_futures=True)
 
-    def exemplar(self, photo: str) -> Prepared:
-        """Read one exemplar here and now."""
-        return self._preparer.exemplar(photo)
-
-    def read(self, windows: Iterable[Window]) -> Iterator[ReadWindow]:
-        """The windows in order. Raises McltoolError where a reader process is killed, HungError where a file is
-        not read in ten minutes."""
-        pending: deque[tuple[Window, list[Future[list[Prepared]]]]] = deque()
+    def read(self, windows: Iterable[Sequence[Request]]) -> Iterator[list[Prepared]]:
+        """What each window asks for, in order. Raises McltoolError where a reader process is killed, HungError where
+        a file is not read in ten minutes."""
+        pending: deque[list[tuple[Sequence[Request], Future[list[Prepared]]]]] = deque()
         try:
             for window in windows:
-                pending.append((window, [self._call(unit) for unit in _units(window)]))
+                units = [window[start : start + UNIT] for start in range(0, len(window), UNIT)]
+                pending.append([(unit, self._pool.submit(self._read, unit)) for unit in units])
                 if len(pending) > AHEAD:
-                    yield _gathered(*pending.popleft())
+                    yield _gathered(pending.popleft())
             while pending:
-                yield _gathered(*pending.popleft())
+                yield _gathered(pending.popleft())
         except BrokenProcessPool:
             raise McltoolError(
-                "a reader process was killed, perhaps for want of memory; run again, with fewer --workers"
+                "a reader process was killed, perhaps for lack of memory; run again with fewer --workers"
             ) from None
         except HungError:
             self._hung = True
             raise
 
 
-_Unit = list[tuple[Sequence[str], str] | str]
+def _gathered(units: Sequence[tuple[Sequence[Request], Future[list[Prepared]]]]) -> list[Prepared]:
+    return [prepared for unit, future in units for prepared in _result(unit, future)]
 
 
-def _units(window: Window) -> Iterator[_Unit]:
-    items: _Unit = [*window.photos, *((task.files, task.part) for task in window.tasks)]
-    for start in range(0, len(items), UNIT):
-        yield items[start : start + UNIT]
-
-
-def _gathered(window: Window, futures: list[Future[list[Prepared]]]) -> ReadWindow:
-    units = zip(futures, _units(window), strict=True)
-    found = [prepared for future, unit in units for prepared in _result(future, unit)]
-    photos = dict(zip(window.photos, found, strict=False))
-    return ReadWindow(window, found[len(window.photos) :], photos)
-
-
-def _result(future: Future[list[Prepared]], unit: _Unit) -> list[Prepared]:
+def _result(unit: Sequence[Request], future: Future[list[Prepared]]) -> list[Prepared]:
     for _ in range(LOOKS):
-        if wait([future], PATIENCE).done:
+        if wait([future], LOOK_SECONDS).done:
             return future.result()
     first = unit[0] if isinstance(unit[0], str) else unit[0][0][0]
     raise HungError(
-        f"{first} and what is read with it: no answer in {PATIENCE * LOOKS / 60:.0f} minutes; is the file system "
-        "still there? run again to go on"
+        f"{first} and the files read with it: no answer in {LOOK_SECONDS * LOOKS / 60:.0f} minutes; check the file "
+        "system, then run again to resume"
     )
-
-
-def _read(preparer: Preparer, unit: _Unit) -> list[Prepared]:
-    return [preparer.exemplar(item) if isinstance(item, str) else preparer.condition(*item) for item in unit]
 
 
 _preparer: Preparer
@@ -160,12 +195,12 @@ def _start(preparer: Preparer) -> None:
     cv2.setNumThreads(0)
 
 
-def _in_worker(unit: _Unit) -> list[Prepared]:
-    return _read(_preparer, unit)
+def _in_worker(requests: Sequence[Request]) -> list[Prepared]:
+    return _preparer(requests)
 
 
 def _end_with_parent() -> None:
-    """A job that is killed takes its readers with it: they would wait for work for ever."""
+    """Readers of a job that is killed end with it; they would wait for work for ever."""
     parent = multiprocessing.parent_process()
     if parent:
         parent.join()

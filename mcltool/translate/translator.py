@@ -1,10 +1,8 @@
-"""The model with all that its weights file says of it: batches of prepared conditions in, pictures out.
-
-What makes the model itself faster belongs behind ``Translator``; what feeds it is in ``pipeline.py``.
-"""
+"""The model on its device: batches of prepared conditions in, pictures out."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -45,6 +43,12 @@ class Pictures:
         if self.arrival is not None:
             self.arrival.synchronize()
 
+    def row(self, number: int) -> dict[str, NDArray[Any]]:
+        """The pictures of one condition, by kind, when they have arrived."""
+        self.wait()
+        found = {"image": self.image, "warp": self.warped, "confidence": self.confidence}
+        return {kind: rows[number] for kind, rows in found.items() if rows is not None}
+
 
 class Translator:
     """Translates batches with the model of ``weights``.
@@ -57,7 +61,7 @@ class Translator:
         self, weights: Path, plugin: DatasetPlugin, precision: str = "auto", device: str | None = None
     ) -> None:
         self.plugin = plugin
-        self.device = pick_device(device)
+        self.device = pick_device(device or _gpu_of_rank())
         self.precision = pick_precision(precision, self.device)
         model, header = load_model(weights)
         self.model = frozen(model, self.device, self.precision)
@@ -163,3 +167,9 @@ class Translator:
 def _pooled(features_BND: Tensor) -> NDArray[np.float32]:
     mean_BD = torch.nn.functional.normalize(features_BND.float().mean(1), dim=1)
     return mean_BD.cpu().numpy()
+
+
+def _gpu_of_rank() -> str | None:
+    """Under torchrun each rank of a machine has a GPU of its own."""
+    count = torch.cuda.device_count()
+    return f"cuda:{int(os.environ['LOCAL_RANK']) % count}" if count and "LOCAL_RANK" in os.environ else None

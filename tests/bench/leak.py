@@ -25,9 +25,8 @@ sys.path[:0] = [str(TESTS), str(Path(__file__).parent)]
 from translate import keep  # noqa: E402
 from translating import make_condition, make_photo, make_weights  # noqa: E402
 
-from mcltool.translate.job import Job, Options  # noqa: E402
-from mcltool.translate.pipeline import run  # noqa: E402
-from mcltool.translate.settings import Settings  # noqa: E402
+from mcltool.translate.job import Job, Options, Settings  # noqa: E402
+from mcltool.translate.run import Run  # noqa: E402
 
 
 def resident() -> int:
@@ -62,7 +61,7 @@ def main() -> None:
                 settings=Settings("fp32"),
                 options=Options(device="cpu"),
             )
-            done = list(run(job))
+            done = list(Run(job))
             assert [result.status for result in done] == ["ok", "ok"]
             shutil.rmtree(out)
             if (number + 1) % max(1, options.jobs // 40) == 0:

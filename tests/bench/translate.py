@@ -91,10 +91,9 @@ def rate(preset: str, count: int, pairing: str, repeats: int, workers: int | Non
     from mcltool.core.config import resolve
     from mcltool.core.device import autocast
     from mcltool.data.batch import to_unit
-    from mcltool.translate.images import Preparer
-    from mcltool.translate.job import Job, Options
-    from mcltool.translate.pipeline import run
-    from mcltool.translate.settings import Settings
+    from mcltool.translate.job import Job, Options, Settings
+    from mcltool.translate.reader import Preparer
+    from mcltool.translate.run import Run
 
     side = resolve("shapes", preset).data.size[0]
     keep_freed_memory()  # as every command of mcltool does
@@ -116,9 +115,8 @@ def rate(preset: str, count: int, pairing: str, repeats: int, workers: int | Non
                 options,
             )
 
-        first = job("out")
-        translator, plan = first.translator, first.plan
-        assert plan is not None
+        first = Run(job("out"))
+        translator, plan = first.translator(), first.ledger().plan
         batch = translator.fitting_batch_size(side)
         preparer = Preparer(translator.plugin, side)
         photos = {task.photo: preparer.exemplar(task.photo).planes for task in plan}
@@ -146,12 +144,11 @@ def rate(preset: str, count: int, pairing: str, repeats: int, workers: int | Non
             return count / (time.perf_counter() - started)
 
         def whole() -> tuple[float, Any]:
-            again = job("out")
-            again._translator = translator  # loading the model is not what is measured
+            again = Run(job("out"), translator)  # loading the model is not what is measured
             started = time.perf_counter()
-            failed = [result for result in run(again) if result.status != "ok"]
+            failed = [result for result in again if result.status != "ok"]
             assert not failed, failed[0]
-            return count / (time.perf_counter() - started), again.report
+            return count / (time.perf_counter() - started), again.stats
 
         bare(), whole()
         rows = []
@@ -208,9 +205,8 @@ def keep_rate(row: dict[str, Any]) -> None:
 
 def memory_of(count: int) -> dict[str, Any]:
     """Run in a process of its own: peak memory of a job of ``count`` inputs."""
-    from mcltool.translate.job import Job, Options
-    from mcltool.translate.pipeline import run
-    from mcltool.translate.settings import Settings
+    from mcltool.translate.job import Job, Options, Settings
+    from mcltool.translate.run import Run
 
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -221,7 +217,7 @@ def memory_of(count: int) -> dict[str, Any]:
         settings, options = Settings("fp32"), Options(workers=0)
         job = Job(folder / "masks", folder / "photos", folder / "out", weights, "cycle", 0, settings, options)
         started = time.perf_counter()
-        done = sum(result.status == "ok" for result in run(job))
+        done = sum(result.status == "ok" for result in Run(job))
         return {
             "inputs": done,
             "seconds": round(time.perf_counter() - started, 1),
@@ -246,15 +242,15 @@ def memories(_: argparse.Namespace) -> None:
 
 def plan_cell(folder: Path, exemplars: Path, pairing: str) -> dict[str, Any]:
     """Plan, and check what is done, as a job does that goes on; in a process of its own."""
-    from mcltool.translate.job import Job
-    from mcltool.translate.resume import DONE
-    from mcltool.translate.settings import Settings
+    from mcltool.translate.job import Job, Settings
+    from mcltool.translate.manifest import DONE
+    from mcltool.translate.run import Run
 
     started = time.perf_counter()
     settings = Settings("fp32", batch_size=8)
     job = Job(folder / "masks", exemplars, folder / "out", folder / "w.safetensors", pairing, 0, settings)
     planned = time.perf_counter()
-    ledger = job.states()
+    ledger = Run(job).ledger()
     done = int((ledger.states == DONE).sum())
     checked = time.perf_counter()
     # On a machine that others use too, seconds of the clock count their work as well.
@@ -296,8 +292,8 @@ def plans(options: argparse.Namespace) -> None:
 
 def make_million(folder: Path, count: int) -> None:
     from mcltool.core.files import digest
+    from mcltool.translate.job import Settings
     from mcltool.translate.manifest import Entry, stamp
-    from mcltool.translate.settings import Settings
 
     make_inputs(folder, 1, 32, 1)
     (folder / "masks" / "000000.png").unlink()

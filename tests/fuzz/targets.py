@@ -61,9 +61,8 @@ def _condition(plugin: DatasetPlugin, limit: int = 8) -> Callable[[Path], None]:
     """Find and read conditions as translate-dir does, without its net for the plugin's own mistakes."""
 
     def read(folder: Path) -> None:
-        from mcltool.translate.images import prepare_condition
+        from mcltool.translate.images import network_size, prepare_condition
         from mcltool.translate.plan import Conditions
-        from mcltool.translate.sizes import network_size
 
         conditions = Conditions(plugin, folder)
         for number in range(min(limit, len(conditions))):
@@ -150,9 +149,8 @@ def _manifest(folder: Path) -> None:
 
 def _ledger(folder: Path) -> None:
     """Resuming from whatever lies in OUT."""
-    from mcltool.translate.manifest import PATTERN
+    from mcltool.translate.manifest import PATTERN, Ledger
     from mcltool.translate.plan import Conditions, Exemplars, Plan
-    from mcltool.translate.resume import Ledger
 
     work = folder.with_name(f"{folder.name}-inputs")
     for name in (*(f"masks/{n}.png" for n in range(4)), "photos/style.jpg"):
@@ -169,7 +167,7 @@ def _ledger(folder: Path) -> None:
 
 
 def _job(folder: Path) -> None:
-    from mcltool.translate.settings import Settings, read_job
+    from mcltool.translate.job import Settings, read_job
 
     found = read_job(folder, "a" * 64)
     if found:

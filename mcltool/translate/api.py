@@ -1,4 +1,4 @@
-"""The engine of translate-dir as a library call, for conditions one by one."""
+"""The engine of translate-dir as library calls, for conditions one by one."""
 
 from __future__ import annotations
 
@@ -12,15 +12,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mcltool.core import files
-from mcltool.core.errors import DataError, UsageError
+from mcltool.core.errors import DataError, McltoolError, UsageError
 from mcltool.core.weights import default_weights, find_weights
-from mcltool.translate.images import Preparer, check_format, pictures_of, save_picture
-from mcltool.translate.job import WINDOW_BATCHES
-from mcltool.translate.opening import files_of, plugin_of
-from mcltool.translate.pipeline import Outcome, Pipeline
+from mcltool.plugin.contract import ConditionFiles, DatasetPlugin
+from mcltool.translate.images import save_picture
+from mcltool.translate.job import WINDOW_BATCHES, Settings, plugin_of
+from mcltool.translate.pipeline import Output, Pipeline
 from mcltool.translate.plan import Task
-from mcltool.translate.reader import Reader, Window
-from mcltool.translate.settings import Settings
+from mcltool.translate.reader import Preparer, Reader
 from mcltool.translate.translator import Translator
 
 Name = str | PathLike[str]
@@ -78,12 +77,9 @@ def translate_file(
 
     Raises DataError where a file cannot be read, UsageError where the request cannot be carried out.
     """
-    check_format(settings)
+    settings.check_format()
     _check_out(out, condition, exemplar)
-    plugin = plugin_of(weights)
-    if settings.canvas:
-        plugin.canvas = settings.canvas
-    translator = Translator(weights, plugin, settings.precision, device)
+    translator = Translator(weights, plugin_of(weights, settings.canvas), settings.precision, device)
     (made,) = _images(translator, [(condition, exemplar)], settings, 0)
     if made.image is None:
         raise DataError(made.cause)
@@ -92,7 +88,7 @@ def translate_file(
     }
     for path, picture in (pictures | {out: made.image}).items():
         with files.replacing(path) as temporary, files.create(temporary) as file:
-            save_picture(file, picture, settings)
+            save_picture(file, picture, settings.format, settings.quality)
     return [*pictures, out]
 
 
@@ -103,40 +99,37 @@ def _images(
     batch = settings.batch_size or translator.fitting_batch_size(side)
     with Reader(Preparer(translator.plugin, translator.short_side, settings.size), workers) as reader:
         pipeline = Pipeline(translator, reader, batch, settings.save)
-        waiting: dict[int, Outcome] = {}
+        waiting: dict[int, Output] = {}
         due = 0
-        for outcomes in pipeline.run(_windows(translator, pairs, WINDOW_BATCHES * batch)):
-            waiting |= {outcome.task.number: outcome for outcome in outcomes}
+        for outputs in pipeline.run(_windows(translator.plugin, pairs, WINDOW_BATCHES * batch)):
+            waiting |= {output.task.number: output for output in outputs}
             while due in waiting:
                 yield _image(waiting.pop(due), translator, settings)
                 due += 1
 
 
-def _windows(translator: Translator, pairs: Iterable[tuple[Name, Name]], size: int) -> Iterator[Window]:
+def _windows(plugin: DatasetPlugin, pairs: Iterable[tuple[Name, Name]], size: int) -> Iterator[list[Task]]:
     rest = iter(enumerate(pairs))
     while chunk := list(islice(rest, size)):
         tasks = []
         for number, (condition, exemplar) in chunk:
-            found = files_of(translator.plugin, Path(condition))
-            files = tuple(map(fspath, found.files))
-            tasks.append(
-                Task(number, fspath(condition), fspath(exemplar), "", files, found.part, fspath(exemplar))
-            )
-        numbers = frozenset(task.number for task in tasks)
-        yield Window(tasks, (), numbers, frozenset(task.photo for task in tasks))
+            found, photo = files_of(plugin, Path(condition)), fspath(exemplar)
+            paths = tuple(map(fspath, found.files))
+            tasks.append(Task(number, fspath(condition), photo, "", paths, found.part, photo, alone=True))
+        yield tasks
 
 
-def _image(outcome: Outcome, translator: Translator, settings: Settings) -> TranslatedImage:
-    condition, exemplar = Path(outcome.task.input), Path(outcome.task.photo)
-    milliseconds = round(outcome.milliseconds)
-    if not (outcome.pictures and outcome.exemplar):
-        return TranslatedImage(condition, exemplar, None, outcome.cause, {}, milliseconds)
-    pictures = pictures_of(
-        outcome.pictures, outcome.row, outcome.condition, outcome.exemplar.pixels, settings.save,
-        translator.plugin.spec,
-    )  # fmt: skip
-    image = pictures.pop("")
-    return TranslatedImage(condition, exemplar, image, "", pictures, milliseconds)
+def _image(output: Output, translator: Translator, settings: Settings) -> TranslatedImage:
+    pictures = {} if output.cause else output.pictures(settings.save, translator.plugin.spec)
+    image = pictures.pop("", None)
+    return TranslatedImage(
+        Path(output.task.input),
+        Path(output.task.photo),
+        image,
+        output.cause,
+        pictures,
+        round(output.milliseconds),
+    )
 
 
 def _paired(conditions: Iterable[Name], exemplars: Name | Iterable[Name]) -> Iterator[tuple[Name, Name]]:
@@ -159,3 +152,15 @@ def _check_out(out: Path, *inputs: Path) -> None:
     for path in inputs:
         if out.exists() and path.exists() and out.samefile(path):
             raise UsageError(f"{out}: is an input; give another name to write to")
+
+
+def files_of(plugin: DatasetPlugin, path: Path, part: str = "") -> ConditionFiles:
+    """The condition that ``path`` is one of the files of; part: which one, where they hold several."""
+    alone = ConditionFiles(path.stem, (path,), part)
+    if type(plugin).conditions is DatasetPlugin.conditions:  # a condition is a file
+        return alone
+    try:
+        of_path = (found for found in plugin.conditions(path.parent) if path in found.files)
+        return next((found for found in of_path if part in ("", found.part)), alone)
+    except McltoolError:  # of another file in the folder
+        return alone

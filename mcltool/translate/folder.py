@@ -1,7 +1,7 @@
-"""Who works in an output folder: shards, their locks, and the folder for temporary files.
+"""Who may write to an output folder: shards of a job, their locks, and the end of a job under torchrun.
 
-Everything is below OUT/.mcltool while jobs run, and gone after them. What a killed job has left there is
-removed by the next.
+Locks and temporary files are below OUT/.mcltool while jobs run, and gone after them. What a killed job has left
+there is removed by the next.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 
 import numpy as np
@@ -19,10 +20,10 @@ from numpy.typing import NDArray
 
 from mcltool.core.errors import UsageError
 from mcltool.core.locks import is_locked, locked
-from mcltool.translate.manifest import NAME
-from mcltool.translate.names import RESERVED
+from mcltool.translate.manifest import NAME, merge
+from mcltool.translate.plan import RESERVED
 
-FOLDER = RESERVED
+LONGEST_WAIT = timedelta(days=14)
 
 
 @dataclass(frozen=True)
@@ -48,24 +49,22 @@ class Shard:
         """Which tasks are this shard's: every ``count``-th window of ``window`` tasks, so that no batch is cut."""
         return np.asarray((np.arange(tasks) // window) % self.count == self.index)
 
+    @staticmethod
+    def parse(text: str) -> Shard:
+        """ "2/8" is the second of eight. Raises UsageError."""
+        found = re.fullmatch(r"(\d+)/(\d+)", text.strip())
+        if found and 1 <= int(found[1]) <= int(found[2]):
+            return Shard(int(found[1]) - 1, int(found[2]))
+        raise UsageError(f"--shard {text}: expected I/N with I from 1 to N, e.g. 1/8")
 
-def parse_shard(text: str) -> Shard:
-    """ "2/8" is the second of eight. Raises UsageError."""
-    found = re.fullmatch(r"(\d+)/(\d+)", text.strip())
-    if found:
-        index, count = int(found[1]), int(found[2])
-        if 1 <= index <= count:
-            return Shard(index - 1, count)
-    raise UsageError(f"--shard {text}: expected I/N with I from 1 to N, e.g. 1/8")
-
-
-def shard_of_environment() -> Shard:
-    """The shard of this process under torchrun (RANK of WORLD_SIZE); the whole plan elsewhere."""
-    try:
-        rank, world = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
-    except (KeyError, ValueError):
-        return Shard()
-    return Shard(rank, world) if 0 <= rank < world else Shard()
+    @staticmethod
+    def of_environment() -> Shard:
+        """The shard of this process under torchrun (RANK of WORLD_SIZE); elsewhere the whole plan."""
+        try:
+            rank, world = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
+        except (KeyError, ValueError):
+            return Shard()
+        return Shard(rank, world) if 0 <= rank < world else Shard()
 
 
 @contextmanager
@@ -74,7 +73,7 @@ def claimed(out: Path, shard: Shard) -> Iterator[Path]:
 
     Raises UsageError where another process works on the same shard, or on shards of another count.
     """
-    home = out / FOLDER
+    home = out / RESERVED
     if home.is_symlink():
         raise UsageError(f"{home}: expected a folder, found a link")
     try:
@@ -96,7 +95,7 @@ def claimed(out: Path, shard: Shard) -> Iterator[Path]:
 @contextmanager
 def settling(out: Path) -> Iterator[None]:
     """Held by the one shard that decides what all have in common; others wait for it."""
-    with locked(out / FOLDER / "settings.lock", "", wait=True):
+    with locked(out / RESERVED / "settings.lock", "", wait=True):
         yield
 
 
@@ -118,3 +117,27 @@ def _sweep(home: Path) -> None:
 
 def _count(name: str) -> int:
     return int(name.rpartition("-")[2]) if "-of-" in name else 1
+
+
+def settle_ranks(out: Path, shard: Shard, failed: int) -> int:
+    """Under torchrun, wait for all ranks, join their manifests, and return how many inputs failed in all of them;
+    elsewhere return ``failed``.
+
+    torchrun ends all ranks as soon as one exits with an error, so that each waits for the last before it does.
+    """
+    if shard.is_whole or "TORCHELASTIC_RUN_ID" not in os.environ:
+        return failed
+    import torch
+    from torch import distributed
+
+    distributed.init_process_group("gloo", timeout=LONGEST_WAIT)
+    try:
+        total = torch.tensor(failed)
+        distributed.all_reduce(total)
+        if shard.index == 0:
+            with claimed(out, Shard()) as scratch:
+                merge(out, scratch)
+        distributed.barrier()
+        return int(total)
+    finally:
+        distributed.destroy_process_group()

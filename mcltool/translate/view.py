@@ -1,0 +1,201 @@
+"""What a person sees of a directory job: a bar in a terminal or plain lines, and summaries."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from mcltool.core.errors import UsageError, printable
+from mcltool.translate.manifest import DONE, FAILED, PATTERN, TODO, Entry, manifests, read_lines
+from mcltool.translate.run import Run
+
+PLAIN_SECONDS = 10.0
+"""At most one plain line in this many seconds, failures aside."""
+FIRST_TASKS = 10
+"""Tasks that --dry-run names."""
+MOST_FAILURES = 20
+"""Failures that are shown one by one; the rest are in the manifest."""
+
+
+def show(run: Run, as_json: bool = False) -> Counter[str]:
+    """Do a run, show its results on stderr and sum up on stdout; returns how many of each status.
+
+    Interrupted, it finishes the files in flight, says where it stands, and passes KeyboardInterrupt on.
+    """
+    counts: Counter[str] = Counter()
+    started = time.monotonic()
+    try:
+        with _terminable():
+            _consume(run, counts, started)
+    except KeyboardInterrupt:
+        _summarise(run, counts, time.monotonic() - started, as_json, interrupted=True)
+        raise
+    _summarise(run, counts, time.monotonic() - started, as_json)
+    return counts
+
+
+def show_plan(run: Run, as_json: bool = False) -> None:
+    """Say what the run would do."""
+    ledger, out = run.ledger(), str(run.job.out)
+    plan, mine = ledger.plan, ledger.mine
+    counts = {
+        name: int(((ledger.states == state) & mine).sum())
+        for name, state in (("to_do", TODO), ("done", DONE), ("failed_before", FAILED))
+    }
+    if as_json:
+        print(json.dumps({"out": out, **counts}))
+        return
+    left, done, failed = counts.values()
+    print(f"{printable(out)}: {left} to do, {done} done, {failed} failed before and unchanged")
+    for number in np.flatnonzero((ledger.states == TODO) & mine)[:FIRST_TASKS]:
+        task = plan[int(number)]
+        print(f"  {printable(task.input)} with {printable(task.exemplar)} to {printable(task.output)}")
+    if left > FIRST_TASKS:
+        print(f"  and {left - FIRST_TASKS} more; --pair-out FILE.csv writes all pairs")
+
+
+def _consume(run: Run, counts: Counter[str], started: float) -> None:
+    console = Console(file=sys.stderr, highlight=False, soft_wrap=True)
+    last = started
+    with closing(iter(run)) as results, _bar(console) as bar:
+        task = bar.add_task("translating", total=None, note="")
+        for result in results:
+            counts[result.status] += 1
+            now = time.monotonic()
+            if result.status == "failed" and counts["failed"] <= MOST_FAILURES:
+                console.print(f"failed: {printable(result.input)}: {printable(result.cause)}", markup=False)
+            if result.status == "skipped" and counts["skipped"] % 1000:
+                continue
+            rate = counts["ok"] / max(1e-9, now - started)
+            note = f"{rate:.1f} images/s" + (f", {counts['failed']} failed" if counts["failed"] else "")
+            bar.update(task, total=run.total, completed=counts.total(), note=note)
+            if not console.is_terminal and now - last > PLAIN_SECONDS:
+                last = now
+                console.print(f"{counts.total()}/{run.total}  {note}", markup=False)
+    if run.stats.halved:
+        console.print(
+            f"out of memory {run.stats.halved} times: batches were halved, so that the last bits of these images "
+            f"depend on where; a smaller --batch-size than {run.settings.batch_size} avoids it",
+            markup=False,
+        )
+
+
+def _summarise(
+    run: Run, counts: Counter[str], seconds: float, as_json: bool, interrupted: bool = False
+) -> None:
+    job = run.job
+    manifest = job.out / job.options.shard.manifest
+    if as_json:
+        print(json.dumps(_document(run, counts, seconds, interrupted)))
+        return
+    parts = ", ".join(f"{counts[status]} {status}" for status in ("ok", "skipped", "failed"))
+    where = f"each has its line in {printable(str(manifest))}"
+    if interrupted:
+        where = f"interrupted; {where}; run the same command again to resume"
+    elif counts["failed"] and not run.stats.device:
+        where += "; what failed has not changed; --retry-failed tries it again"
+    print(f"{printable(str(job.out))}: {parts}, in {seconds:.1f} s; {where}")
+
+
+def _document(run: Run, counts: Counter[str], seconds: float, interrupted: bool) -> dict[str, Any]:
+    """The summary as plain JSON values."""
+    job, stats = run.job, run.stats
+    document: dict[str, Any] = {
+        "out": str(job.out),
+        "manifest": str(job.out / job.options.shard.manifest),
+        **{status: counts[status] for status in ("ok", "skipped", "failed")},
+        "interrupted": interrupted,
+        "seconds": round(seconds, 3),
+        "weights": job.digest,
+        "settings": run.settings.digest(),
+    }
+    if stats.device:
+        document |= {
+            "images_per_second": round(counts["ok"] / max(1e-9, seconds), 3),
+            "precision": run.settings.precision,
+            "batch_size": run.settings.batch_size,
+            "device": stats.device,
+            "workers": stats.workers,
+            "batches": stats.batches,
+            "halved": stats.halved,
+            "waited_reading_seconds": round(stats.waited_reading, 3),
+            "waited_writing_seconds": round(stats.waited_writing, 3),
+        }
+    return document
+
+
+@contextmanager
+def _terminable() -> Iterator[None]:
+    """SIGTERM, as job schedulers send it, ends the job as Ctrl-C does."""
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    try:
+        before = signal.signal(signal.SIGTERM, interrupt)
+    except ValueError:  # not the main thread: the program that called has its own ways
+        yield
+        return
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _bar(console: Console) -> Progress:
+    return Progress(
+        TextColumn("[bold]{task.description}"),
+        BarColumn(bar_width=None),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[note]}"),
+        TimeRemainingColumn(),
+        console=console,
+        disable=not console.is_terminal,
+    )
+
+
+def summary(out: Path) -> dict[str, Any]:
+    """Counts and causes over all manifests in a folder, as plain JSON values. Raises UsageError without any."""
+    paths = manifests(out)
+    if not paths:
+        raise UsageError(f"{out}: no {PATTERN} in it")
+    statuses: Counter[str] = Counter()
+    causes: Counter[str] = Counter()
+    weights: Counter[str] = Counter()
+    milliseconds = 0
+    for path in paths:
+        for _, entry in read_lines(path):
+            statuses[entry.status] += 1
+            milliseconds += entry.milliseconds
+            weights[entry.weights] += 1
+            if entry.status == "failed":
+                causes[_kind(entry)] += 1
+    return {
+        "out": os.fspath(out),
+        "manifests": [path.name for path in paths],
+        **{status: statuses[status] for status in ("ok", "skipped", "failed")},
+        "seconds_of_work": round(milliseconds / 1000, 3),
+        "weights": dict(weights),
+        "causes": dict(causes.most_common(20)),
+    }
+
+
+def _kind(entry: Entry) -> str:
+    """A cause without the path before it, so that alike ones count together."""
+    for name in (entry.input, entry.exemplar, entry.output):
+        head, found, tail = entry.cause.partition(f"{name}: ")
+        if found and " " not in head:
+            return tail
+    return entry.cause
