@@ -183,7 +183,7 @@ def fewer_classes(work: Path) -> None:
         (
             None,
             ["--pair", "two"],
-            "--pair two: must be one of auto, stem, one, cycle, random, all, nearest, or a CSV",
+            "--pair two: must be one of auto, stem, one, cycle, random, all, nearest, or a list",
         ),
     ],
 )
