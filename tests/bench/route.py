@@ -19,7 +19,7 @@ from typing import Any
 from click.testing import CliRunner
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from translating import make_condition, make_photo, make_weights  # noqa: E402
+from translating import make_condition, make_photo, make_weights
 
 FEW, MANY = 3, 30
 """More than the number that is read ahead, and alike in batches."""
@@ -27,7 +27,7 @@ FEW, MANY = 3, 30
 
 def traced(count: int, folder: Path) -> tuple[Counter[str], Counter[str]]:
     """Calls by module and objects made by class, of a job of ``count`` conditions with one exemplar."""
-    from mcltool.cli import cli
+    from mcltool.cli.main import cli
 
     make_weights(folder / "w.safetensors")
     make_photo(folder / "style.png")
