@@ -269,4 +269,4 @@ def test_the_helper_does_what_it_says(tmp_path: Path) -> None:
     """Of short writes, half arrives; and Pillow meets faults too, though it would write past Python."""
     pixels = np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)
     with faults(Fault("write", "EIO")), pytest.raises(OSError, match="Input/output"):
-        save_picture(system.create(tmp_path / "a.jpg"), pixels, Settings(format="jpg"))
+        save_picture(system.create(tmp_path / "a.jpg"), pixels, "jpg")

@@ -78,7 +78,7 @@ def test_an_exemplar_of_weight_0_leaves_no_trace() -> None:
 
 def test_twice_the_positions_do_not_count_twice() -> None:
     """An exemplar and the same one with every position doubled share each place evenly."""
-    u, v, values, _ = case("even")
+    u, v, *_ = case("even")
     twice = [v[0], torch.cat([v[0], v[0]])]
     first, second = torch.zeros(12, 1, dtype=torch.float64), torch.ones(24, 1, dtype=torch.float64)
     share = mixture_warp(u, twice, [first, second], torch.ones(2, 30), TEMPERATURE)

@@ -5,6 +5,8 @@ Positions are the cells of the feature grid (h, w) in reading order; N = h w.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -13,6 +15,9 @@ from mcltool.model.blocks import attention, normal_parameter, planes, positions
 
 STRIDE = 4
 """Pixels a side of one position of the features."""
+
+LEFT_OUT = -1e6
+"""Logit of what has weight 0: its share is exactly 0, and stays finite in products."""
 
 
 class SelfCorrelationMap(nn.Module):
@@ -84,6 +89,35 @@ def attention_warp(
     time; memory is linear in N.
     """
     return attention(u_BND.float(), v_BMD.float(), values_BMV.float(), 1 / temperature, rows)
+
+
+def mixture_warp(
+    u_ND: Tensor,
+    v: Sequence[Tensor],
+    values: Sequence[Tensor],
+    weights_EN: Tensor,
+    temperature: float,
+    rows: int = 1024,
+) -> Tensor:
+    """T V over the positions of several exemplars together: (N, V).
+
+    T = softmax over (e, j) of u_i . v_ej / tau + log w_e(i) - log(M_e / M), with w = ``weights_EN`` >= 0, of which 0
+    leaves an exemplar out; at each i one is above 0. v, values: (M_e, D) and (M_e, V) of each exemplar. M_e of all M
+    positions are those of e: a larger exemplar does not count for more.
+
+    The last two terms are one more feature of u_i for each exemplar, which only that exemplar's positions answer to.
+    So this is one streamed attention: memory is linear in N, and one exemplar alone gives the bits of attention_warp.
+    """
+    if len(v) == 1:
+        return attention_warp(u_ND[None], v[0][None], values[0][None], temperature, rows)[0]
+    counts = torch.tensor([len(keys) for keys in v], dtype=torch.float, device=u_ND.device)
+    bias_EN = (weights_EN.float().log() - (counts / counts.sum()).log()[:, None]).clamp_min(LEFT_OUT)
+    marks = torch.eye(len(v), device=u_ND.device)
+    q_1NF = torch.cat([u_ND.float(), temperature * bias_EN.T], 1)[None]
+    k_MF = [torch.cat([k.float(), mark.expand(len(k), -1)], 1) for k, mark in zip(v, marks, strict=True)]
+    return attention(
+        q_1NF, torch.cat(k_MF)[None], torch.cat(list(values)).float()[None], 1 / temperature, rows
+    )[0]
 
 
 def best_match(u_BND: Tensor, v_BMD: Tensor, rows: int = 1024) -> tuple[Tensor, Tensor]:
