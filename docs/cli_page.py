@@ -1,4 +1,7 @@
-"""Writes docs/cli.md from the command line's own help: python docs/cli_page.py"""
+"""Writes docs/cli.md from the command line's own help, and docs/settings.md from core/config.py:
+
+python docs/cli_page.py
+"""
 
 from __future__ import annotations
 
@@ -10,8 +13,19 @@ from pathlib import Path
 import click
 
 from mcltool.cli.main import cli
+from mcltool.cli.settings import about, settings_of
+from mcltool.core.config import SECTIONS
 
 PAGE = Path(__file__).parent / "cli.md"
+SETTINGS_PAGE = Path(__file__).parent / "settings.md"
+SETTINGS_HEAD = """\
+<!-- Written by: python docs/cli_page.py -->
+# Settings
+
+All that a training can be told, with the value that each preset gives it where that is not the default. On the
+command line, `--set SECTION.KEY=VALUE`; in a file for `--config`, `KEY = VALUE` below `[SECTION]`. `mcltool fit
+--help-settings` prints this list, [training.md](training.md#settings) says which win and which to change when.
+"""
 HEAD = """\
 <!-- Written by: python docs/cli_page.py -->
 # The command line
@@ -29,6 +43,20 @@ def page() -> str:
     codes = "Exit codes: 0 done, 1 failed, 2 the request cannot be carried out, 130 interrupted."
     top = f"\n{options_table(cli)}\n{codes}\n"
     return "\n".join([HEAD + "| command | |\n|---|---|\n" + "".join(rows) + top, *sections])
+
+
+def settings_page() -> str:
+    """Every setting with its default and what presets make of it, a table a section."""
+    parts = [SETTINGS_HEAD]
+    for section in SECTIONS:
+        rows = []
+        for setting in settings_of(section):
+            presets = ", ".join(f"{name} `{value}`" for name, value in setting.presets.items())
+            default = f"`{setting.default}`" if setting.default else ""
+            rows.append(f"| `{setting.address}` | {default} | {presets} | {escaped(setting.help)} |\n")
+        table = "| setting | default | preset | |\n|---|---|---|---|\n" + "".join(rows)
+        parts.append(f"## {section}\n\n{escaped(about(section))}\n\n{table}")
+    return "\n".join(parts)
 
 
 def walk(path: str, command: click.Command) -> Iterator[tuple[str, click.Command]]:
@@ -108,5 +136,6 @@ def escaped(text: str) -> str:
 
 
 if __name__ == "__main__":
-    PAGE.write_text(page(), "utf-8")
-    print(f"written: {PAGE}")
+    for path, text in ((PAGE, page()), (SETTINGS_PAGE, settings_page())):
+        path.write_text(text, "utf-8")
+        print(f"written: {path}")

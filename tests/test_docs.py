@@ -25,7 +25,8 @@ from PIL import Image
 from tiny_weights import make_weights
 
 from mcltool.cli.main import cli
-from mcltool.core.config import read_toml, resolve
+from mcltool.cli.settings import complete_settings, settings_of
+from mcltool.core.config import SECTIONS, read_toml, resolve
 
 TOP = Path(__file__).parents[1]
 DOCS = TOP / "docs"
@@ -121,8 +122,20 @@ def test_the_page_of_the_command_line_is_what_help_says() -> None:
     assert spec.loader is not None
     maker = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(maker)
-    current = CLI_PAGE.read_text("utf-8") == maker.page()
-    assert current, "docs/cli.md is not what the commands say: run python docs/cli_page.py"
+    for path, page in ((CLI_PAGE, maker.page()), (DOCS / "settings.md", maker.settings_page())):
+        assert path.read_text("utf-8") == page, (
+            f"{path.name} is not what the code says: run python docs/cli_page.py"
+        )
+
+
+def test_every_setting_is_documented_beside_it() -> None:
+    settings = [setting for section in SECTIONS for setting in settings_of(section)]
+    assert [setting.address for setting in settings if not setting.help] == []
+    listed = CliRunner().invoke(cli, ["fit", "--help-settings"])
+    assert listed.exit_code == 0
+    assert "train.generator_start=0.0" in listed.output
+    assert "[tiny 0.3]" in " ".join(listed.output.split())
+    assert complete_settings(None, None, "train.gen") == ["train.generator_start="]  # type: ignore[arg-type]
 
 
 # Commands

@@ -21,6 +21,7 @@ from mcltool.cli.options import (
     threads_option,
 )
 from mcltool.cli.program import Commands
+from mcltool.cli.settings import complete_settings, show_settings
 from mcltool.core.errors import UsageError
 
 if TYPE_CHECKING:
@@ -94,7 +95,20 @@ if TYPE_CHECKING:
 @click.option("--workers", type=int, metavar="N", help="Processes that load data; 0: none.  [default: 2]")
 @click.option("--config", type=FILE, metavar="FILE", help="TOML file with sections model, loss, data, train.")
 @click.option(
-    "--set", "settings", multiple=True, metavar="SECTION.KEY=VALUE", help="One setting; repeatable."
+    "--set",
+    "settings",
+    multiple=True,
+    metavar="SECTION.KEY=VALUE",
+    shell_complete=complete_settings,
+    help="One setting; repeatable. --help-settings lists them.",
+)
+@click.option(
+    "--help-settings",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=show_settings,
+    help="List every setting, with its value in each preset, and exit.",
 )
 def fit(
     plugin: str | None,

@@ -67,7 +67,9 @@ class ModelConfig:
     spade_shared: bool = False
     """Whether the two modulations of a block read one hidden layer; as published each has its own."""
     discriminator_widths: tuple[int, ...] = (64, 128, 256, 512)
+    """Channels of each discriminator's layers, from half the size down."""
     discriminator_scales: int = 2
+    """Discriminators, each at half the size of the one before."""
 
     def __post_init__(self) -> None:
         _check(self.encoder_stem in (1, 2, 4), "model.encoder_stem", "must be 1, 2 or 4")
@@ -143,11 +145,13 @@ class LossConfig:
     rec: float = 0.0
     """L1 of the output to the photo, where the exemplar is a right answer."""
     gan: float = 10.0
+    """L_adv, the hinge loss by the discriminators."""
     fm: float = 10.0
     """Feature matching over the discriminator's layers."""
     perc: float = 0.001
     """Perceptual loss to the photo."""
     perc_layer: Literal["relu1_2", "relu2_2", "relu3_2", "relu4_2", "relu5_2"] = "relu4_2"
+    """VGG-19's layer that the perceptual loss compares."""
     feat: float = 10.0
     """L1 to the photo over five VGG layers, where the exemplar is a right answer."""
     ctx: float = 10.0
@@ -210,8 +214,11 @@ class TrainConfig:
     lr: float = 1e-4
     """Learning rate of encoders, correspondence and generator."""
     lr_discriminator: float = 4e-4
+    """Learning rate of the discriminators."""
     beta1: float = 0.0
+    """Adam's decay of the gradients' mean."""
     beta2: float = 0.9
+    """Adam's decay of their squares' mean."""
     generator_start: float = 0.0
     """Share of the steps that train the correspondence alone, before the generator joins."""
     gan_start: float = 0.0
@@ -219,10 +226,13 @@ class TrainConfig:
     ema: float = 0.999
     """Decay of the averaged weights that are saved."""
     precision: Literal["auto", "bf16", "fp16", "fp32"] = "auto"
+    """Number format of the networks' products; auto: bf16 or fp16 where it is faster."""
     perceptual: Literal["auto", "vgg", "random", "none"] = "auto"
     """Network of the perceptual and contextual losses; auto: none for preset tiny, else vgg."""
     log_every: int = 10
+    """Steps between two rows of metrics.jsonl."""
     sample_every: int = 200
+    """Steps between two pictures of samples."""
     checkpoint_every: int = 500
     """Steps between checkpoints; each one is validated."""
     keep_checkpoints: int = 3
@@ -232,6 +242,7 @@ class TrainConfig:
     tensorboard: bool = False
     """Also write RUN/tensorboard (needs mcltool[tensorboard])."""
     seed: int = 0
+    """Of everything random."""
 
     def __post_init__(self) -> None:
         for name in (
