@@ -224,6 +224,11 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
                 path = root / kind / split / f"ADE_{split}_{number}.{suffix}"
                 path.parent.mkdir(parents=True, exist_ok=True)
                 Image.fromarray(picture).save(path)
+    for number in range(4):  # docs/own-data.md's
+        for kind, picture in (("images", photo), ("masks", labels)):
+            path = home / "garden" / kind / f"{number + 1:04d}.{'jpg' if kind == 'images' else 'png'}"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(picture).save(path)
     for folder, kind in (("masks", "annotations"), ("photos", "images"), ("answers", "images")):
         for number, path in enumerate(sorted((root / kind / "validation").iterdir())):
             (home / folder).mkdir(exist_ok=True)

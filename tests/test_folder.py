@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import pickle
+import re
 import tomllib
 from pathlib import Path
 
@@ -395,6 +396,13 @@ def test_without_data_it_says_what_tells_its_conditions():
         _ = FolderPlugin().spec
     with pytest.raises(UsageError, match="--root is missing"):
         FolderPlugin().for_data(None)
+
+
+def test_the_file_in_the_documentation_is_one_that_is_read(tmp_path):
+    page = (Path(__file__).parents[1] / "docs" / "own-data.md").read_text()
+    (block,) = re.findall(r"```toml\n(.*?)```", page, re.DOTALL)
+    (tmp_path / "dataset.toml").write_text(block)
+    assert Description.read(tmp_path / "dataset.toml").condition[0].classes[1].number == 255
 
 
 def test_every_key_of_the_file_is_explained(tmp_path):

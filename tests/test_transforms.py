@@ -298,6 +298,10 @@ def test_short_side_is_enough_for_any_aspect():
 def test_same_aspect_allows_for_rounding_alone():
     assert same_aspect((1024, 1024), (512, 512))
     assert same_aspect((1101, 750), (256, 176))
+    assert same_aspect((500, 333), (62, 42))  # 41.3 rounded up
+    assert not same_aspect((500, 333), (62, 44))
+    assert same_aspect((1000, 1000), (500, 504))
+    assert not same_aspect((1000, 1000), (500, 506))
     assert not same_aspect((256, 256), (256, 192))
     assert not same_aspect((256, 192), (192, 256))
 

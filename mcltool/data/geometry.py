@@ -85,8 +85,9 @@ TRANSLATION = (-0.1, 0.1)
 SHEAR = (-8.0, 8.0)
 """Degrees along x and along y, drawn apart."""
 
-ASPECT_TOLERANCE = 1.05
-"""Photo and condition can be of one picture where their aspects differ by at most this factor (rounding)."""
+ASPECT_TOLERANCE = 0.01
+"""Share by which the aspects of a photo and its condition may differ: rounding. DeepFashion's photos of 1101 x 750
+have poses on a canvas of 256 x 176, which is 0.93% apart."""
 
 
 class RandomState:
@@ -118,9 +119,10 @@ def read_short_side(config: DataConfig) -> int:
 
 
 def same_aspect(photo: tuple[int, int], condition: tuple[int, int]) -> bool:
-    """Whether two sizes (height, width) can be of one picture at two resolutions."""
-    stretch = (condition[0] * photo[1]) / (condition[1] * photo[0])
-    return 1 / ASPECT_TOLERANCE <= stretch <= ASPECT_TOLERANCE
+    """Whether two sizes (height, width) can be of one picture at two resolutions: but for ASPECT_TOLERANCE, or for one
+    pixel of the smaller, where that is more."""
+    across, down = photo[0] * condition[1], photo[1] * condition[0]
+    return abs(across - down) <= max(ASPECT_TOLERANCE * max(across, down), *photo, *condition)
 
 
 def cover(photo: Photo, condition: Condition, size: Size) -> tuple[Photo, Condition]:
