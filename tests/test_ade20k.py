@@ -120,6 +120,97 @@ def test_a_label_outside_the_classes_is_one_line_naming_the_file(tmp_path: Path)
         PLUGIN.read_condition([tmp_path / "mask.png"])
 
 
+# --- scenes in folders, photos of other kinds ---
+
+
+def test_scenes_in_folders_that_number_their_photos_anew_keep_their_own_masks(tmp_path: Path) -> None:
+    for number, scene in enumerate(("beach", "kitchen"), 1):
+        add(tmp_path, f"training/{scene}", "0001", np.full((2, 2), number))
+    samples = PLUGIN.index(tmp_path, "train")
+    assert [sample.id for sample in samples] == ["beach/0001", "kitchen/0001"]
+    for number, sample in enumerate(samples, 1):
+        assert sample.photo is not None
+        assert sample.photo.parent.name == sample.condition[0].parent.name
+        np.testing.assert_array_equal(PLUGIN.condition(sample, 0).raster, np.full((2, 2), number))
+
+
+def test_a_mask_of_another_folder_is_none(tmp_path: Path) -> None:
+    add(tmp_path, "training/beach", "0001", np.ones((2, 2)))
+    (tmp_path / "annotations/training/beach").rename(tmp_path / "annotations/training/kitchen")
+    with pytest.raises(UsageError, match=r"beach/0001\.jpg: no annotation, expected .*beach/0001\.png"):
+        PLUGIN.index(tmp_path, "train")
+
+
+@pytest.mark.parametrize("suffix", [".jpeg", ".png", ".jfif", ".webp", ".JPG"])
+def test_photos_of_any_kind_are_taken(suffix: str, root: Path) -> None:
+    folder = root / "images" / "training"
+    Image.new("RGB", (3, 2)).save(folder / f"new{suffix}")
+    Image.new("L", (3, 2)).save(root / "annotations" / "training" / "new.png")
+    samples = PLUGIN.index(root, "train")
+    assert [sample.id for sample in samples][-1] == "new"
+    assert PLUGIN.photo(samples[-1], 0).shape == (2, 3, 3)
+
+
+def test_two_photos_of_one_name_are_refused(root: Path) -> None:
+    Image.new("RGB", (3, 2)).save(root / "images" / "training" / "ADE_train_00000001.jpeg")
+    with pytest.raises(
+        UsageError, match=r"ADE_train_00000001\.jpg: ADE_train_00000001\.jpeg beside it has the same"
+    ):
+        PLUGIN.index(root, "train")
+
+
+# --- other numberings and encodings ---
+
+
+@pytest.mark.parametrize("unknown", [150, 255])
+def test_labels_from_zero_on_are_read_where_that_is_said(unknown: int, tmp_path: Path) -> None:
+    Image.fromarray(np.array([[0, 2, 149, unknown]], np.uint8)).save(tmp_path / "mask.png")
+    plugin = Ade20kPlugin()
+    plugin.labels = "zero-based"
+    np.testing.assert_array_equal(plugin.read_condition([tmp_path / "mask.png"]).raster, [[1, 3, 150, 0]])
+
+
+def test_255_names_the_way_out(tmp_path: Path) -> None:
+    Image.fromarray(np.array([[0, 255]], np.uint8)).save(tmp_path / "mask.png")
+    with pytest.raises(DataError, match=r"label 255 is outside the classes 0\.\.150; .* --labels zero-based"):
+        PLUGIN.read_condition([tmp_path / "mask.png"])
+
+
+def test_a_flag_is_doubted_unless_the_numbering_was_named(tmp_path: Path) -> None:
+    Image.fromarray(np.array([[0, 150]], np.uint8)).save(tmp_path / "mask.png")
+    plugin = Ade20kPlugin()
+    condition = plugin.read_condition([tmp_path / "mask.png"])
+    assert "--labels zero-based" in plugin.doubt(condition)
+    plugin.labels = "standard"
+    assert plugin.doubt(condition) == ""
+
+
+def test_label_maps_of_the_full_data_set_are_read(tmp_path: Path) -> None:
+    """wall 2978, wardrobe 533 as well as 2985, flag 954; 2979 is none of the 150. Blue is the instance."""
+    numbers, instances = np.array([[2978, 533, 2985, 954, 2979, 0]]), np.array([[7, 200, 1, 0, 3, 0]])
+    colours = np.stack([numbers // 256 * 10, numbers % 256, instances], -1)
+    Image.fromarray(colours.astype(np.uint8)).save(tmp_path / "a_seg.png")
+    raster = PLUGIN.read_condition([tmp_path / "a_seg.png"]).raster
+    np.testing.assert_array_equal(raster, [[1, 36, 36, 150, 0, 0]])
+
+
+def test_the_folders_of_the_full_data_set_are_taken(tmp_path: Path) -> None:
+    folder = tmp_path / "images" / "training" / "a" / "abbey"
+    folder.mkdir(parents=True)
+    for name in ("ADE_1.jpg", "ADE_1_seg.png", "ADE_1_parts_1.png"):
+        Image.new("RGB", (2, 2)).save(folder / name)
+    (sample,) = PLUGIN.index(tmp_path, "train")
+    assert (sample.id, sample.condition) == ("a/abbey/ADE_1", (folder / "ADE_1_seg.png",))
+
+
+def test_a_label_map_with_none_of_the_classes_is_refused(tmp_path: Path) -> None:
+    Image.fromarray(np.array([[[110, 163, 0]]], np.uint8)).save(tmp_path / "a_seg.png")
+    with pytest.raises(
+        DataError, match=r"a_seg\.png: none of its classes \(2979, as the full ADE20K counts\)"
+    ):
+        PLUGIN.read_condition([tmp_path / "a_seg.png"])
+
+
 @pytest.mark.parametrize("given", [None, "nowhere", "."])
 def test_a_missing_data_set_says_where_to_get_it_what_it_looks_like_and_its_terms(
     given: str | None, tmp_path: Path
@@ -136,7 +227,7 @@ def test_a_missing_data_set_says_where_to_get_it_what_it_looks_like_and_its_term
 def test_an_empty_folder_is_an_error_that_names_it(root: Path) -> None:
     for photo in (root / "images" / "validation").iterdir():
         photo.unlink()
-    with pytest.raises(UsageError, match=r"images/validation: no \.jpg photos"):
+    with pytest.raises(UsageError, match=r"images/validation: no photos in it"):
         PLUGIN.index(root, "val")
 
 

@@ -69,7 +69,7 @@ def test_everything_that_is_broken_is_named_with_its_cause(root: Path) -> None:
     assert code == 1
     assert "training0.jpg: not an image that can be read" in found["training0"]
     assert "training1.png: label 151 is outside the classes 0..150" in found["training1"]
-    assert "64 x 64 pixels and its condition 128 x 64: not the same picture" in found["training2"]
+    assert "64 x 64 pixels and its condition 128 x 64: expected the same picture" in found["training2"]
     assert splits["val"]["problems"] == []
     result = run("check", "--plugin", "ade20k", "--root", root)
     assert result.exit_code == 1

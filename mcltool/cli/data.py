@@ -86,7 +86,10 @@ def data_check(
 ) -> int:
     """Read every sample of a data set: what is unreadable or does not fit, sizes, how frequent classes are.
 
-    Exit code: 0 all is well, 1 something is broken, 2 there is no such data set.
+    What can be read and looks wrong all the same is doubtful: labels that are numbered in another way, photos that are
+    turned by their EXIF orientation. The line says which option settles it.
+
+    Exit code: 0 all is well, 1 something is broken or doubtful, 2 there is no such data set.
 
     \b
     Examples:
@@ -100,7 +103,7 @@ def data_check(
     reports = [SplitReport(name) for name in ([split] if split else ["train", "val"])]
     for report in reports:
         _read_split(dataset, root, report, workers)
-    broken = sum(len(report.problems) for report in reports)
+    broken, doubts = (sum(len(getattr(r, what)) for r in reports) for what in ("problems", "doubts"))
     if as_json:
         document = {
             "plugin": plugin,
@@ -112,8 +115,9 @@ def data_check(
     else:
         for report in reports:
             _show(dataset, report)
-        click.echo(f"{plugin}: {broken} problems" if broken else f"{plugin}: all is well")
-    return 1 if broken else 0
+        found = [f"{broken} problems"] * bool(broken) + [f"{doubts} doubts"] * bool(doubts)
+        click.echo(f"{plugin}: {' and '.join(found) or 'all is well'}")
+    return 1 if broken or doubts else 0
 
 
 @data_group.command("preview", short_help="Draw what training sees: a contact sheet.")
@@ -243,6 +247,8 @@ def _show(plugin: DatasetPlugin, report: SplitReport) -> None:
         click.echo(f"broken: {name + ': ' if name else ''}{cause}")
     if len(report.problems) > SHOWN:
         click.echo(f"and {len(report.problems) - SHOWN} more problems; --json has them all")
+    for line in report.doubts:
+        click.echo(f"doubtful: {line}")
     click.echo()
 
 

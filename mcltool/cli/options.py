@@ -87,9 +87,47 @@ def canvas_option(command: Command) -> Command:
     )(command)
 
 
+def reading_options(command: Command) -> Command:
+    """--labels and --exif, which ``reading`` gives."""
+
+    def keep(context: click.Context, option: click.Parameter, given: Any) -> None:
+        context.meta[f"mcltool.{option.name}"] = given
+
+    for option in (
+        click.option(
+            "--exif/--no-exif",
+            default=None,
+            expose_value=False,
+            callback=keep,
+            help="Turn photos and label maps as their EXIF orientation says, or take them as they are stored.  "
+            "[default: turn them, and say how many]",
+        ),
+        click.option(
+            "--labels",
+            metavar="NUMBERING",
+            expose_value=False,
+            callback=keep,
+            help="How label files are numbered, where it is not the data set's own way (standard). ade20k: zero-based "
+            "(0 is wall, 150 or 255 unknown). celebahq-mask: bisenet (the face-parsing network's), cocosnet.",
+        ),
+    ):
+        command = option(command)
+    return command
+
+
+def reading() -> dict[str, Any]:
+    """What was given of --labels and --exif."""
+    meta = click.get_current_context().meta
+    return {
+        name: meta[f"mcltool.{name}"]
+        for name in ("labels", "exif")
+        if meta.get(f"mcltool.{name}") is not None
+    }
+
+
 def data_options(command: Command) -> Command:
-    """--plugin, --root, --condition and --canvas, which ``open_dataset`` takes."""
-    return PLUGIN(ROOT(CONDITION(canvas_option(command))))
+    """--plugin, --root, --condition, --canvas and those of ``reading_options``, which ``open_dataset`` takes."""
+    return PLUGIN(ROOT(CONDITION(canvas_option(reading_options(command)))))
 
 
 def open_dataset(
@@ -97,11 +135,12 @@ def open_dataset(
 ) -> tuple[DatasetPlugin, Path | None]:
     """The data set that the options name, and its folder. What was taken for granted of it is said on stderr."""
     from mcltool.cli.tables import working
-    from mcltool.plugin.registry import load_data, use_canvas
+    from mcltool.plugin.registry import load_data, use_canvas, use_reading
 
     with working(f"looking at {root or plugin}"):
         dataset, root = load_data(plugin, root, pack, condition)
     use_canvas(dataset, canvas)
+    use_reading(dataset, **reading())
     if dataset.assumed and os.environ.get("RANK", "0") == "0":
         click.echo(f"{root}: not described yet; taken for", err=True)
         for line in dataset.assumed:

@@ -98,9 +98,13 @@ def pack_write(
 
 def _pack(dataset: DatasetPlugin, root: Path | None, splits: list[str], out: Path, options: Any) -> int:
     from mcltool.cli.tables import progress
+    from mcltool.data.doubts import look
     from mcltool.data.packing import pack
 
     samples = {split: dataset.index(root, split) for split in splits}
+    for some in samples.values():
+        for line in look(dataset, some):
+            click.echo(f"doubtful: {line}", err=True)
     count = sum(map(len, samples.values()))
     problems: list[tuple[str, str]] = []
     kept = 0

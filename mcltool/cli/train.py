@@ -18,6 +18,7 @@ from mcltool.cli.options import (
     complete_presets,
     data_options,
     open_dataset,
+    reading,
     threads_option,
 )
 from mcltool.cli.program import Commands
@@ -147,16 +148,18 @@ def fit(
       mcltool pack --plugin ade20k --root ADEChallengeData2016 ade20k.h5 && mcltool fit --data ade20k.h5
     """
     from mcltool.core.config import parse_size
-    from mcltool.plugin.registry import use_canvas
+    from mcltool.plugin.registry import use_canvas, use_reading
 
     if as_json and not dry_run:
         raise click.UsageError("--json: prints what --dry-run found; a run has its metrics.jsonl")
     given: dict[str, Any] = {"data.size": parse_size(size)} if size else {}
+    given |= {f"data.{name}": value for name, value in reading().items()}
     given |= {_ADDRESSES[name]: value for name, value in flags.items() if value is not None}
     folder, plugin = _run_folder(run, plugin, root, pack, resume)
     dataset, root = open_dataset(plugin, root, condition, None, pack)
     resolved = _resolve(dataset, preset, folder, resume, config, settings, given)
     use_canvas(dataset, resolved.data.canvas)
+    use_reading(dataset, resolved.data.labels, resolved.data.exif)
 
     from mcltool.train.distributed import launched_rank
     from mcltool.train.loop import Job

@@ -175,6 +175,10 @@ class DataConfig:
     """Height and width in pixels, each a multiple of 32."""
     canvas: tuple[int, int] | None = None
     """Height and width in pixels of the pictures that poses were found in, where their files do not say it."""
+    labels: str = ""
+    """How label files are numbered, where it is not the data set's own way: a name that its plugin knows."""
+    exif: bool | None = None
+    """Whether photos are turned as their EXIF orientation says; None: they are, and fit says how many."""
     load_scale: float = 286 / 256
     """Photos are resized to this many times the size before the crop."""
     flip: bool = False

@@ -26,7 +26,7 @@ MAX_PIXELS = 100_000_000
 """Larger pictures are refused by what their header says, before memory is taken for them."""
 MAX_BYTES = 1 << 30
 """Larger files are refused: pixels of 16 bits, stored as they are, take 800 million bytes at most."""
-FORMATS = ["JPEG", "PNG", "WEBP", "BMP", "DIB", "TIFF", "GIF"]
+FORMATS = ["JPEG", "PNG", "WEBP", "BMP", "DIB", "TIFF", "GIF", "PPM"]
 """Of Pillow's many, those that people have. Some of the others run a program (EPS) or are hardly ever looked at."""
 if find_spec("PIL.AvifImagePlugin"):
     FORMATS.append("AVIF")

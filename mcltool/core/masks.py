@@ -15,7 +15,8 @@ from mcltool.core.images import RGB, has_16_bit_colours, opened, orientation, ra
 
 Labels = NDArray[np.uint8]
 Decode = Callable[[NDArray[np.uint8]], NDArray[Any] | None]
-"""From colours (H, W, 3) that are none of the palette to class numbers (H, W), or None where they are none either."""
+"""From colours (H, W, 3) that are none of the palette to class numbers (H, W), or None where they are none either.
+Raises DataError without the file's name."""
 
 _LOSSY = {"JPEG", "MPO", "AVIF", "JPEG2000"}
 _STRETCHED = {"L;2": 85, "L;4": 17}
@@ -135,7 +136,10 @@ def _of_colours(
             return labels.astype(np.uint8)
     if (colours == colours[..., :1]).all():  # class numbers, three times
         return _of_numbers(path, colours[..., 0], classes, numbers)
-    found = decode(colours) if decode else None
+    try:
+        found = decode(colours) if decode else None
+    except DataError as error:
+        raise DataError(f"{path}: {error}") from None
     if found is not None:
         return _of_numbers(path, found, classes, None)
     if not palette:

@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mcltool.core.errors import DataError, McltoolError
+from mcltool.core.errors import DataError, McltoolError, UsageError
 from mcltool.data.batch import condition_tensor
-from mcltool.data.geometry import same_aspect
+from mcltool.data.doubts import check_ids, doubts_of, mismatch, summed_up
 from mcltool.data.workers import in_processes
 from mcltool.plugin.contract import DatasetPlugin, Sample
 
@@ -34,7 +34,7 @@ class SampleReport:
 
     photo, condition: sizes (height, width) in pixels; None where it could not be read.
     shares: (K,) float64, of each class the share of pixels, of each channel the mean; None likewise.
-    problems: one line each.
+    problems, doubts: one line each.
     """
 
     id: str
@@ -42,6 +42,7 @@ class SampleReport:
     condition: Size | None
     shares: NDArray[np.float64] | None
     problems: tuple[str, ...]
+    doubts: tuple[str, ...] = ()
 
 
 @dataclass
@@ -58,8 +59,15 @@ class SplitReport:
     shares: NDArray[np.float64] | None = None
     """(K,) sum over the samples; see ``mean_shares``."""
     problems: list[tuple[str, str]] = field(default_factory=list)
+    doubted: Counter[str] = field(default_factory=Counter)
+    """How many samples gave each doubt."""
+
+    @property
+    def doubts(self) -> list[str]:
+        return summed_up(self.doubted, self.samples)
 
     def add(self, report: SampleReport) -> None:
+        self.doubted.update(report.doubts)
         self.problems += [(report.id, problem) for problem in report.problems]
         if report.photo:
             self.photos.append(report.photo)
@@ -82,6 +90,7 @@ class SplitReport:
             "condition_sizes": describe_sizes(self.conditions),
             "shares": self.mean_shares(),
             "problems": [{"sample": name, "cause": cause} for name, cause in self.problems],
+            "doubts": self.doubts,
         }
 
 
@@ -90,6 +99,10 @@ def check_split(
 ) -> Generator[None, None, None]:
     """Read ``samples`` into ``report``, one step a sample, with ``workers`` processes (0: in this one)."""
     report.samples = len(samples)
+    try:
+        check_ids(plugin, samples)
+    except UsageError as error:
+        report.problems.append(("", str(error)))
     sizes = Counter(sample.group for sample in samples if sample.group)
     report.groups, report.grouped = len(sizes), sum(size for size in sizes.values() if size > 1)
     size = CHUNK if workers else 1
@@ -113,6 +126,7 @@ def examine_sample(plugin: DatasetPlugin, sample: Sample) -> SampleReport:
     """Read one sample's photo and condition; whatever is wrong becomes a problem of the report."""
     side = FULL_SIZE if sample.photo else DRAWN_SIZE
     problems: list[str] = []
+    doubts: list[str] = []
     photo = condition = shares = None
     try:
         photo = _photo_size(plugin.photo(sample, side))
@@ -121,12 +135,12 @@ def examine_sample(plugin: DatasetPlugin, sample: Sample) -> SampleReport:
     try:
         read = plugin.condition(sample, side)
         condition, shares = read.size, _shares(condition_tensor(plugin, read).numpy(), plugin.spec.channels)
+        doubts = doubts_of(plugin, sample, read)
     except Exception as error:
         problems.append(_line(error))
-    if photo and condition and not same_aspect(photo, condition):
-        sizes = f"{photo[1]} x {photo[0]} pixels and its condition {condition[1]} x {condition[0]}"
-        problems.append(f"{sample.photo or sample.id}: the photo is {sizes}: not the same picture")
-    return SampleReport(sample.id, photo, condition, shares, tuple(problems))
+    if photo and condition and (cause := mismatch(plugin, sample, photo, condition)):
+        problems.append(cause)
+    return SampleReport(sample.id, photo, condition, shares, tuple(problems), tuple(doubts))
 
 
 def describe_sizes(sizes: Sequence[Size]) -> dict[str, Any]:

@@ -22,6 +22,7 @@ from torch.utils.data import Dataset
 from mcltool.core.config import DataConfig
 from mcltool.core.errors import UsageError
 from mcltool.data.batch import Batch, HostBatch, Item
+from mcltool.data.doubts import repeated
 from mcltool.data.geometry import (
     RandomState,
     augmented_target,
@@ -83,7 +84,7 @@ class TrainingData(_Samples):
         _check_samples(plugin, samples)
         self.plugin, self.samples, self.config, self.seed = plugin, samples, config, seed
         self._retrieved = retrieved
-        self._groups = _groups(samples)
+        self._groups = _groups(plugin, samples)
         self._order: tuple[int, NDArray[np.int64]] | None = None
 
     def __len__(self) -> int:
@@ -140,7 +141,7 @@ class EvaluationData(_Samples):
         _check_samples(plugin, samples)
         self.plugin, self.samples, self.config = plugin, samples, config
         self._exemplars = exemplars
-        self._groups = _groups(samples)
+        self._groups = _groups(plugin, samples)
 
     def __len__(self) -> int:
         return len(self.samples)
@@ -170,10 +171,14 @@ def _check_samples(plugin: DatasetPlugin, samples: Sequence[Sample]) -> None:
         raise UsageError(f"{plugin.name}: the data set has no samples")
 
 
-def _groups(samples: Sequence[Sample]) -> dict[str, list[int]]:
-    """The indices of each named group's members."""
+def _groups(plugin: DatasetPlugin, samples: Sequence[Sample]) -> dict[str, list[int]]:
+    """The indices of each named group's members. Raises UsageError where two samples have one id."""
     groups: dict[str, list[int]] = {}
-    for index, sample in enumerate(samples):
+    ids: set[str] = set()
+    for index, sample in enumerate(samples):  # once: a sample may be made when it is asked for
+        if sample.id in ids:
+            raise repeated(plugin, sample.id)
+        ids.add(sample.id)
         if sample.group:
             groups.setdefault(sample.group, []).append(index)
     return groups

@@ -27,6 +27,7 @@ import mcltool
 from mcltool.core.errors import McltoolError
 from mcltool.core.files import replacing, write_bytes
 from mcltool.core.locks import locked
+from mcltool.data.doubts import check_ids
 from mcltool.data.geometry import Photo, Size, cover
 from mcltool.data.pack_format import (
     ARRAYS,
@@ -76,8 +77,10 @@ def pack(
 
     Where samples cannot be read, the other parts are still made, and kept for the next time, but there is no
     pack. Raises McltoolError where the disk is full or a worker is killed (the parts stay too) and UsageError
-    where another process is packing to ``out``.
+    where another process is packing to ``out``, or ids are repeated.
     """
+    for samples in splits.values():
+        check_ids(plugin, samples)
     folder = out.with_name(f"{out.name}.parts")
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -140,7 +143,7 @@ def _plan(
 ) -> list[_Part]:
     height, width = options.size
     count = min(PART_SAMPLES, max(1, PART_BYTES // (4 * height * width)))
-    reader = [plugin.name, plugin.version, plugin.spec.to_json(), plugin.canvas]
+    reader = [plugin.name, plugin.version, plugin.spec.to_json(), plugin.canvas, plugin.labels, plugin.exif]
     made_of = [FORMAT, *reader, options.size, options.compression]
     parts = []
     for split, samples in splits.items():

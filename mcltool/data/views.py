@@ -8,7 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mcltool.core.errors import DataError
-from mcltool.data.geometry import Photo, same_aspect
+from mcltool.data.doubts import mismatch
+from mcltool.data.geometry import Photo
 from mcltool.plugin.contract import Condition, DatasetPlugin, Sample
 
 View = tuple[Photo, Condition]
@@ -23,12 +24,8 @@ def read_view(plugin: DatasetPlugin, sample: Sample, short_side: int) -> View:
     photo, condition = plugin.photo(sample, short_side), plugin.condition(sample, short_side)
     if photo.ndim != 3 or photo.shape[2] != 3 or photo.dtype != np.uint8:
         raise DataError(f"{plugin.name}: photo() gave {photo.shape} {photo.dtype}, expected (H, W, 3) uint8")
-    if not same_aspect(photo.shape[:2], condition.size):
-        (high, wide), (height, width) = photo.shape[:2], condition.size
-        raise DataError(
-            f"{sample.photo or sample.id}: the photo is {wide} x {high} pixels and its condition "
-            f"{width} x {height}: expected the same picture, but their aspects differ"
-        )
+    if cause := mismatch(plugin, sample, photo.shape[:2], condition.size):
+        raise DataError(cause)
     return photo, condition
 
 

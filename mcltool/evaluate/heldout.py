@@ -86,6 +86,7 @@ def split_of(
             raise UsageError(f"{pack}: its conditions are not those that {weights} was trained with")
         return Split(packed, pack, config, count, pairs)
     plugins.use_canvas(plugin, config.canvas)
+    plugins.use_reading(plugin, config.labels, config.exif)
     return Split(plugin, plugins.data_root(plugin, root), config, count, pairs)
 
 

@@ -23,7 +23,10 @@ if TYPE_CHECKING:
 
 CONTRACT_VERSION = 2
 """What a plugin is made for. Those made for version 1 work as they did."""
-IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff"})
+IMAGE_SUFFIXES = frozenset(
+    {".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".bmp", ".dib", ".tif", ".tiff", ".gif", ".avif"}
+    | {".jp2", ".j2k", ".ppm", ".pgm", ".pbm", ".pnm"}
+)
 
 RGB = tuple[int, int, int]
 PointDrawing = Callable[[Any, Any, Any, Any], Any]
@@ -178,6 +181,13 @@ class DatasetPlugin(ABC):
     """Training settings, as ``{"loss.fm": 0.1}``; what a user sets goes first."""
     canvas: tuple[int, int] | None = None
     """(height, width) in pixels of conditions whose files do not say it, where a user does (``--canvas``)."""
+    exif: bool | None = None
+    """Whether photos and label maps are turned as their EXIF orientation says: False where a user said ``--no-exif``,
+    True where they said ``--exif``; None turns them too."""
+    numberings: ClassVar[Mapping[str, Mapping[int, int]]] = {}
+    """Other numberings of label files that people have: by name, the class of each number. See ``numbers``."""
+    labels: str = ""
+    """The numbering of label files that a user named (``--labels``): one of ``numberings``, or "standard"."""
     draw_points: PointDrawing | None = None
     """For channel conditions of points alone: a static method ``draw_points(xp, points, x, y)`` that draws a batch.
 
@@ -216,6 +226,18 @@ class DatasetPlugin(ABC):
         """
         return self
 
+    @property
+    def numbers(self) -> Mapping[int, int] | None:
+        """The class of each number in label files, for ``read_labels``; None where they are the classes themselves."""
+        return self.numberings.get(self.labels)
+
+    def doubt(self, condition: Condition) -> str:
+        """What makes ``condition`` look like one that was read wrongly, or "": what it is, and the way out.
+
+        ``data check``, ``pack`` and ``fit`` say it where more than a tenth of the samples give the same. Default: "".
+        """
+        return ""
+
     @abstractmethod
     def index(self, root: Path | None, split: str) -> Sequence[Sample]:
         """The samples of ``split`` ("train" or "val") in a fixed order.
@@ -252,7 +274,7 @@ class DatasetPlugin(ABC):
 
         if sample.photo is None:
             raise DataError(f"{self.name}: sample {sample.id} has no photo file")
-        return read_photo(sample.photo, short_side)
+        return read_photo(sample.photo, short_side, self.exif is not False)
 
     def condition(self, sample: Sample, short_side: int) -> Condition:
         """The condition of a sample; ``short_side`` as in ``photo``."""

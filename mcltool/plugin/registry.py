@@ -126,6 +126,18 @@ def use_canvas(plugin: DatasetPlugin, canvas: tuple[int, int] | None) -> None:
     plugin.canvas = canvas
 
 
+def use_reading(plugin: DatasetPlugin, labels: str = "", exif: bool | None = None) -> None:
+    """Tell ``plugin`` how the files of its data set are read: how labels are numbered (--labels), and whether photos
+    are turned by their EXIF orientation (--exif, --no-exif).
+
+    Raises UsageError for a numbering that it does not know.
+    """
+    known = ["standard", *plugin.numberings]
+    if labels and labels not in known:
+        raise UsageError(f"--labels {labels}: label files of {plugin.name} are numbered {' or '.join(known)}")
+    plugin.labels, plugin.exif = labels, exif
+
+
 def describe() -> list[PluginInfo]:
     """Every registered plugin, sorted by name; each is imported on its own, and a broken one says why.
 

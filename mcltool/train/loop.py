@@ -22,6 +22,7 @@ from mcltool.core.pretrained import load_vgg, vgg_file
 from mcltool.core.weights import WeightsHeader, save_weights
 from mcltool.data.batch import Batch
 from mcltool.data.dataset import EvaluationData, TrainingData
+from mcltool.data.doubts import look
 from mcltool.data.loader import SampleStream, training_loader
 from mcltool.data.pack import open_data
 from mcltool.data.workers import NO_SHARED_MEMORY, is_shared_memory
@@ -286,6 +287,8 @@ def _say_what_starts(job: Job, config: Config, trainer: Trainer, data: TrainingD
             f"{job.plugin.name}: {len(data)} samples, preset {config.preset}, {height}x{width} pixels, batch "
             f"{config.train.batch_size}{processes}, {trainer.precision} on {trainer.device}; run folder {job.run}"
         )
+        for line in look(job.plugin, data.samples):
+            log.warning(f"doubtful: {line}")
 
 
 def _exhaust(steps: Iterator[Progress]) -> None:
