@@ -58,9 +58,21 @@ def test_pictures_stand_in_rows_below_their_columns_names() -> None:
     assert colours_of(sheet[:2]) == {PAPER}
 
 
+def test_names_do_not_overlap_above_narrow_pictures() -> None:
+    """Portrait pictures have letters that fit; the narrowest ones stand in columns as wide as their names."""
+    names = ("condition", "its condition", "augmented")
+    for height, width in ((256, 128), (64, 32)):
+        sheet = contact_sheet([[plain(RED, height, width)] * 3], names, cell=height)
+        top = sheet.shape[0] - height - GAP
+        columns = np.flatnonzero((sheet[:top] != PAPER).any((0, 2)))
+        assert columns[0] > 0
+        assert columns[-1] < sheet.shape[1] - 1
+        assert (np.diff(columns) > GAP).sum() >= 2  # between names
+
+
 def test_a_whole_number_enlargement_keeps_pixels_sharp() -> None:
     checks = np.indices((8, 8)).sum(0)[..., None] % 2 * np.uint8(255)
-    sheet = contact_sheet([[np.repeat(checks, 3, 2).astype(np.uint8)]], ("checks",), cell=32)
+    sheet = contact_sheet([[np.repeat(checks, 3, 2).astype(np.uint8)]], ("a",), cell=32)
     tile = sheet[-32 - GAP : -GAP, GAP : GAP + 32]
     assert np.array_equal(tile, np.repeat(np.repeat(checks, 4, 0), 4, 1).repeat(3, 2))
 

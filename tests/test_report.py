@@ -22,7 +22,17 @@ from mcltool.train import display
 from mcltool.train.estimate import estimate
 from mcltool.train.loop import fit
 from mcltool.train.recorder import Progress
-from mcltool.train.report import GRIDS, Curve, curves_of, smoothed, sparkline, svg, write_report
+from mcltool.train.report import (
+    GRIDS,
+    HEIGHT,
+    WIDTH,
+    Curve,
+    curves_of,
+    smoothed,
+    sparkline,
+    svg,
+    write_report,
+)
 from mcltool.train.run_folder import RunFolder
 from mcltool.train.trainer import StepResult
 
@@ -76,8 +86,27 @@ def test_a_long_curve_is_thinned_out_and_keeps_its_last_point() -> None:
 
 
 def test_one_point_and_a_level_line_can_be_drawn() -> None:
-    assert "<circle" in svg(Curve("a", [1], [2.0]), "a")
-    assert "nan" not in svg(Curve("a", [1, 2], [2.0, 2.0]), "a")
+    """In the middle, where they are seen, and not on the axes."""
+    dot = svg(Curve("a", [7], [2.0]), "a")
+    found = re.search(r"<circle class=dot cx='([\d.]+)' cy='([\d.]+)'", dot)
+    assert found
+    assert abs(float(found[1]) - WIDTH / 2) < WIDTH / 6
+    assert abs(float(found[2]) - HEIGHT / 2) < HEIGHT / 6
+    assert ">2<" in dot
+    assert ">step 7<" in dot
+    (_, y0), (_, y1) = points(svg(Curve("a", [1, 2], [2.0, 2.0]), "a"), "raw")
+    assert y0 == y1 == float(found[2])
+
+
+@pytest.mark.parametrize(
+    ("low", "high"), [(-1.2345e-5, -1.1e-5), (2339.0, 123456.0), (1234.5, 1234.6), (0.1, 0.10001)]
+)
+def test_the_ends_of_an_axis_are_told_apart_and_not_cut_off(low: float, high: float) -> None:
+    drawn = svg(Curve("a", [1, 2], [low, high]), "a")
+    labels = re.findall(r"<text x='([\d.]+)' y='[\d.]+' text-anchor='end'>([^<]+)<", drawn)[:2]
+    assert labels[0][1] != labels[1][1]
+    for x, text in labels:
+        assert len(text) * 6 <= float(x)  # a digit of 10 px letters is less than 6 wide
 
 
 def test_a_sparkline_goes_up_and_down_and_fits() -> None:

@@ -22,6 +22,8 @@ RGB = tuple[int, int, int]
 
 INK, PAPER = (232, 232, 238), (26, 27, 34)
 GAP = 4
+SMALLEST = 11
+"""Pixels of letters."""
 
 HEAT: Sequence[RGB] = (
     (0, 0, 4),
@@ -46,10 +48,17 @@ MARKS: Sequence[RGB] = (
 
 
 def contact_sheet(rows: Sequence[Sequence[Picture]], names: Sequence[str], cell: int = 128) -> Picture:
-    """Pictures in rows, each scaled to be ``cell`` pixels high, with ``names`` above the columns."""
+    """Pictures in rows, each scaled to be ``cell`` pixels high, with ``names`` above the columns.
+
+    Letters are as small as the narrowest column needs, and a column is as wide as its name in the smallest letters.
+    """
     tiles = [[_scaled(picture, cell) for picture in row] for row in rows]
-    widths = [max(row[i].width for row in tiles) for i in range(len(names))]
-    letters = max(11, cell // 9)
+    smallest = ImageFont.load_default(SMALLEST)
+    named = [round(smallest.getlength(name)) + GAP for name in names]
+    widths = [max(named[i], *(row[i].width for row in tiles)) for i in range(len(names))]
+    letters = max(SMALLEST, cell // 9)
+    while letters > SMALLEST and not _fit(names, widths, ImageFont.load_default(letters)):
+        letters -= 1
     font = ImageFont.load_default(letters)
     top = int(letters * 1.8)
     size = (sum(widths) + GAP * (len(names) + 1), top + len(tiles) * (cell + GAP))
@@ -59,8 +68,8 @@ def contact_sheet(rows: Sequence[Sequence[Picture]], names: Sequence[str], cell:
     for left, width, name in zip(lefts, widths, names, strict=True):
         draw.text((left + width / 2, top / 2), name, INK, font, anchor="mm")
     for number, row in enumerate(tiles):
-        for left, tile in zip(lefts, row, strict=True):
-            sheet.paste(tile, (left, top + number * (cell + GAP)))
+        for left, width, tile in zip(lefts, widths, row, strict=True):
+            sheet.paste(tile, (left + (width - tile.width) // 2, top + number * (cell + GAP)))
     return np.asarray(sheet)
 
 
@@ -87,7 +96,7 @@ def panel_sheet(strips: Sequence[Strip], cell: int = 256) -> Picture:
     tiles = [[_scaled(panel.picture, cell) for panel in strip.panels] for strip in strips]
     columns = [max(tile.width for tile in column if tile) for column in zip_longest(*tiles)]
     lefts = np.cumsum([3 * GAP, *(width + 3 * GAP for width in columns)]).tolist()
-    letters = max(11, cell // 18)
+    letters = max(SMALLEST, cell // 18)
     small, large = ImageFont.load_default(letters), ImageFont.load_default(round(1.15 * letters))
     line = round(1.7 * letters)
     tops = np.cumsum([2 * GAP, *((2 if s.title else 1) * line + cell + 4 * GAP for s in strips)]).tolist()
@@ -117,7 +126,7 @@ def heat(values: NDArray[Any], low: float, high: float, colours: Sequence[RGB] =
 
 def heat_bar(low: float, high: float, height: int, colours: Sequence[RGB] = HEAT) -> Picture:
     """The scale of a heat map, ``height`` pixels high, with numbers at its ends and its middle."""
-    letters = max(11, height // 18)
+    letters = max(SMALLEST, height // 18)
     font = ImageFont.load_default(letters)
     thick = max(8, height // 16)
     image = Image.new("RGB", (thick + 2 * GAP + 4 * letters, height), PAPER)
@@ -160,6 +169,12 @@ def save_png(path: Path, picture: Picture) -> None:
     buffer = BytesIO()
     Image.fromarray(picture).save(buffer, "PNG")
     write_bytes(path, buffer.getvalue())
+
+
+def _fit(
+    names: Sequence[str], widths: Sequence[int], font: ImageFont.FreeTypeFont | ImageFont.ImageFont
+) -> bool:
+    return all(font.getlength(name) + GAP <= width for name, width in zip(names, widths, strict=True))
 
 
 def _fitting(text: str, width: int, font: ImageFont.FreeTypeFont | ImageFont.ImageFont) -> str:

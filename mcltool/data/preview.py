@@ -13,7 +13,7 @@ from mcltool.data.batch import Item, condition_picture
 from mcltool.data.dataset import TrainingData
 from mcltool.plugin.contract import ConditionSpec, DatasetPlugin
 
-COLUMNS = ("condition", "photo", "exemplar", "its condition", "augmented")
+COLUMNS = ("condition", "target", "exemplar", "its condition", "augmented")
 CELL = 256
 """Pixels a picture on the sheet is high at most."""
 
@@ -23,7 +23,7 @@ def save_preview(
 ) -> int:
     """Draw the first ``count`` samples that a run of ``seed`` trains on; returns how many were drawn.
 
-    Columns: condition, photo, exemplar, the exemplar's own condition, and the photo's augmented copy.
+    Columns: condition, target (its photo), exemplar, the exemplar's own condition, and the augmented target.
     Raises McltoolError where a sample cannot be read.
     """
     data = TrainingData(plugin, plugin.index(root, split), config, seed)

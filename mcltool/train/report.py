@@ -16,7 +16,7 @@ from mcltool.core.files import write_text
 from mcltool.train.run_folder import Row, RunFolder
 
 WIDTH, HEIGHT = 300, 130
-LEFT, BOTTOM, TOP = 44, 18, 6
+LEFT, RIGHT, BOTTOM, TOP = 66, 6, 20, 8
 MOST_POINTS = 300
 BARS = "▁▂▃▄▅▆▇█"
 
@@ -52,34 +52,49 @@ def smoothed(values: Sequence[float], span: int) -> list[float]:
 
 
 def svg(curve: Curve, label: str) -> str:
-    """The curve, faint, and its running mean over a twentieth of the run; lowest and highest at the axis."""
+    """The curve, faint, and its running mean over a twentieth of the run; lowest and highest at the axis.
+
+    What does not change lies in the middle; a single value is a dot.
+    """
     low, high = min(curve.values), max(curve.values)
-    first, last = curve.steps[0], max(curve.steps[-1], curve.steps[0] + 1)
-    span = (high - low) or abs(high) or 1.0
+    first, last = curve.steps[0], curve.steps[-1]
+    floor, right = HEIGHT - BOTTOM, WIDTH - RIGHT
+
+    def place(step: int, value: float) -> tuple[float, float]:
+        along = (step - first) / (last - first) if last > first else 0.5
+        up = (value - low) / (high - low) if high > low else 0.5
+        return LEFT + (right - LEFT) * along, floor - (floor - TOP) * up
 
     def line(values: Sequence[float], kind: str) -> str:
         stride = -(-len(values) // MOST_POINTS)
         chosen = [*range(0, len(values) - 1, stride), len(values) - 1]
-        points = [
-            f"{LEFT + (WIDTH - LEFT - 2) * (curve.steps[i] - first) / (last - first):.1f},"
-            f"{TOP + (HEIGHT - TOP - BOTTOM) * (1 - (values[i] - low) / span):.1f}"
-            for i in chosen
-        ]
+        points = [place(curve.steps[i], values[i]) for i in chosen]
         if len(points) == 1:
-            x, y = points[0].split(",")
-            return f"<circle class={kind} cx={x} cy={y} r=2 />"
-        return f"<polyline class={kind} points='{' '.join(points)}' />"
+            return f"<circle class=dot cx='{points[0][0]:.1f}' cy='{points[0][1]:.1f}' r='3' />"
+        return f"<polyline class={kind} points='{' '.join(f'{x:.1f},{y:.1f}' for x, y in points)}' />"
 
-    floor = HEIGHT - BOTTOM
+    texts: list[tuple[float, float, str, str]]
+    texts = [(LEFT - 5, place(first, value)[1] + 3.5, "end", text) for value, text in _ends(low, high)]
+    if last > first:
+        texts += [(LEFT, HEIGHT - 5, "start", str(first)), (right, HEIGHT - 5, "end", f"step {last}")]
+    else:
+        texts.append(((LEFT + right) / 2, HEIGHT - 5, "middle", f"step {first}"))
+    labels = "".join(
+        f"<text x='{x:g}' y='{y:g}' text-anchor='{anchor}'>{text}</text>" for x, y, anchor, text in texts
+    )
     return (
         f"<svg viewBox='0 0 {WIDTH} {HEIGHT}' role=img aria-label='{label}'>"
-        f"<path class=axis fill=none d='M{LEFT} {TOP}V{floor}H{WIDTH}' />"
-        f"{line(curve.values, 'raw')}{line(smoothed(curve.values, len(curve.values) // 20), 'smooth')}"
-        f"<text x={LEFT - 4} y={TOP + 8} text-anchor=end>{high:.3g}</text>"
-        f"<text x={LEFT - 4} y={floor} text-anchor=end>{low:.3g}</text>"
-        f"<text x={LEFT} y={HEIGHT - 5}>{first}</text>"
-        f"<text x={WIDTH - 2} y={HEIGHT - 5} text-anchor=end>step {curve.steps[-1]}</text></svg>"
+        f"<path class=axis fill=none d='M{LEFT} {TOP}V{floor}H{right}' />"
+        f"{line(curve.values, 'raw')}{line(smoothed(curve.values, len(curve.values) // 20), 'smooth')}{labels}</svg>"
     )
+
+
+def _ends(low: float, high: float) -> list[tuple[float, str]]:
+    """The ends of an axis with as many digits as tell them apart; one where they are one."""
+    if low == high:
+        return [(low, f"{low:.4g}")]
+    digits = next((n for n in range(4, 7) if f"{low:.{n}g}" != f"{high:.{n}g}"), 7)
+    return [(high, f"{high:.{digits}g}"), (low, f"{low:.{digits}g}")]
 
 
 def sparkline(values: Sequence[float], width: int) -> str:
@@ -121,7 +136,7 @@ figure { margin: 0; } figcaption { display: flex; justify-content: space-between
 figcaption b { font-weight: 600; } figcaption span { font-variant-numeric: tabular-nums; }
 svg { width: 100%; height: auto; display: block; } svg text { fill: var(--faint); font-size: 10px; }
 svg .raw { stroke: var(--line); opacity: .3; fill: none; }
-svg .smooth { stroke: var(--line); fill: none; stroke-width: 1.8; }
+svg .smooth { stroke: var(--line); fill: none; stroke-width: 1.8; } svg .dot { fill: var(--line); }
 svg .axis { stroke: var(--faint); opacity: .4; }
 .grids { display: grid; gap: 1.5rem; grid-template-columns: repeat(auto-fill, minmax(min(100%, 440px), 1fr)); }
 .grids img { width: 100%; height: auto; border-radius: 4px; }
