@@ -33,16 +33,26 @@ from mcltool.train.trainer import Trainer
 
 RESULTS = Path(__file__).parent / "results" / "twins"
 SIZE, BATCH, PAIRS, SCALE = 64, 4, 64, 4
-TWINS = {"paper": "paper", "base": "base", "base, equal time": "base", "hd": "hd", "hd before": "paper"}
+TWINS = {
+    "paper": "paper",
+    "base": "base",
+    "base, equal time": "base",
+    "paper before": "paper",
+    "hd": "hd",
+    "hd before": "paper",
+}
 """Runs by name, each the twin of a preset."""
+_BEFORE = {"network": "lean", "values": "patches", "mix_condition": False}
 CHANGED: dict[str, dict[str, Any]] = {
+    "paper before": _BEFORE,
     "hd before": {
+        **_BEFORE,
         "encoder_widths": (32, 64, 128, 256, 256),
         "generator_widths": (32, 64, 128, 256, 512, 512),
         "spade_hidden": 64,
-    }
+    },
 }
-"""What a run's twin has otherwise than the preset: ``hd`` was paper's layers with these widths."""
+"""What a run's twin has otherwise than the preset: ``paper`` was the lean network, ``hd`` that of these widths."""
 COLUMNS = {
     "class_match": "class match",
     "match_error": "match error (radii)",
@@ -64,7 +74,16 @@ def twin(name: str) -> dict[str, Any]:
         name: getattr(model, name) // SCALE
         for name in ("condition_embedding", "feature_channels", "scm_channels", "spade_hidden")
     }
-    kept = {name: getattr(model, name) for name in ("encoder_stem", "spade_kernel", "spade_shared")}
+    names = (
+        "network",
+        "values",
+        "mix_condition",
+        "encoder_kernel",
+        "encoder_stem",
+        "spade_kernel",
+        "spade_shared",
+    )
+    kept = {name: getattr(model, name) for name in names}
     return {f"model.{name}": value for name, value in (scaled | kept).items()}
 
 
