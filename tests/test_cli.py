@@ -127,7 +127,7 @@ def test_plugins_are_listed_as_text_and_as_json() -> None:
     ("line", "offered"),
     [
         ("translate-d", ["translate-dir"]),
-        ("fit --plugin ce", ["celebahq", "celebahq-mask"]),
+        ("fit --plugin ce", ["celebahq", "celebahq-mask", "celebahq-parts"]),
         ("fit --preset ti", ["tiny"]),
         ("plugins show sh", ["shapes"]),
         ("no-such-command --x", []),

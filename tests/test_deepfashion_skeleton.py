@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 import torch
 from geometry import augmented
-from mcltool_deepfashion import DeepFashionPlugin
+from mcltool_deepfashion import DeepFashionFarPlugin, DeepFashionPlugin
 from mcltool_deepfashion.joints import LIMBS, NAMES, SIDES
-from mcltool_deepfashion.skeleton import draw_points
+from mcltool_deepfashion.skeleton import draw, draw_points
 from posing import PERSON, PLUGIN, without
 
 from mcltool import Condition, DataError, Sample
@@ -234,3 +234,17 @@ def test_mirrored_labels_and_channels_change_places_too() -> None:
         assert deep[0, 31].tolist() == ([21, 11, 1] if is_mirrored else [2, 12, 22])
         seen.add(is_mirrored)
     assert seen == {False, True}
+
+
+def test_far_maps_are_not_cut_off_and_fall_evenly_to_the_diagonal() -> None:
+    """One limb along a row: the distance of a pixel below it is its row's."""
+    joints = np.full((18, 2), np.nan, np.float32)
+    joints[0], joints[1] = (10, 20), (90, 20)  # nose and neck
+    size = (400, 100)
+    limb = next(n for n, ends in enumerate(LIMBS) if set(ends) == {0, 1})
+    near, far = (draw(joints, size, far)[..., 3 + limb] for far in (False, True))
+    assert near[300, 50] == 0
+    assert far[300, 50] == pytest.approx(1 - 280 / np.hypot(*size), abs=1e-5)
+    assert far.min() > 0
+    y, x = (np.arange(side, dtype=np.float32) for side in size)
+    assert np.allclose(DeepFashionFarPlugin.draw_points(np, joints[None], x, y)[0, 3 + limb], far, atol=1e-5)

@@ -90,11 +90,17 @@ if TYPE_CHECKING:
 @threads_option
 @click.option(
     "--perceptual",
-    type=click.Choice(["auto", "vgg", "random", "none"]),
+    type=click.Choice(["auto", "vgg", "caffe", "random", "none"]),
     help="Network of the perceptual and contextual losses.  [default: auto, none for tiny, else vgg]",
 )
 @click.option("--workers", type=int, metavar="N", help="Processes that load data; 0: none.  [default: 2]")
-@click.option("--config", type=FILE, metavar="FILE", help="TOML file with sections model, loss, data, train.")
+@click.option(
+    "--config",
+    type=FILE,
+    metavar="FILE|NAME",
+    help="TOML file with sections model, loss, data, train; or published settings: paper-ade20k, paper-celebahq-parts, "
+    "paper-celebahq-mask, paper-deepfashion.",
+)
 @click.option(
     "--set",
     "settings",
@@ -143,21 +149,24 @@ def fit(
       mcltool fit --plugin ade20k --root ADEChallengeData2016 --batch-size 4
       mcltool fit --plugin ade20k --root ADEChallengeData2016 --preset tiny --size 64 --max-steps 1000
       mcltool fit --plugin ade20k --root ADEChallengeData2016 --config mine.toml --set loss.mcl=0.05
+      mcltool fit --config paper-ade20k --root ADEChallengeData2016 --pairs ade20k_ref.txt
       mcltool fit --plugin ade20k --root ADEChallengeData2016 --run runs/night --resume --max-minutes 230
       torchrun --nproc-per-node 8 -m mcltool fit --plugin ade20k --root ADEChallengeData2016 --run-dir runs/big
       mcltool pack --plugin ade20k --root ADEChallengeData2016 ade20k.h5 && mcltool fit --data ade20k.h5
     """
-    from mcltool.core.config import parse_size
+    from mcltool.core.config import parse_size, read_toml
     from mcltool.plugin.registry import use_canvas, use_reading
 
     if as_json and not dry_run:
         raise click.UsageError("--json: prints what --dry-run found; a run has its metrics.jsonl")
+    from_file = read_toml(config) if config else {}
+    plugin = plugin or (None if pack else from_file.get("plugin"))
     given: dict[str, Any] = {"data.size": parse_size(size)} if size else {}
     given |= {f"data.{name}": value for name, value in reading().items()}
     given |= {_ADDRESSES[name]: value for name, value in flags.items() if value is not None}
     folder, plugin = _run_folder(run, plugin, root, pack, resume)
     dataset, root = open_dataset(plugin, root, condition, None, pack)
-    resolved = _resolve(dataset, preset, folder, resume, config, settings, given)
+    resolved = _resolve(dataset, preset, folder, resume, from_file, settings, given)
     use_canvas(dataset, resolved.data.canvas)
     use_reading(dataset, resolved.data.labels, resolved.data.exif)
 
@@ -251,18 +260,17 @@ def _resolve(
     preset: str | None,
     folder: Path,
     resume: bool,
-    file: Path | None,
+    from_file: Mapping[str, Any],
     settings: Sequence[str],
     flags: Mapping[str, Any],
 ) -> Config:
     """The configuration: that of the run to resume, else of presets and what was given."""
-    from mcltool.core.config import parse_setting, read_toml, resolve
+    from mcltool.core.config import parse_setting, resolve
     from mcltool.train.run_folder import RunFolder, resumed
 
-    from_file = read_toml(file) if file else {}
-    preset = from_file.pop("preset", None) if preset is None else preset
-    from_file.pop("preset", None)
-    given = {**from_file, **dict(map(parse_setting, settings)), **flags}
+    preset = from_file.get("preset") if preset is None else preset
+    in_sections = {name: value for name, value in from_file.items() if name not in ("plugin", "preset")}
+    given = {**in_sections, **dict(map(parse_setting, settings)), **flags}
     if resume and RunFolder(folder).holds_a_run():
         return resumed(folder, RunFolder(folder).config(), dataset.name, preset, given)
     return resolve(dataset.name, preset or dataset.preset, dataset.defaults, given)

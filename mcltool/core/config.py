@@ -185,6 +185,11 @@ class DataConfig:
     """Mirror condition and photo together, half of the time."""
     exemplar_self: float = 0.3
     """Share of samples that take themselves (augmented) as exemplar, where others are to be had."""
+    exemplar_last: float | None = None
+    """Share of samples that take the last exemplar of their list, and the others, but for exemplar_self, the first;
+    None: any of the list, each as often."""
+    exemplar_affine: bool = True
+    """Whether a photo that is its own exemplar is turned, scaled and sheared, and not only cropped and mirrored."""
     workers: int = 2
     """Loader processes; 0 loads in the trainer's own."""
 
@@ -195,6 +200,11 @@ class DataConfig:
         _check(min(self.canvas or (1,)) >= 1, "data.canvas", "must be at least 1 pixel a side")
         _check(self.load_scale >= 1, "data.load_scale", "must be at least 1")
         _check(0 <= self.exemplar_self <= 1, "data.exemplar_self", "must be between 0 and 1")
+        left = 1 - self.exemplar_self + 1e-9
+        fits = 0 <= (self.exemplar_last or 0) <= left
+        _check(
+            fits, "data.exemplar_last", f"must be between 0 and {left:.3g}, what data.exemplar_self leaves"
+        )
         _check(self.workers >= 0, "data.workers", "must not be negative")
 
 
@@ -223,15 +233,17 @@ class TrainConfig:
     """Adam's decay of the gradients' mean."""
     beta2: float = 0.9
     """Adam's decay of their squares' mean."""
+    eps: float = 1e-8
+    """Adam's epsilon for encoders, correspondence and generator; the discriminator's is 1e-8."""
     generator_start: float = 0.0
     """Share of the steps that train the correspondence alone, before the generator joins."""
     gan_start: float = 0.0
     """Share of the steps before the discriminator joins; not before the generator does."""
     ema: float = 0.999
-    """Decay of the averaged weights that are saved."""
+    """Decay of the averaged weights that are saved; 0 saves the weights as they are."""
     precision: Literal["auto", "bf16", "fp16", "fp32"] = "auto"
     """Number format of the networks' products; auto: bf16 or fp16 where it is faster."""
-    perceptual: Literal["auto", "vgg", "random", "none"] = "auto"
+    perceptual: Literal["auto", "vgg", "caffe", "random", "none"] = "auto"
     """Network of the perceptual and contextual losses; auto: none for preset tiny, else vgg."""
     log_every: int = 10
     """Steps between two rows of metrics.jsonl."""
@@ -264,7 +276,7 @@ class TrainConfig:
         _check(self.max_steps is None or self.max_steps >= 1, "train.max_steps", "must be at least 1")
         for name in ("ema", "beta1", "beta2"):
             _check(0 <= getattr(self, name) < 1, f"train.{name}", "must be at least 0 and below 1")
-        for name in ("lr", "lr_discriminator"):
+        for name in ("lr", "lr_discriminator", "eps"):
             _check(getattr(self, name) > 0, f"train.{name}", "must be above 0")
         for name in ("generator_start", "gan_start"):
             _check(0 <= getattr(self, name) <= 1, f"train.{name}", "must be between 0 and 1")
@@ -330,8 +342,20 @@ def resolve(plugin: str, preset: str, *layers: Settings) -> Config:
     return _build(plugin, preset, merged)
 
 
+CONFIGS = Path(__file__).parent / "configs"
+"""Configurations that come with mcltool, by name."""
+
+
 def read_toml(path: Path) -> dict[str, Any]:
-    """Settings from a TOML file with the sections model, loss, data and train; preset may stand on top."""
+    """Settings from a TOML file with the sections model, loss, data and train; preset and plugin may stand on top.
+
+    path: a file, or the name of one of CONFIGS. Raises UsageError where it is neither or no such document.
+    """
+    if not path.exists() and path.parent == Path():
+        known = sorted(file.stem for file in CONFIGS.glob("*.toml"))
+        if path.name not in known:
+            raise UsageError(f"--config {path}: no such file, and not one of {', '.join(known)}")
+        path = CONFIGS / f"{path.name}.toml"
     try:
         raw = tomllib.loads(read_limited(path, MOST_BYTES).decode())
     except OSError as error:

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from mcltool.model.vgg import VGGFeatures
 
 Shapes = Mapping[str, tuple[int, ...]]
+CAFFE_MEAN = (123.68, 116.779, 103.939)
+"""Red, green and blue of the mean image that Caffe's VGG-19 subtracts (Simonyan and Zisserman's model page)."""
 
 
 @dataclass(frozen=True)
@@ -76,6 +78,10 @@ NETWORKS = {
         whole=True,
     ),
 }
+
+
+CAFFE_VGG = Network("Caffe's VGG-19 weights", "vgg19-caffe-features.safetensors", _vgg_shapes)
+"""The original network, whose features the published perceptual weights are in units of. Only converted."""
 
 
 def vgg_file() -> Path:
@@ -206,7 +212,30 @@ def _recognised(found: Any) -> Network:
         return NETWORKS["inception"]
     if getattr(first, "shape", None) == _alexnet_shapes()["features.0.weight"]:
         return NETWORKS["alexnet"]
-    return NETWORKS["vgg19"]
+    return CAFFE_VGG if isinstance(found, dict) and "conv1_1.weight" in found else NETWORKS["vgg19"]
+
+
+def _from_caffe(found: Mapping[str, Any]) -> dict[str, Any]:
+    """Convolutions convB_N, which take BGR from 0 to 255 less CAFFE_MEAN, as features.I, which take normalised RGB."""
+    import torch
+
+    from mcltool.model.vgg import DEVIATION, MEAN, VGGFeatures
+
+    places = [i for i, layer in enumerate(VGGFeatures().features) if isinstance(layer, torch.nn.Conv2d)]
+    names = [
+        f"conv{block}_{n}" for block, count in enumerate((2, 2, 4, 4, 4), 1) for n in range(1, count + 1)
+    ]
+    made = {
+        f"features.{place}.{part}": found[f"{name}.{part}"]
+        for place, name in zip(places, names, strict=False)
+        for part in ("weight", "bias")
+        if f"{name}.{part}" in found
+    }
+    first = made["features.0.weight"].flip(1)  # to RGB
+    shift = 255 * torch.tensor(MEAN) - torch.tensor(CAFFE_MEAN)
+    made["features.0.bias"] = made["features.0.bias"] + (first * shift.view(1, 3, 1, 1)).sum((1, 2, 3))
+    made["features.0.weight"] = first * (255 * torch.tensor(DEVIATION)).view(1, 3, 1, 1)
+    return made
 
 
 def _checked(network: Network, name: str, found: Any) -> dict[str, Tensor]:
@@ -215,6 +244,8 @@ def _checked(network: Network, name: str, found: Any) -> dict[str, Tensor]:
 
     if not isinstance(found, dict):
         raise DataError(f"{name}: expected {network.title} by name, found {type(found).__name__}")
+    if "conv1_1.weight" in found and "conv1_1.bias" in found and network is CAFFE_VGG:
+        found = _from_caffe(found)
     for key, shape in network.shapes().items():
         tensor = found.get(key)
         if not isinstance(tensor, torch.Tensor):

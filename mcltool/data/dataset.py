@@ -64,8 +64,8 @@ class TrainingData(_Samples):
     """Training samples by global number n = 0, 1, 2, ... without end; ``len`` is the length of an epoch.
 
     An item has the fields of a Batch. Its exemplar is another member of the photo's group; without one, a
-    retrieved candidate; with the probability ``config.exemplar_self`` instead of either, and where there is
-    neither, the photo itself, cropped anew and augmented.
+    retrieved candidate (see DataConfig.exemplar_last); with the probability ``config.exemplar_self`` instead of
+    either, and where there is neither, the photo itself, cropped anew and augmented.
 
     retrieved: for each of ``samples``, indices of its candidate exemplars, or none.
     Raises UsageError where there are no samples; items raise DataError for what cannot be read or used.
@@ -98,7 +98,9 @@ class TrainingData(_Samples):
         own = read_view(self.plugin, self.samples[target], short_side)
         other = own if chosen == target else read_view(self.plugin, self.samples[chosen], short_side)
         view = training_geometry(*own, self.config, state)
-        exemplar = training_geometry(*other, self.config, state, augment=chosen == target)
+        exemplar = training_geometry(
+            *other, self.config, state, augment=chosen == target and self.config.exemplar_affine
+        )
         augmented = augmented_target(size, self.config.flip, state)
         return _item(
             self.plugin, view, exemplar, augmented, _is_right(self.samples[target], self.samples[chosen])
@@ -116,9 +118,12 @@ class TrainingData(_Samples):
         candidates: Sequence[int] = [member for member in group if member != target]
         if not candidates and self._retrieved is not None:
             candidates = self._retrieved[target]
-        if len(candidates) == 0 or generator.random() < self.config.exemplar_self:
+        own, last = self.config.exemplar_self, self.config.exemplar_last
+        if len(candidates) == 0 or (drawn := generator.random()) < own:
             return target
-        return candidates[int(generator.integers(len(candidates)))]
+        if last is None or self._retrieved is None or candidates is not self._retrieved[target]:
+            return candidates[int(generator.integers(len(candidates)))]
+        return candidates[-1 if drawn < own + last else 0]
 
 
 class EvaluationData(_Samples):

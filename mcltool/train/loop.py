@@ -18,7 +18,7 @@ from mcltool.core.device import explaining_memory, pick_device, pick_precision
 from mcltool.core.errors import McltoolError, UsageError
 from mcltool.core.files import write_text
 from mcltool.core.locks import locked
-from mcltool.core.pretrained import load_vgg, vgg_file
+from mcltool.core.pretrained import CAFFE_VGG, load_vgg, vgg_file
 from mcltool.core.weights import WeightsHeader, save_weights
 from mcltool.data.batch import Batch
 from mcltool.data.dataset import EvaluationData, TrainingData
@@ -45,7 +45,7 @@ from mcltool.train.run_folder import RunFolder
 from mcltool.train.trainer import StepResult, Trainer
 from mcltool.train.validation import FixedPairs, Validation
 
-Choice = Literal["vgg", "random", "none"]
+Choice = Literal["vgg", "caffe", "random", "none"]
 
 
 def perceptual_choice(config: Config) -> Choice:
@@ -57,7 +57,7 @@ def perceptual_choice(config: Config) -> Choice:
 
 
 def perceptual_network(config: Config) -> tuple[VGGFeatures | None, Choice]:
-    """The network for ``train.perceptual`` and the name of what it is ("vgg", "random" or "none").
+    """The network for ``train.perceptual`` and the name of what it is ("vgg", "caffe", "random" or "none").
 
     Raises UsageError where VGG-19 is asked for and its weights are not there.
     """
@@ -66,7 +66,12 @@ def perceptual_network(config: Config) -> tuple[VGGFeatures | None, Choice]:
         return None, choice
     if choice == "random":
         return random_vgg(), choice
-    file = vgg_file()
+    if choice == "caffe" and not CAFFE_VGG.path.exists():
+        raise UsageError(
+            f"{CAFFE_VGG.path}: the Caffe VGG-19 weights of the perceptual loss are missing; 'mcltool weights "
+            "convert' a vgg19_conv.pth with them, or choose --perceptual vgg (torchvision's: features of other units)"
+        )
+    file = CAFFE_VGG.path if choice == "caffe" else vgg_file()
     if not file.exists():
         raise UsageError(
             f"{file}: the VGG-19 weights of the perceptual loss are missing; get them with "

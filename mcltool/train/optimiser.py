@@ -16,16 +16,20 @@ from mcltool.core.device import Precision
 class Optimiser:
     """Adam over the parameters of ``module``, fused where the device has that.
 
-    rate: the learning rate that ``set_rate`` scales. precision: "fp16" scales the loss, so that small gradients
-    do not vanish; the scale falls after each step that overflowed.
+    rate: the learning rate that ``set_rate`` scales. eps: Adam's epsilon. precision: "fp16" scales the loss, so that
+    small gradients do not vanish; the scale falls after each step that overflowed.
     """
 
-    def __init__(self, module: nn.Module, train: TrainConfig, rate: float, precision: Precision) -> None:
+    def __init__(
+        self, module: nn.Module, train: TrainConfig, rate: float, precision: Precision, eps: float = 1e-8
+    ) -> None:
         self.parameters = dict(module.named_parameters())
         device = next(module.parameters()).device.type
         self.rate = rate
         betas = (train.beta1, train.beta2)
-        self.adam = torch.optim.Adam(self.parameters.values(), lr=rate, betas=betas, fused=device != "mps")
+        self.adam = torch.optim.Adam(
+            self.parameters.values(), lr=rate, betas=betas, eps=eps, fused=device != "mps"
+        )
         self.scaler = torch.amp.GradScaler(device, enabled=precision == "fp16")
 
     def set_rate(self, factor: float) -> None:

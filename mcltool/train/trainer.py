@@ -80,7 +80,7 @@ class Trainer:
         self.discriminator = _placed(make_discriminator(model, spec.channels), device)
         self.average = copy.deepcopy(self.net).requires_grad_(False).eval()
         divide_by_spectral_norms(self.net)  # the average, as it is saved, has the divided weights for its own
-        self.optimiser = Optimiser(self.net, train, train.lr, precision)
+        self.optimiser = Optimiser(self.net, train, train.lr, precision, train.eps)
         self.optimiser_d = Optimiser(self.discriminator, train, train.lr_discriminator, precision)
         if train.recompute:
             recompute_blocks(self.net)

@@ -1,5 +1,5 @@
-"""The data sets ``celebahq`` (edges) and ``celebahq-mask`` (parts of faces), of CelebAMask-HQ."""
+"""The data sets celebahq (edges), celebahq-parts (edges as published) and celebahq-mask, of CelebAMask-HQ."""
 
-from mcltool_celebahq.plugin import CelebAHQMaskPlugin, CelebAHQPlugin
+from mcltool_celebahq.plugin import CelebAHQMaskPlugin, CelebAHQPartsPlugin, CelebAHQPlugin
 
-__all__ = ["CelebAHQMaskPlugin", "CelebAHQPlugin"]
+__all__ = ["CelebAHQMaskPlugin", "CelebAHQPartsPlugin", "CelebAHQPlugin"]

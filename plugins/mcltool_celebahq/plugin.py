@@ -1,8 +1,10 @@
-"""The plugins ``celebahq`` and ``celebahq-mask``: portraits with line drawings, or with labels of parts."""
+"""The plugins ``celebahq``, ``celebahq-parts`` and ``celebahq-mask``: portraits with line drawings, with drawings and
+distance maps of the parts, or with labels of parts."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -23,12 +25,22 @@ from mcltool_celebahq.classes import MIRROR, NAMES, PALETTE
 from mcltool_celebahq.edges import draw_face, edge_planes, read_drawing
 from mcltool_celebahq.layout import PAGE, Faces, index_faces, mask_pattern
 from mcltool_celebahq.masks import face_conditions, read_parts, split_name
+from mcltool_celebahq.parts import (
+    COLOURS,
+    PLANES,
+    STACK,
+    is_stack,
+    part_planes,
+    read_planes,
+    write_planes,
+)
 from mcltool_celebahq.splits import SPLITS
 
 _EDGES = ConditionSpec("channels", ("edge", "distance"), ((255, 255, 255), (40, 92, 140)))
+_PARTS = ConditionSpec("channels", PLANES, COLOURS)
 _LABELS = ConditionSpec("labels", NAMES, PALETTE)
 
-# The published settings but for the batch: 32 at 256 px takes several GPUs, so that the preset's stays.
+# After the published settings for edges; all of those are in the configurations paper-celebahq-*.
 _DEFAULTS: Mapping[str, Any] = {
     "loss.perc": 0.001,
     "loss.perc_layer": "relu4_2",
@@ -108,6 +120,54 @@ class CelebAHQPlugin(_Faces):
         return edge_planes(condition.raster)
 
 
+class CelebAHQPartsPlugin(_Faces):
+    """30000 portraits with the 15 planes of the published edges (see parts.PLANES).
+
+    To translate, a condition is the part masks of a face, and for the edges inside of them their photo; or what
+    ``write_condition`` wrote. A drawing alone does not do: the distance maps are of parts.
+    """
+
+    name: ClassVar[str] = "celebahq-parts"
+
+    @property
+    def spec(self) -> ConditionSpec:
+        return _PARTS
+
+    def conditions(self, folder: Path) -> Iterator[ConditionFiles]:
+        for found in face_conditions(folder):
+            yield (
+                replace(found, id=found.id.removesuffix(Path(STACK).stem)) if is_stack(found.files) else found
+            )
+
+    def index(self, root: Path | None, split: str) -> Sequence[Sample]:
+        return self._index(root, split, with_photo=True)
+
+    def condition(self, sample: Sample, short_side: int) -> Condition:
+        """Drawn at ``short_side``, at most that of the masks (512 px)."""
+        return part_planes(read_parts(self._parts(sample)), sample.photo, short_side)
+
+    def read_condition(self, files: Sequence[Path]) -> Condition:
+        if is_stack(files):
+            return read_planes(files[0])
+        parts = [path for path in files if split_name(path.name)]
+        others = [path for path in files if not split_name(path.name)]
+        if not parts or len(others) > 1:
+            raise DataError(
+                f"celebahq-parts: a condition is the part masks of a face (02994_skin.png, ...), perhaps with their "
+                f"photo; found {', '.join(path.name for path in files) or 'no file'}"
+            )
+        return part_planes(read_parts(parts), others[0] if others else None, 0)
+
+    def render(self, condition: Condition) -> NDArray[np.float32]:
+        """(H, W, 15) float32 in [0, 1]."""
+        if condition.raster is None:
+            raise DataError("celebahq-parts: a condition without planes")
+        return condition.raster.astype(np.float32) / np.float32(255)
+
+    def write_condition(self, condition: Condition, stem: Path) -> Path:
+        return write_planes(condition, stem)
+
+
 class CelebAHQMaskPlugin(_Faces):
     """30000 portraits with labels of 19 classes: background 0, then the parts in their documented order.
 
@@ -115,6 +175,8 @@ class CelebAHQMaskPlugin(_Faces):
     """
 
     name: ClassVar[str] = "celebahq-mask"
+    # What differs for masks, as published: the warped mask weighs 100, the cycle 0.1.
+    defaults: ClassVar[Mapping[str, Any]] = {**_DEFAULTS, "loss.mask": 100.0, "loss.cyc": 0.1}
 
     @property
     def spec(self) -> ConditionSpec:

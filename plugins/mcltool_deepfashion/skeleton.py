@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import colorsys
+import math
 from typing import Any
 
 import numpy as np
@@ -27,18 +28,19 @@ _PARTS = (*LIMBS, *((joint, joint) for joint in range(len(NAMES))))
 _HUES = np.concatenate([HUES[: len(LIMBS)], HUES])
 
 
-def draw(joints: Joints, size: tuple[int, int]) -> NDArray[np.float32]:
+def draw(joints: Joints, size: tuple[int, int], far: bool = False) -> NDArray[np.float32]:
     """A pose on a canvas of ``size`` (height, width), as (H, W, 3 + 17) float32 in [0, 1].
 
     Channels: the skeleton's red, green and blue; then for each of LIMBS a map that is 1 on the limb and falls
-    in proportion to the distance from it, to 0 at REACH. A limb that lacks a joint leaves no trace in either.
+    in proportion to the distance from it, to 0 at REACH (far: at the canvas's diagonal, so that none is cut off). A
+    limb that lacks a joint leaves no trace in either.
     Lines and discs are anti-aliased: a pixel whose centre lies d inside an edge is covered by d + 1/2.
 
     This is ``draw_points`` for one pose on a CPU, which has time only for the pixels near each part.
     """
     planes = np.zeros((3 + len(LIMBS), *size), np.float32)
     y, x = (np.arange(side, dtype=np.float32) for side in size)
-    ends, reach = joints.clip(-FAR, FAR), min(size) * REACH
+    ends, reach = joints.clip(-FAR, FAR), _reach(size, far)
     for part, (one, other) in enumerate(_PARTS):
         a, b = ends[one], ends[other]
         if np.isnan(a + b).any():
@@ -55,6 +57,15 @@ def draw(joints: Joints, size: tuple[int, int]) -> NDArray[np.float32]:
 
 def draw_points(xp: Any, points: Any, x: Any, y: Any) -> Any:
     """Poses (B, 18, 2) as (B, 3 + 17, H, W), see ``draw`` and ``mcltool.DatasetPlugin.draw_points``."""
+    return _draw_points(xp, points, x, y, _reach((len(y), len(x)), far=False))
+
+
+def draw_points_far(xp: Any, points: Any, x: Any, y: Any) -> Any:
+    """As ``draw_points``, with maps that are not cut off."""
+    return _draw_points(xp, points, x, y, _reach((len(y), len(x)), far=True))
+
+
+def _draw_points(xp: Any, points: Any, x: Any, y: Any, reach: float) -> Any:
     short_side, limbs = min(len(x), len(y)), len(LIMBS)
     ends = xp.clip(points, -FAR, FAR)
     a, b = (ends[:, [part[end] for part in _PARTS]] for end in (0, 1))  # (B, 35, 2)
@@ -67,7 +78,12 @@ def draw_points(xp: Any, points: Any, x: Any, y: Any) -> Any:
     hues = xp.asarray(_HUES, device=points.device)
     for part in range(len(_PARTS)):
         _paint(picture, cover[:, part, None], hues[part][:, None, None])
-    return xp.concatenate([picture, _nearness(xp, distance[:, :limbs], short_side * REACH)], 1)
+    return xp.concatenate([picture, _nearness(xp, distance[:, :limbs], reach)], 1)
+
+
+def _reach(size: tuple[int, int], far: bool) -> float:
+    """Pixels from a limb at which its map is 0."""
+    return math.hypot(*size) if far else min(size) * REACH
 
 
 def _distance(xp: Any, x: Any, y: Any, a: Any, b: Any) -> Any:
