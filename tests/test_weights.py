@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -163,6 +164,15 @@ def test_runs_of_several_plugins_ask_for_weights(tmp_path: Path) -> None:
     for plugin in ("meadow", "forest"):
         save_weights(tmp_path / "runs" / plugin / "weights.safetensors", {}, header(plugin))
     with pytest.raises(UsageError, match=r"several plugins \(forest, meadow\); choose with --weights"):
+        newest_weights(tmp_path)
+
+
+def test_runs_of_several_own_data_sets_ask_for_weights(tmp_path: Path) -> None:
+    for names in (("sky", "sea"), ("edge", "distance")):
+        spec = ConditionSpec("channels", names, ((0, 0, 0), (9, 9, 9)), reading="of the folder")
+        one = replace(header("folder"), condition=spec)
+        save_weights(tmp_path / "runs" / names[0] / "weights.safetensors", {}, one)
+    with pytest.raises(UsageError, match=r"conditions \(edge, distance; sky, sea\); choose with --weights"):
         newest_weights(tmp_path)
 
 

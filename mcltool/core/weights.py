@@ -226,10 +226,17 @@ def newest_weights(folder: Path) -> Path | None:
     Raises UsageError where there are runs of several plugins, so that the newest may not be the one that is meant.
     """
     found = sorted(folder.glob("runs/*/weights.safetensors"), key=lambda path: path.stat().st_mtime_ns)
-    plugins = sorted({*(read_header(path).plugin for path in found), *_unfinished(folder).values()})
+    headers = [read_header(path) for path in found]
+    plugins = sorted({*(header.plugin for header in headers), *_unfinished(folder).values()})
     if len(plugins) > 1:
         raise UsageError(
             f"{folder / 'runs'}: has runs of several plugins ({', '.join(plugins)}); choose with --weights"
+        )
+    own = sorted({header.condition.names for header in headers if header.condition.reading})
+    if len(own) > 1:
+        words = "; ".join(", ".join(names[:3]) for names in own)
+        raise UsageError(
+            f"{folder / 'runs'}: has runs of several kinds of conditions ({words}); choose with --weights"
         )
     return found[-1] if found else None
 
