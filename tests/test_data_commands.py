@@ -48,6 +48,33 @@ def test_a_sound_data_set_is_counted_and_measured(root: Path, workers: str) -> N
     assert shares == {1: pytest.approx(0.25), 3: pytest.approx(0.75)}
 
 
+def test_masks_of_one_class_small_photos_and_near_duplicates_are_noted(tmp_path: Path) -> None:
+    """The held-out photo is one to train on, smaller and as JPEG; another is of one class; all are small."""
+    noise = np.random.default_rng(0)
+    for number in range(4):
+        labels = np.zeros((80, 100), np.uint8)
+        labels[10 * number : 30 + 10 * number, 20 + 10 * number : 70] = 1 + number % 2
+        colours = noise.integers(0, 256, (3, 3), np.uint8)
+        photo, mask = Image.fromarray(colours[labels]), Image.fromarray(labels * (number != 3))
+        split = "val" if number == 1 else "train"
+        for base, size in (
+            {split: (100, 80)}.items() if number else {"train": (100, 80), "val": (75, 60)}.items()
+        ):
+            for folder, picture in (("images", photo), ("masks", mask)):
+                path = tmp_path / base / folder / f"{number}{base}.png"
+                path.parent.mkdir(parents=True, exist_ok=True)
+                picture.resize(size, Image.Resampling.NEAREST).save(path)
+    result = run("check", "--root", tmp_path, "--json")
+    assert result.exit_code == 0, result.output
+    notes = "\n".join(json.loads(result.stdout)["notes"])
+    assert "train: 1 of 3 masks are one class all over, such as 3train" in notes
+    assert "train: 3 of 3 photos are smaller than the 286 x 286 pixels" in notes
+    assert (
+        "val: 1 of 2 samples are nearly the same as one of train, such as 0val and 0train of train" in notes
+    )
+    assert "note: val: 1 of 2 samples are nearly" in run("check", "--root", tmp_path).stdout
+
+
 def test_the_report_is_for_people_too(root: Path) -> None:
     result = run("check", "--plugin", "ade20k", "--root", root, "--split", "val")
     assert result.exit_code == 0
@@ -104,11 +131,11 @@ def test_the_root_may_come_from_the_environment(root: Path, monkeypatch: pytest.
 
 def test_a_preview_shows_what_training_sees(root: Path, tmp_path: Path) -> None:
     out = tmp_path / "new" / "sheet.png"
-    result = run("preview", "--plugin", "ade20k", "--root", root, out, "--size", "32x64", "--count", "5")
+    result = run("preview", "--plugin", "ade20k", "--root", root, out, "--size", "64x128", "--count", "5")
     assert (result.exit_code, result.stdout) == (0, f"{out}: 2 samples\n")
     sheet = np.asarray(Image.open(out))
-    assert sheet.shape[1] == 5 * (64 + 4) + 4
-    colours = {tuple(colour) for colour in sheet[-20, 4:68]}
+    assert sheet.shape[1] == 5 * (128 + 4) + 4
+    colours = {tuple(colour) for colour in sheet[-20, 4:132]}
     assert colours == {(120, 120, 120), (6, 230, 230)}  # wall and sky
 
 

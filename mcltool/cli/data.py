@@ -86,6 +86,9 @@ def data_check(
 ) -> int:
     """Read every sample of a data set: what is unreadable or does not fit, sizes, how frequent classes are.
 
+    Notes say which masks are one class all over, how many photos are smaller than training loads them, and which
+    held-out samples are nearly the same as one to train on.
+
     What can be read and looks wrong all the same is doubtful: labels that are numbered in another way, photos that are
     turned by their EXIF orientation. The line says which option settles it.
 
@@ -96,13 +99,17 @@ def data_check(
       mcltool data check --plugin shapes --split val
       mcltool data check --plugin ade20k --root ADEChallengeData2016 --workers 8
     """
-    from mcltool.data.check import SplitReport
+    from mcltool.core.config import resolve
+    from mcltool.data.check import SplitReport, notes_on
+    from mcltool.data.geometry import load_size
 
     dataset, root = open_dataset(plugin, root, condition, canvas)
     plugin = dataset.name
     reports = [SplitReport(name) for name in ([split] if split else ["train", "val"])]
     for report in reports:
         _read_split(dataset, root, report, workers)
+    wanted = load_size(resolve(dataset.name, dataset.preset, dataset.defaults).data)
+    notes = notes_on(reports, wanted, dataset.spec.kind == "labels")
     broken, doubts = (sum(len(getattr(r, what)) for r in reports) for what in ("problems", "doubts"))
     if as_json:
         document = {
@@ -110,11 +117,14 @@ def data_check(
             "root": str(root) if root else None,
             "names": dataset.spec.names,
             "splits": [report.to_dict() for report in reports],
+            "notes": notes,
         }
         click.echo(json.dumps(document, indent=2))
     else:
         for report in reports:
             _show(dataset, report)
+        for note in notes:
+            click.echo(f"note: {note}")
         found = [f"{broken} problems"] * bool(broken) + [f"{doubts} doubts"] * bool(doubts)
         click.echo(f"{plugin}: {' and '.join(found) or 'all is well'}")
     return 1 if broken or doubts else 0

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from mcltool.core.errors import DataError, McltoolError, UsageError
 from mcltool.data.batch import condition_tensor
 from mcltool.data.doubts import check_ids, doubts_of, mismatch, summed_up
+from mcltool.data.retrieval import Vector, describe_view
 from mcltool.data.workers import in_processes
 from mcltool.plugin.contract import DatasetPlugin, Sample
 
@@ -24,6 +25,10 @@ CHUNK = 8
 """Samples that a process reads in one go."""
 DRAWN_SIZE = 256
 """Short side in pixels of what is drawn rather than read (procedural data)."""
+
+NEAR = 0.2
+"""Distance of descriptors below which two samples are nearly the same: a photo that was shrunk to two thirds, cut by
+4 pixels a side or saved as JPEG anew is 0.02 to 0.14 from itself, other photos of its kind mostly 0.4 and more."""
 
 Size = tuple[int, int]
 
@@ -43,6 +48,8 @@ class SampleReport:
     shares: NDArray[np.float64] | None
     problems: tuple[str, ...]
     doubts: tuple[str, ...] = ()
+    descriptor: Vector | None = None
+    """See ``retrieval.describe``; None where photo or condition could not be read."""
 
 
 @dataclass
@@ -59,6 +66,10 @@ class SplitReport:
     shares: NDArray[np.float64] | None = None
     """(K,) sum over the samples; see ``mean_shares``."""
     problems: list[tuple[str, str]] = field(default_factory=list)
+    one_class: list[str] = field(default_factory=list)
+    """Ids of samples whose mask is one class all over."""
+    described: dict[str, Vector] = field(default_factory=dict)
+    """Descriptors by id."""
     doubted: Counter[str] = field(default_factory=Counter)
     """How many samples gave each doubt."""
 
@@ -74,6 +85,10 @@ class SplitReport:
         if report.condition and report.shares is not None:
             self.conditions.append(report.condition)
             self.shares = report.shares if self.shares is None else self.shares + report.shares
+            if len(report.shares) > 1 and report.shares.max() == 1:
+                self.one_class.append(report.id)
+        if report.descriptor is not None:
+            self.described[report.id] = report.descriptor
 
     def mean_shares(self) -> list[float]:
         """Of each class or channel the mean share of a sample's pixels, 0 to 1."""
@@ -128,8 +143,10 @@ def examine_sample(plugin: DatasetPlugin, sample: Sample) -> SampleReport:
     problems: list[str] = []
     doubts: list[str] = []
     photo = condition = shares = None
+    descriptor = None
     try:
-        photo = _photo_size(plugin.photo(sample, side))
+        pixels = plugin.photo(sample, side)
+        photo = _photo_size(pixels)
     except Exception as error:
         problems.append(_line(error))
     try:
@@ -140,7 +157,45 @@ def examine_sample(plugin: DatasetPlugin, sample: Sample) -> SampleReport:
         problems.append(_line(error))
     if photo and condition and (cause := mismatch(plugin, sample, photo, condition)):
         problems.append(cause)
-    return SampleReport(sample.id, photo, condition, shares, tuple(problems), tuple(doubts))
+    if photo and condition and not problems:
+        descriptor = describe_view(plugin, pixels, read)
+    return SampleReport(sample.id, photo, condition, shares, tuple(problems), tuple(doubts), descriptor)
+
+
+def notes_on(reports: Sequence[SplitReport], wanted: Size, is_labels: bool) -> list[str]:
+    """What a person may want to know before training, a line each. wanted: what training makes photos cover."""
+    notes = []
+    for report in reports:
+        if is_labels and report.one_class:
+            some = f"{len(report.one_class)} of {report.samples} masks"
+            notes.append(f"{report.split}: {some} are one class all over, such as {report.one_class[0]}")
+        small = sum(size[0] < wanted[0] or size[1] < wanted[1] for size in report.photos)
+        if small:
+            needs = f"the {wanted[1]} x {wanted[0]} pixels that fit loads by default: they are enlarged"
+            notes.append(f"{report.split}: {small} of {report.samples} photos are smaller than {needs}")
+    if len(reports) == 2:
+        notes += _near_duplicates(*reports)
+    return notes
+
+
+def _near_duplicates(train: SplitReport, val: SplitReport) -> list[str]:
+    """Held-out samples that were as good as seen in training."""
+    if not (train.described and val.described):
+        return []
+    seen, names = np.stack(list(train.described.values())), list(train.described)
+    lengths = np.square(seen).sum(1)
+    found = []
+    for name, vector in val.described.items():
+        apart = lengths - 2 * (seen @ vector) + vector @ vector  # squared
+        if apart.min() < NEAR**2:
+            found.append((name, names[int(apart.argmin())]))
+    if not found:
+        return []
+    one, other = found[0]
+    pair = f"such as {one} and {other} of train"
+    return [
+        f"val: {len(found)} of {val.samples} samples are nearly the same as one of train, {pair}: scores flatter"
+    ]
 
 
 def describe_sizes(sizes: Sequence[Size]) -> dict[str, Any]:

@@ -22,11 +22,11 @@ from numpy.typing import NDArray
 from mcltool.core.errors import UsageError
 from mcltool.core.pretrained import load_vgg, vgg_file
 from mcltool.data.batch import to_unit
-from mcltool.data.geometry import resize_condition, resize_photo
+from mcltool.data.geometry import Photo, resize_condition, resize_photo
 from mcltool.data.views import read_view, rendered
 from mcltool.data.workers import in_processes
 from mcltool.model.vgg import VGGFeatures
-from mcltool.plugin.contract import DatasetPlugin, Sample
+from mcltool.plugin.contract import Condition, DatasetPlugin, Sample
 
 Vector = NDArray[np.float32]
 
@@ -47,7 +47,11 @@ def describe(plugin: DatasetPlugin, sample: Sample) -> Vector:
 
     Raises DataError for what cannot be read.
     """
-    photo, condition = read_view(plugin, sample, SIDE)
+    return describe_view(plugin, *read_view(plugin, sample, SIDE))
+
+
+def describe_view(plugin: DatasetPlugin, photo: Photo, condition: Condition) -> Vector:
+    """As ``describe``, of what was read."""
     planes = rendered(plugin, resize_condition(condition, (SIDE, SIDE)))
     shares = _cell_means(_one_hot(planes, plugin.spec.channels))
     whole = _roots(shares.mean(0))
