@@ -84,6 +84,18 @@ def test_the_short_side_is_the_trained_one_or_what_is_asked_for_or_the_condition
     assert sizes(work / "out") == expected
 
 
+def test_a_whole_size_is_for_conditions_of_its_aspect(work: Path) -> None:
+    result = run("--size", "40x60")
+    assert result.exit_code == 1
+    assert sizes(work / "out") == {"a.png": (60, 40)}
+    cause = manifest(work / "out")["deep/b.png"]["cause"]
+    assert cause.endswith(
+        "64 x 64 pixels cannot be made 60 x 40 without distorting it: --size 40 keeps the aspect"
+    )
+    assert run("--size", "40x60").exit_code == 1  # what job.json keeps of it is read again
+    assert "1 skipped" in run("--size", "40x60").output
+
+
 def test_a_size_that_would_take_all_memory_is_one_failed_line(work: Path) -> None:
     make_condition(work / "masks" / "huge.png", (3000, 3000))
     assert run("--size", "keep").exit_code == 1
@@ -98,8 +110,8 @@ def test_a_size_that_would_take_all_memory_is_one_failed_line(work: Path) -> Non
     [
         (["--quality", "80"], "--quality: PNG keeps every pixel"),
         (["--quality", "0", "--format", "jpg"], "--quality 0: expected 1 to 100"),
-        (["--size", "8"], "--size 8: expected keep, or the short side in pixels"),
-        (["--size", "64x32"], "--size 64x32: expected keep"),
+        (["--size", "8"], "--size 8: expected keep, or pixels, at least 16 a side"),
+        (["--size", "64x8"], "--size 64x8: expected keep, or pixels"),
         (["--save", "warp,depth"], "--save depth: must be of warp, grid, confidence"),
         (["--batch-size", "0"], "--batch-size 0: expected a number from 1, or auto"),
         (["--shard", "3/2"], "--shard 3/2: expected I/N"),
@@ -369,6 +381,8 @@ def test_the_gallery_links_every_result_and_fetches_nothing(work: Path) -> None:
     )
     assert not re.search(r"""(src|href)=["']?https?:""", text)
     assert "<b>caf" not in text
+    assert "<b>Condition</b> a.png" in text
+    assert "<b>Exemplar</b> " in text
     assert "broken&lt;i&gt;.png" in text
     assert "not an image that can be read" in text
     assert 'name="viewport"' in text

@@ -53,9 +53,9 @@ def model_options(command: F) -> F:
         ),
         click.option(
             "--size",
-            metavar="keep|S",
-            help="Short side of the results in pixels; keep: each condition's own. The network works at this "
-            "size too.  [default: that of the training]",
+            metavar="keep|S|HxW",
+            help="Of the results in pixels: S is the short side, HxW the whole picture, for conditions of that "
+            "aspect; keep: each condition's own. The network works at this size too.  [default: S of the training]",
         ),
         click.option("--quality", type=int, metavar="1-100", help="Of jpg (95), webp (90) and avif (80)."),
         click.option("--weights", metavar=WEIGHTS, help=WEIGHTS_HELP),

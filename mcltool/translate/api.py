@@ -15,7 +15,7 @@ from mcltool.core import files
 from mcltool.core.errors import DataError, McltoolError, UsageError
 from mcltool.core.weights import default_weights, find_weights
 from mcltool.plugin.contract import ConditionFiles, DatasetPlugin
-from mcltool.translate.images import save_picture
+from mcltool.translate.images import OutputSize, save_picture, short_side_of
 from mcltool.translate.job import WINDOW_BATCHES, Settings, plugin_of
 from mcltool.translate.pipeline import Output, Pipeline
 from mcltool.translate.plan import Task
@@ -46,7 +46,7 @@ def translate_images(
     exemplars: Name | Iterable[Name],
     weights: Name | None = None,
     *,
-    size: int | str = "trained",
+    size: OutputSize = "trained",
     save: Sequence[str] = (),
     batch_size: int = 0,
     precision: str = "auto",
@@ -57,9 +57,10 @@ def translate_images(
 
     conditions: files, as many as you like: they are read as they are needed. exemplars: one photo for all, or
     one a condition. weights: a weights file; None takes the newest runs/*/weights.safetensors, else those
-    that come with mcltool. size: short side of the images in pixels, "trained" or "keep". save: of "warp",
-    "grid" and "confidence". batch_size: 0 takes what suits the device. workers: processes that read files; 0
-    reads in a thread. (A program that asks for processes needs ``if __name__ == "__main__":`` around its work.)
+    that come with mcltool. size: of the images in pixels, the short side or (height, width); "trained" or "keep".
+    save: of "warp", "grid" and "confidence". batch_size: 0 takes what suits the device. workers: processes that
+    read files; 0 reads in a thread. (A program that asks for processes needs ``if __name__ == "__main__":`` around
+    its work.)
 
     A condition or photo that cannot be read is an image of None with its cause. Raises UsageError, when
     called, where the weights or settings cannot be used; while iterating, where exemplars are too few.
@@ -95,7 +96,7 @@ def translate_file(
 def _images(
     translator: Translator, pairs: Iterable[tuple[Name, Name]], settings: Settings, workers: int
 ) -> Iterator[TranslatedImage]:
-    side = settings.size if isinstance(settings.size, int) else translator.short_side
+    side = short_side_of(settings.size, translator.short_side)
     batch = settings.batch_size or translator.fitting_batch_size(side)
     with Reader(Preparer(translator.plugin, translator.short_side, settings.size), workers) as reader:
         pipeline = Pipeline(translator, reader, batch, settings.save)

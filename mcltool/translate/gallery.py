@@ -81,10 +81,12 @@ document.addEventListener("keydown", event => {{
 </html>
 """
 _CARD = """<li>
-<a class="result" href="{href}"><img loading="lazy" src="{result}" alt="Result for {input}"></a>
+<a class="result" href="{href}"><img loading="lazy" src="{result}" alt="Output for {input}"></a>
 <div class="sources">
-<figure><img loading="lazy" src="{condition}" alt="Condition {input}"><figcaption>{input}</figcaption></figure>
-<figure><img loading="lazy" src="{exemplar}" alt="Exemplar {photo}"><figcaption>{photo}</figcaption></figure>
+<figure><img loading="lazy" src="{condition}" alt="Condition {input}">
+<figcaption><b>Condition</b> {input}</figcaption></figure>
+<figure><img loading="lazy" src="{exemplar}" alt="Exemplar {photo}">
+<figcaption><b>Exemplar</b> {photo}</figcaption></figure>
 </div>
 </li>"""
 

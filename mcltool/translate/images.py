@@ -20,7 +20,7 @@ from mcltool.core import files
 from mcltool.core.errors import DataError, McltoolError
 from mcltool.core.images import check_is_file
 from mcltool.core.pictures import contact_sheet, heat
-from mcltool.data.geometry import Size, resize_condition, resize_photo
+from mcltool.data.geometry import Size, resize_condition, resize_photo, same_aspect
 from mcltool.data.views import rendered
 from mcltool.plugin.contract import Condition, ConditionSpec, DatasetPlugin
 
@@ -44,6 +44,9 @@ _NAME_ERRORS = {
 
 # --- sizes ---
 
+OutputSize = int | str | Size
+"""Of outputs: the short side in pixels, (height, width), "trained", or "keep"; see ``job.Settings``."""
+
 
 def output_size(size: Size, short_side: int) -> Size:
     """``size`` scaled to the short side ``short_side``, the long side rounded to whole pixels.
@@ -59,6 +62,28 @@ def output_size(size: Size, short_side: int) -> Size:
         )
     long_side = round(short_side * max(size) / min(size))
     return (short_side, long_side) if height <= width else (long_side, short_side)
+
+
+def short_side_of(asked: OutputSize, trained: int) -> int:
+    """Of what is asked, where it does not hang on the condition; else ``trained``."""
+    return min(asked) if isinstance(asked, tuple) else trained if isinstance(asked, str) else asked
+
+
+def asked_size(size: Size, asked: OutputSize, trained: int) -> Size:
+    """The output's size for a condition of ``size``. trained: short side that the model was trained at.
+
+    Raises DataError as ``output_size``, and where (height, width) are asked of a condition of another aspect.
+    """
+    if isinstance(asked, tuple):
+        if not same_aspect(size, asked):
+            (height, width), (high, wide) = asked, size
+            raise DataError(
+                f"{wide} x {high} pixels cannot be made {width} x {height} without distorting it: --size {min(asked)} "
+                "keeps the aspect"
+            )
+        output_size(asked, min(asked))
+        return asked
+    return output_size(size, min(size) if asked == "keep" else short_side_of(asked, trained))
 
 
 def network_size(size: Size, short_side: int) -> Size:

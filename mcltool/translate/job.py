@@ -23,6 +23,7 @@ from mcltool.data.geometry import Size
 from mcltool.plugin import registry as plugins
 from mcltool.plugin.contract import DatasetPlugin
 from mcltool.translate.folder import Shard
+from mcltool.translate.images import OutputSize
 from mcltool.translate.pairing import pair_by_names
 from mcltool.translate.plan import Conditions, Exemplars, Pairs, Plan, check_outputs, check_places
 
@@ -37,14 +38,14 @@ WINDOW_BATCHES = 4
 class Settings:
     """What decides the bytes of the outputs, besides weights and inputs. Raises UsageError for what does not fit.
 
-    precision: "auto" until resolved. size: short side of the outputs in pixels, "trained", or "keep" for each
-    condition's own. canvas: (height, width) in pixels of conditions whose files do not say it. format: of the
-    outputs; quality: 1 to 100 of lossy ones, None for the format's default. save: which of EXTRAS to write beside
-    the outputs. batch_size: images of the trained size a batch; 0: find what fits.
+    precision: "auto" until resolved. size: of the outputs in pixels, the short side or (height, width); "trained",
+    or "keep" for each condition's own. canvas: (height, width) in pixels of conditions whose files do not say it.
+    format: of the outputs; quality: 1 to 100 of lossy ones, None for the format's default. save: which of EXTRAS to
+    write beside the outputs. batch_size: images of the trained size a batch; 0: find what fits.
     """
 
     precision: str = "auto"
-    size: int | str = "trained"
+    size: OutputSize = "trained"
     canvas: tuple[int, int] | None = None
     format: str = "png"
     quality: int | None = None
@@ -183,19 +184,21 @@ def _checked_settings(raw: dict[str, Any]) -> Settings:
     is_sound = {*map(type, numbers)} == {int} and {*map(type, texts)} == {str} and min(height, width) >= 1
     if not is_sound or not isinstance(raw["save"], list):
         raise TypeError("not the settings of a job")
-    parse_output_size(str(raw["size"]) if raw["size"] != "trained" else "keep")
+    size = raw["size"]
+    if size != "trained":
+        size = parse_output_size("x".join(map(str, size)) if isinstance(size, list) else str(size))
     canvas = (height, width) if raw["canvas"] else None
-    return Settings(**raw | {"save": tuple(raw["save"]), "canvas": canvas})
+    return Settings(**raw | {"save": tuple(raw["save"]), "canvas": canvas, "size": size})
 
 
-def parse_output_size(text: str) -> int | str:
-    """ "keep", or pixels. Raises UsageError."""
+def parse_output_size(text: str) -> OutputSize:
+    """ "keep", the short side, or (height, width) of "256x192". Raises UsageError."""
     if text == "keep":
         return text
-    height, width = parse_size(text)
-    if height != width or height < 16:
-        raise UsageError(f"--size {text}: expected keep, or the short side in pixels, at least 16")
-    return height
+    size = parse_size(text)
+    if min(size) < 16:
+        raise UsageError(f"--size {text}: expected keep, or pixels, at least 16 a side")
+    return size if "x" in text.lower() else size[0]
 
 
 def format_of(suffix: str) -> str:

@@ -23,6 +23,7 @@ from mcltool.core import files
 from mcltool.core.errors import UsageError
 from mcltool.core.files import replacing, write_text
 from mcltool.data.pairs import Names, read_rows
+from mcltool.translate.images import OutputSize
 from mcltool.translate.manifest import stamp
 from mcltool.translate.plan import Conditions, Exemplars, Indices, Pairs, hashes, stem
 from mcltool.translate.reader import Preparer, Reader, Request
@@ -163,7 +164,7 @@ def _named(path: Path, line: int, name: str, known: Names, names: Sequence[str],
 
 def nearest_pairs(
     translator: Translator,
-    size: int | str,
+    size: OutputSize,
     conditions: Conditions,
     exemplars: Exemplars,
     workers: int,

@@ -26,11 +26,13 @@ from mcltool.core.threads import cores
 from mcltool.data.geometry import Size
 from mcltool.plugin.contract import DatasetPlugin
 from mcltool.translate.images import (
+    OutputSize,
+    asked_size,
     network_size,
-    output_size,
     prepare_condition,
     prepare_photo,
     read_condition,
+    short_side_of,
 )
 from mcltool.translate.manifest import stamp
 
@@ -78,9 +80,9 @@ class Preparer:
     trained: short side in pixels that the model was trained at. size: as in Settings.
     """
 
-    def __init__(self, plugin: DatasetPlugin, trained: int, size: int | str = "trained") -> None:
-        self.plugin, self.size = plugin, size
-        self._short_side = trained if isinstance(size, str) else size
+    def __init__(self, plugin: DatasetPlugin, trained: int, size: OutputSize = "trained") -> None:
+        self.plugin, self.size, self._trained = plugin, size, trained
+        self._short_side = short_side_of(size, trained)
 
     def condition(self, paths: Sequence[str], part: str) -> Prepared:
         """Read and resize a condition. Errors of its files are its cause, not raised."""
@@ -89,9 +91,8 @@ class Preparer:
         try:
             found = read_condition(self.plugin, [Path(path) for path in paths], part)
             try:
-                short = min(found.size) if self.size == "keep" else self._short_side
-                size = output_size(found.size, short)
-                planes = prepare_condition(self.plugin, found, network_size(found.size, short))
+                size = asked_size(found.size, self.size, self._trained)
+                planes = prepare_condition(self.plugin, found, network_size(size, min(size)))
             except DataError as error:
                 cause = f"{paths[0]}: {error}"
         except McltoolError as error:

@@ -19,7 +19,7 @@ import numpy as np
 
 from mcltool.core.errors import DataError, McltoolError
 from mcltool.translate.folder import claimed, settling
-from mcltool.translate.images import OutputFolder
+from mcltool.translate.images import OutputFolder, short_side_of
 from mcltool.translate.job import Job, read_job, write_job
 from mcltool.translate.manifest import DONE, FAILED, Entry, Journal, Ledger, Result, Status
 from mcltool.translate.pairing import keep_pairs, kept_pairs, nearest_pairs, write_pairs
@@ -101,8 +101,8 @@ class Run:
             earlier = read_job(job.out, job.digest)
             self.settings = self.settings.completed(earlier) if earlier else self.settings
             if not self.settings.is_complete:
-                model, size = self.translator(), self.settings.size
-                side = size if isinstance(size, int) else model.short_side
+                model = self.translator()
+                side = short_side_of(self.settings.size, model.short_side)
                 batch = self.settings.batch_size or model.fitting_batch_size(side)
                 self.settings = replace(self.settings, precision=model.precision, batch_size=batch)
             self._choose(scratch)

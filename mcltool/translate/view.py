@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import numpy as np
@@ -69,14 +70,14 @@ def show_plan(run: Run, as_json: bool = False) -> None:
 def _consume(run: Run, counts: Counter[str], started: float) -> None:
     console = Console(file=sys.stderr, highlight=False, soft_wrap=True)
     last = started
-    with closing(iter(run)) as results, _bar(console) as bar:
+    with _answered(console), closing(iter(run)) as results, _bar(console) as bar:
         task = bar.add_task("translating", total=None, note="")
         for result in results:
             counts[result.status] += 1
             now = time.monotonic()
             if result.status == "failed" and counts["failed"] <= MOST_FAILURES:
                 console.print(f"failed: {printable(result.input)}: {printable(result.cause)}", markup=False)
-            if result.status == "skipped" and counts["skipped"] % 1000:
+            if result.status == "skipped" and counts["skipped"] % 1000 and counts.total() < run.total:
                 continue
             rate = counts["ok"] / max(1e-9, now - started)
             note = f"{rate:.1f} images/s" + (f", {counts['failed']} failed" if counts["failed"] else "")
@@ -152,6 +153,27 @@ def _terminable() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGTERM, before)
+
+
+@contextmanager
+def _answered(console: Console) -> Iterator[None]:
+    """Say on the way out of an interruption that the files in flight are being finished, before they are."""
+    known = signal.getsignal(signal.SIGINT)
+
+    def answer(number: int, frame: FrameType | None) -> None:
+        console.print("finishing what is being written; Ctrl-C again quits at once")
+        signal.signal(number, known)
+        raise KeyboardInterrupt
+
+    try:
+        signal.signal(signal.SIGINT, answer)
+    except ValueError:  # not the main thread
+        yield
+        return
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, known)
 
 
 def _bar(console: Console) -> Progress:

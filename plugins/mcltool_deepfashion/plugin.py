@@ -146,7 +146,7 @@ def _condition(joints: Joints, size: Size) -> Condition:
 def _say_whether_stretched(canvas: Size, path: Path) -> None:
     """What is assumed where the user's canvas has another aspect than the photos."""
     height, width = _upright_size(path)
-    if not 0.95 < height * canvas[1] / (width * canvas[0]) < 1.05:
+    if not 0.99 < height * canvas[1] / (width * canvas[0]) < 1.01:
         log.info(
             "deepfashion: photos of %d x %d pixels, joints on a canvas of %d x %d: taken for photos that were "
             "stretched. For photos that were padded or cut, find the poses in the photos themselves",
