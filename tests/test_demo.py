@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import math
 import shutil
+from itertools import count
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -18,6 +20,7 @@ from mcltool.core.weights import read_header
 from mcltool.evaluate.pairs import held_out_pairs
 from mcltool.evaluate.truth import psnr
 from mcltool.plugin import registry as plugins
+from mcltool.tools import demo
 from mcltool.tools.demo import PAIRS
 
 METRICS = {
@@ -174,3 +177,19 @@ def test_a_request_that_makes_no_sense_is_refused(args: list[str], cause: str, t
     assert result.output.startswith("mcltool: ")
     assert cause in result.output
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(("seconds", "told"), [(0.5, False), (60.0, True)])
+def test_a_demo_that_will_take_long_says_so_with_the_reason_and_the_quicker_command(
+    seconds: float, told: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    clock = count(step=seconds)
+    monkeypatch.setattr(demo.time, "monotonic", lambda: next(clock))
+    monkeypatch.setattr(demo, "reasons", lambda: "8.0 processes want 2 cores")
+    steps = [SimpleNamespace(result=SimpleNamespace(step=step), total=50) for step in range(1, 51)]
+    assert list(demo._telling(iter(steps))) == steps  # type: ignore[arg-type]
+    said = capsys.readouterr().err.splitlines()
+    assert len(said) == told
+    if told:
+        assert "some 40 minutes to go on this processor (8.0 processes want 2 cores)" in said[0]
+        assert "mcltool demo --pretrained" in said[0]

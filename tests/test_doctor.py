@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 import sys
 import tomllib
@@ -18,6 +19,7 @@ from tiny_weights import make_weights
 from mcltool.cli.main import cli
 from mcltool.core.pretrained import NETWORKS
 from mcltool.plugin.registry import names
+from mcltool.tools import processor
 from mcltool.tools.doctor import LIBRARIES
 
 Found = dict[tuple[str, str], dict[str, str]]
@@ -139,3 +141,41 @@ def test_in_a_terminal_marks_and_hints_are_shown() -> None:
     lines = result.output.splitlines()
     assert "→ mcltool weights get vgg19" in lines[next(n for n, x in enumerate(lines) if "! vgg19" in x) + 1]
     assert re.fullmatch(r"nothing is broken, \d+ notes", lines[-1])
+
+
+def remark(found: Found, name: str) -> tuple[str, str, str]:
+    finding = found["processor", name]
+    return finding["status"], finding["detail"], finding["hint"]
+
+
+def test_a_processor_without_avx512_under_a_quota_and_a_load_is_noted_with_what_it_means(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("mcltool.core.device.native_formats", lambda _: ("fp32",))
+    monkeypatch.setattr("torch.backends.cpu.get_cpu_capability", lambda: "AVX2")
+    monkeypatch.setattr("torch.get_num_threads", lambda: 8)
+    monkeypatch.setattr(processor, "affinity", lambda: set(range(8)))
+    monkeypatch.setattr(processor, "quota", lambda: 1.5)
+    monkeypatch.setattr(processor, "cores", lambda: 2)
+    monkeypatch.setattr("os.getloadavg", lambda: (9.0, 0, 0))
+    found = examined(0)
+    assert remark(found, "instructions") == (
+        "note",
+        "AVX2: no AVX-512, no bf16",
+        "products take about twice as long as with AVX-512; --precision auto takes fp32",
+    )
+    assert remark(found, "quota")[:2] == ("note", "1.5 of 8 processors' time")
+    assert remark(found, "threads")[:2] == ("note", "8 threads on 2 cores")
+    assert remark(found, "load")[:2] == ("note", "9.0 processes want 2 cores")
+    assert "AVX2" in processor.reasons()
+
+
+def test_a_processor_with_all_of_it_to_itself_gets_no_note(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mcltool.core.device.native_formats", lambda _: ("bf16", "fp32"))
+    monkeypatch.setattr("torch.backends.cpu.get_cpu_capability", lambda: "AVX512")
+    monkeypatch.setattr("torch.get_num_threads", lambda: 2)
+    monkeypatch.setattr(processor, "affinity", lambda: {0, 1})
+    monkeypatch.setattr(processor, "quota", lambda: math.inf)
+    monkeypatch.setattr(processor, "cores", lambda: 2)
+    monkeypatch.setattr("os.getloadavg", lambda: (2.0, 0, 0))
+    assert processor.reasons() == ""

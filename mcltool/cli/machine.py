@@ -13,6 +13,7 @@ import click
 from mcltool.cli.options import DEVICE_HELP, PRECISION, threads_option
 
 if TYPE_CHECKING:
+    from mcltool.tools.bench.run import Report
     from mcltool.tools.doctor import Finding
 
 
@@ -61,7 +62,7 @@ def _show(findings: Iterable[Finding]) -> None:
             click.secho(f"{'':>28}→ {found.hint}", fg=colour)
 
 
-@click.command(short_help="Measure this machine: images a second, training, and where the time goes.")
+@click.command(short_help="Measure this machine: images a second, and the time of a training step.")
 @click.option("--preset", metavar="NAME", help="Sizes of the networks.  [default: the data set's own]")
 @click.option("--size", metavar="S|HxW", help="In pixels, multiples of 32.  [default: the preset's]")
 @click.option("--batch-size", type=int, default=1, metavar="B", help="Samples at once.  [default: 1]")
@@ -71,7 +72,11 @@ def _show(findings: Iterable[Finding]) -> None:
 @threads_option
 @click.option("--training/--no-training", default=True, help="Whether a training step is measured too.")
 @click.option(
-    "--seconds", type=float, default=5.0, metavar="S", help="Repeat each figure for S seconds.  [default: 5]"
+    "--seconds",
+    type=click.FloatRange(0),
+    default=60.0,
+    metavar="S",
+    help="Seconds for all of it; what would not fit is left out.  [default: 60]",
 )
 @click.option(
     "--json", "as_json", is_flag=True, help="Print JSON: every figure in seconds, bytes, operations."
@@ -87,32 +92,69 @@ def bench(
     seconds: float,
     as_json: bool,
 ) -> None:
-    """Measure how fast this machine translates and trains, and how far each part is from the machine's limit.
+    """Measure how fast this machine translates and trains, and how far that is from the machine's limit.
 
     Needs no data and no weights: all is random, which takes as long. The limit is what the machine was seen to
-    do in products of large matrices, convolutions and copies. Takes about a minute.
+    do in products of large matrices and in convolutions.
 
     \b
     Examples:
       mcltool bench
-      mcltool bench --preset hd --size 512 --no-training
+      mcltool bench --preset hd --size 512 --no-training --seconds 120
       mcltool bench --device cuda --batch-size 16 --json > bench.json
     """
-    import json
+    from dataclasses import asdict
 
     from mcltool.core.config import parse_size
     from mcltool.tools.bench.run import bench as measure
+    from mcltool.tools.bench.run import the_subject
 
-    report = measure(
-        preset, parse_size(size) if size else None, device, precision, batch_size, plugin, training, seconds
-    )
+    subject = the_subject(preset, parse_size(size) if size else None, device, precision, batch_size, plugin)
+    report = measure(subject, training, seconds)
     if as_json:
-        click.echo(json.dumps(report.as_dict(), indent=1))
-        return
-    from mcltool.cli.tables import console
-    from mcltool.tools.bench.view import show
+        click.echo(json.dumps(asdict(report), indent=1))
+    else:
+        _show_report(report)
 
-    show(report, console())
+
+def _show_report(report: Report) -> None:
+    from rich.table import Table
+
+    from mcltool.cli.tables import console
+
+    machine, size = report.machine, "x".join(map(str, report.size))
+    about = f"{machine.name}, {machine.threads} threads, {machine.instructions}".removesuffix(", ")
+    table = Table(
+        title=about, title_justify="left", title_style="bold", box=None, pad_edge=False, header_style="dim"
+    )
+    table.add_column("format")
+    for heading in ("product, GFLOP/s", "convolution, GFLOP/s"):
+        table.add_column(heading, justify="right")
+    for form, rate in machine.matrix.items():
+        table.add_row(form, f"{rate / 1e9:.0f}", f"{machine.convolution[form] / 1e9:.0f}")
+    console().print(table)
+    click.echo(
+        f"\n{report.preset} at {size}, {report.channels} condition planes ({report.plugin}), {report.precision}, "
+        f"batch {report.batch}, on {report.device}\n"
+    )
+    for name, title in _FIGURES.items():
+        if name in report.skipped:
+            click.echo(f"{title:<26}skipped: {report.skipped[name]}")
+        if name not in report.figures:
+            continue
+        figure = report.figures[name]
+        times, memory = figure.times, f"{figure.memory / 2**30:.2f} GiB"
+        speed = f"{report.batch / times.median:.2f} images a second, " if name != "step" else ""
+        share = figure.operations / times.median / machine.rate(report.precision)
+        spread = f"{times.least:.3f} to {times.most:.3f} in {times.runs} runs"
+        click.echo(f"{title:<26}{speed}{times.median:.3f} s ({spread}), {share:.0%} of the limit, {memory}")
+
+
+_FIGURES = {
+    "different": "exemplars all different",
+    "repeating": "one exemplar, repeating",
+    "step": "a training step",
+}
 
 
 @click.command(short_help="Print what makes a shell complete mcltool's commands and options.")

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -21,13 +22,17 @@ from mcltool.data.batch import condition_picture
 from mcltool.evaluate.pairs import Pair, held_out_pairs, score
 from mcltool.plugin import registry as plugins
 from mcltool.plugin.contract import DatasetPlugin
+from mcltool.tools.processor import reasons
 from mcltool.train.loop import Job, Show, fit
+from mcltool.train.recorder import Progress
 from mcltool.translate import job as translation
 from mcltool.translate.run import Run
 
 PAIRS = 24
 """Held-out pairs that are translated and scored."""
 SHEET_ROWS = 10
+EARLY, PROMISED = 10, 600.0
+"""Steps behind which the time of a demo is known roughly, and the seconds that it may take without a word."""
 
 
 def run_demo(
@@ -42,8 +47,25 @@ def run_demo(
     settings = {"train.seed": seed} | ({} if steps is None else {"train.max_steps": steps})
     config = resolve("shapes", plugin.preset, plugin.defaults, settings)
     weights = out / "weights.safetensors"
-    fit(Job(plugin, config, None, _new_run(out), weights, device), show)
+    job = Job(plugin, config, None, _new_run(out), weights, device)
+    fit(job, (lambda run: show(_telling(run))) if show else None)
     return show_weights(weights, out, device, started)
+
+
+def _telling(run: Iterator[Progress]) -> Iterator[Progress]:
+    """``run``, with a word where it will take longer than promised, and why."""
+    told, started = False, time.monotonic()
+    for progress in run:
+        done = progress.result.step
+        left = (progress.total - done) * (time.monotonic() - started) / done
+        if done >= EARLY and left > PROMISED and not told:
+            told, why = True, reasons()
+            print(
+                f"some {left / 60:.0f} minutes to go on this processor{f' ({why})' if why else ''}; "
+                "mcltool demo --pretrained shows the result of a longer training in seconds",
+                file=sys.stderr,  # looked up now: a live panel puts what is written there above itself
+            )
+        yield progress
 
 
 def show_weights(

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Literal
 
 import mcltool
 from mcltool.core.errors import UsageError
+from mcltool.core.threads import cores
 
 if TYPE_CHECKING:
     import torch
@@ -64,6 +65,7 @@ def examine(folder: Path) -> Iterator[Finding]:
     parts: dict[str, Callable[[], Iterator[Finding]]] = {
         "program": _program,
         "device": _devices,
+        "processor": _processor,
         "disk": lambda: _disks(folder),
         "plugin": _plugins,
         "weights": lambda: _weights(folder),
@@ -138,6 +140,15 @@ def _devices() -> Iterator[Finding]:
         yield Finding("device", "cuda", "broken", f"there is an NVIDIA GPU, and {words}", hint)
 
 
+def _processor() -> Iterator[Finding]:
+    from mcltool.tools.processor import remarks
+
+    for remark in remarks():
+        yield Finding(
+            "processor", remark.name, "note" if remark.meaning else "ok", remark.detail, remark.meaning
+        )
+
+
 def _about(device: torch.device) -> str:
     import torch
 
@@ -150,9 +161,7 @@ def _about(device: torch.device) -> str:
         return f"{name}, {memory}, compute capability {major}.{minor}, fp16, bf16 {bf16}"
     if device.type == "mps":
         return "Apple GPU"
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    bf16 = ", bf16 in hardware" if torch.cpu._is_avx512_bf16_supported() else ""
-    return f"{cores} cores, {torch.get_num_threads()} threads{bf16}"
+    return f"{cores()} cores"
 
 
 def _disks(folder: Path) -> Iterator[Finding]:

@@ -15,19 +15,17 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from parts import OTHER, Counter, Parts, Roof, measure_roof
 from torch.profiler import ProfilerActivity, profile
 
 from mcltool.core.allocator import keep_freed_memory
 from mcltool.core.files import write_text
 from mcltool.model.vgg import random_vgg
-from mcltool.tools.bench.figures import random_weights
-from mcltool.tools.bench.inputs import pictures, random_batch, random_conditions, random_photos
-from mcltool.tools.bench.machine import Machine, Times, measure_machine, repeated
-from mcltool.tools.bench.memory import peak, reset_peak
-from mcltool.tools.bench.parts import OTHER, Counter, Parts
+from mcltool.tools.bench.inputs import random_batch
+from mcltool.tools.bench.machine import Times, peak, repeated, reset_peak
 from mcltool.tools.bench.run import the_subject
+from mcltool.tools.bench.run import translating as prepared
 from mcltool.train.trainer import Trainer
-from mcltool.translate.translator import Translator
 
 KERNELS = 10
 
@@ -46,7 +44,7 @@ def main() -> None:
     options = parser.parse_args()
     keep_freed_memory()  # as every command of mcltool does
     device = torch.device(options.device)
-    machine = measure_machine(device)
+    roof = measure_roof(device)
     rows = []
     for work in (translating, training):
         for batch in options.batches:
@@ -55,11 +53,11 @@ def main() -> None:
                 run = work(options, batch, compiled)
                 rows.append(
                     {"work": work.__name__, "batch": batch, "compile": compiled}
-                    | measured(run, device, batch, machine, options)
+                    | measured(run, device, batch, roof, options)
                 )
                 show(rows[-1])
     if options.json:
-        found = {"machine": vars(machine), "preset": options.preset, "size": options.size, "rows": rows}
+        found = {"machine": vars(roof.machine), "preset": options.preset, "size": options.size, "rows": rows}
         write_text(options.json, json.dumps(found, indent=1))
 
 
@@ -67,14 +65,11 @@ def translating(options: argparse.Namespace, batch: int, compiled: bool) -> Call
     """A function that translates a batch, exemplars all different."""
     size = (options.size, options.size)
     subject = the_subject(options.preset, size, options.device, options.precision, batch)
-    with random_weights(subject) as file:
-        translator = Translator(file, subject.plugin, subject.precision, options.device)
+    translator, conditions, photos = prepared(subject)
     if compiled:
         model = translator.model
         for module in (model.encode_condition, model.encode_photo, model.generator):
             module.compile()
-    conditions = list(random_conditions(batch, size, subject.plugin.spec).numpy())
-    photos = pictures(random_photos(batch, size))
     return lambda: translator.translate(conditions, translator.encode(photos)).wait()
 
 
@@ -89,7 +84,7 @@ def training(options: argparse.Namespace, batch: int, compiled: bool) -> Callabl
 
 
 def measured(
-    run: Callable[[], object], device: torch.device, batch: int, machine: Machine, options: argparse.Namespace
+    run: Callable[[], object], device: torch.device, batch: int, roof: Roof, options: argparse.Namespace
 ) -> dict[str, Any]:
     """Images a second, memory, shares of the machine's rates and the longest kernels of ``run``."""
     repeated(run, device, 0, 3)  # compiles, and picks algorithms
@@ -98,7 +93,7 @@ def measured(
     memory = peak(device)
     kernels = longest_kernels(run, device)
     torch.compiler.set_stance("force_eager")  # a compiled function's operations are not seen
-    with Counter(Parts(device), machine) as counter:
+    with Counter(Parts(device), roof) as counter:
         run()
     torch.compiler.set_stance("default")
     count = counter.found[OTHER]
@@ -107,8 +102,8 @@ def measured(
         "spread": (times.most - times.least) / times.median,
         "memory_gib": memory / 2**30,
         "tflop": count.operations / 1e12,
-        "of_matrix_rate": count.operations / times.median / machine.rate(options.precision),
-        "of_copy_bandwidth": count.bytes / times.median / min(machine.copy[options.precision].values()),
+        "of_matrix_rate": count.operations / times.median / roof.machine.rate(options.precision),
+        "of_copy_bandwidth": count.bytes / times.median / min(roof.copy[options.precision].values()),
         "floor_seconds": count.floor,
         "seconds": times.median,
         "kernels": kernels,

@@ -8,18 +8,20 @@ Prints Markdown: GFLOP, MB moved, operations a byte, and the milliseconds that t
 from __future__ import annotations
 
 import argparse
+from typing import Any
 
-from mcltool.tools.bench.figures import Part, training, translation
-from mcltool.tools.bench.machine import measure_machine
+from figures import training, translation, whole
+from parts import measure_roof
+
 from mcltool.tools.bench.run import the_subject
-from mcltool.tools.bench.view import whole
 
 
-def show(title: str, parts: list[Part]) -> None:
+def show(title: str, parts: list[dict[str, Any]]) -> None:
     print(f"\n{title}\n\n| | GFLOP | MB | operations a byte | floor, ms |\n|---|---|---|---|---|")
     for part in [*parts, whole(parts)]:
-        numbers = (part.operations / 1e9, part.bytes / 1e6, part.operations / part.bytes, 1e3 * part.floor)
-        print(f"| {part.name} | {' | '.join(f'{number:.1f}' for number in numbers)} |")
+        work, moved = part["operations"], part["bytes"]
+        numbers = (work / 1e9, moved / 1e6, work / max(1, moved), 1e3 * part["floor"])
+        print(f"| {part['name']} | {' | '.join(f'{number:.1f}' for number in numbers)} |")
 
 
 def main() -> None:
@@ -35,16 +37,17 @@ def main() -> None:
     size = (options.size, options.size) if options.size else None
     for preset in options.presets:
         subject = the_subject(preset, size, options.device, options.precision, batch=1)
-        machine = measure_machine(subject.device)
-        for form, rate in machine.matrix.items():
-            copies = ", ".join(f"{n >> 20} MiB {r / 1e9:.0f}" for n, r in machine.copy[form].items())
+        roof = measure_roof(subject.device)
+        for form, rate in roof.machine.matrix.items():
+            copies = ", ".join(f"{n >> 20} MiB {r / 1e9:.0f}" for n, r in roof.copy[form].items())
+            convolution = roof.machine.convolution[form]
             print(
-                f"{form}: product {rate / 1e9:.0f} GFLOP/s, convolution {machine.convolution[form] / 1e9:.0f} GFLOP/s, "
+                f"{form}: product {rate / 1e9:.0f} GFLOP/s, convolution {convolution / 1e9:.0f} GFLOP/s, "
                 f"copies in GB/s: {copies}"
             )
-        show(f"{preset}, translating, {subject.precision}", translation(subject, 1, machine, seconds=0).parts)
+        show(f"{preset}, translating, {subject.precision}", translation(subject, roof, 0)["parts"])
         if options.training:
-            show(f"{preset}, a training step", training(subject, machine, seconds=0).parts)
+            show(f"{preset}, a training step", training(subject, roof, 0)["parts"])
 
 
 if __name__ == "__main__":

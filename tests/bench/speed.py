@@ -43,10 +43,10 @@ def measure(
 ) -> dict[str, Any]:
     """One figure, in this process."""
     import torch
+    from figures import difference, training, translation
+    from parts import measure_roof
 
     from mcltool.core.allocator import keep_freed_memory
-    from mcltool.tools.bench.figures import difference, training, translation
-    from mcltool.tools.bench.machine import measure_machine
     from mcltool.tools.bench.run import the_subject
 
     keep_freed_memory()  # as every command of mcltool does
@@ -55,12 +55,9 @@ def measure(
     found["precision"] = subject.precision
     if kind == "difference":
         return found | difference(subject)
-    machine = measure_machine(subject.device)
-    if kind == "train":
-        made: Any = training(subject, machine)
-    else:
-        made = translation(subject, batch, machine)
-    return found | {"machine": asdict(machine)} | asdict(made)
+    roof = measure_roof(subject.device)
+    work = training if kind == "train" else translation
+    return found | {"machine": asdict(roof.machine) | {"copy": roof.copy}} | work(subject, roof)
 
 
 def record(name: str, figure: dict[str, Any]) -> None:

@@ -1,4 +1,4 @@
-"""What a machine can do: its matrix rate and its copy bandwidth, measured."""
+"""What a machine can do, measured: its matrix rates; and the time and memory that a measurement takes."""
 
 from __future__ import annotations
 
@@ -6,17 +6,31 @@ import platform
 import statistics
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 import torch.nn.functional as F
 
-from mcltool.core.device import is_out_of_memory
+from mcltool.core.allocator import release_freed_memory
+from mcltool.core.device import memory_used, native_formats
 
 FORMATS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
-COPIED = tuple(2**n for n in (20, 22, 24, 26, 28))
-"""Bytes of the tensors that are copied: the smaller ones stay in a processor's caches."""
+
+
+class Budget:
+    """Seconds for a number of measurements: what is ``left`` of them, and whether more would ``fit``."""
+
+    def __init__(self, seconds: float) -> None:
+        self.end = time.monotonic() + seconds
+
+    @property
+    def left(self) -> float:
+        return max(0.0, self.end - time.monotonic())
+
+    def fits(self, seconds: float) -> bool:
+        return seconds <= self.left
 
 
 @dataclass(frozen=True)
@@ -35,48 +49,34 @@ class Times:
 
 @dataclass(frozen=True)
 class Machine:
-    """name: of the processor or GPU. threads: that torch computes with on a CPU.
-
-    matrix: operations a second of a product of two large matrices, by number format; convolution: of a 3 x 3
-    convolution. copy: bytes a second, read and written, by number format and by the size of what is copied.
-    """
+    """name: of the processor or GPU. instructions: what torch's kernels on it use, "" for a GPU. threads: that compute
+    on a CPU. matrix, convolution: operations a second of a product of large matrices and of a 3 x 3 convolution, by
+    the number formats that the hardware has."""
 
     name: str
+    instructions: str
     threads: int
     matrix: dict[str, float]
     convolution: dict[str, float]
-    copy: dict[str, dict[int, float]]
 
     def rate(self, form: str) -> float:
         """The most operations a second seen in a number format: by a product or by a convolution."""
         return max(self.matrix[form], self.convolution[form])
 
-    def bandwidth(self, size: int, form: str) -> float:
-        """Bytes a second of a copy that moves ``size`` bytes (read and written)."""
-        rates = self.copy[form]
-        return rates[next((copied for copied in rates if 2 * copied >= size), max(rates))]
 
-    def floor(self, operations: int, size: int, form: str) -> float:
-        """Seconds that an operation cannot do without: to compute, or to move its ``size`` bytes."""
-        seconds = operations / self.rate(form)
-        return max(seconds, size / self.bandwidth(size, form)) if size else seconds
-
-
-def measure_machine(device: torch.device) -> Machine:
-    """Some 5 s on a CPU. A format that the device does not compute in is left out."""
-    found = Machine(_name(device), torch.get_num_threads(), {}, {}, {})
-    for form, dtype in FORMATS.items():
-        if form == "fp16" and device.type == "cpu":
-            continue
+def measure_machine(device: torch.device, budget: Budget | None = None) -> Machine:
+    """Some 3 s on a CPU, or as many as a tenth of ``budget`` for each figure."""
+    budget = budget or Budget(60)
+    cpu = device.type == "cpu"
+    instructions = torch.backends.cpu.get_cpu_capability() if cpu else ""
+    found = Machine(_name(device), instructions, torch.get_num_threads(), {}, {})
+    for form in native_formats(device):
+        dtype, seconds = FORMATS[form], min(0.4, budget.left / 10)
         try:
-            found.matrix[form] = max(_matrix_rate(side, device, dtype) for side in _sides(device))
-            found.convolution[form] = _convolution_rate(device, dtype)
-            found.copy[form] = {size: _copy_rate(size, device, dtype) for size in COPIED}
-        except RuntimeError as error:
-            if is_out_of_memory(error):
-                raise
-            for rates in (found.matrix, found.convolution, found.copy):
-                rates.pop(form, None)
+            found.matrix[form] = _matrix_rate(1024 if cpu else 8192, device, dtype, seconds)
+            found.convolution[form] = _convolution_rate(device, dtype, seconds)
+        except (TypeError, NotImplementedError):  # of Apple's GPUs not all have bf16
+            found.matrix.pop(form, None)
     return found
 
 
@@ -101,35 +101,55 @@ def synchronise(device: torch.device) -> None:
         torch.mps.synchronize()
 
 
-def _sides(device: torch.device) -> tuple[int, ...]:
-    return (1024, 2048) if device.type == "cpu" else (4096, 8192)
+def typical(run: Callable[[], object], device: torch.device, seconds: float) -> float:
+    """The median seconds of some runs behind one that warms up."""
+    times = repeated(run, device, seconds, 2)
+    return statistics.median(times[1:])
 
 
-def _matrix_rate(side: int, device: torch.device, dtype: torch.dtype) -> float:
+def reset_peak(device: torch.device) -> int:
+    """Forget what was taken before, so that ``peak`` is of what follows; returns the bytes taken now.
+
+    Where the system has no way to forget (macOS), ``peak`` is of the whole process.
+    """
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+        return torch.cuda.memory_allocated(device)
+    release_freed_memory()
+    with suppress(OSError):
+        Path("/proc/self/clear_refs").write_text("5")  # Linux: the process's high-water mark
+    return peak(device)
+
+
+def peak(device: torch.device) -> int:
+    """Most bytes since ``reset_peak``: of tensors on a GPU, else of this process with all its libraries."""
+    high_water = _kilobytes(Path("/proc/self/status"), "VmHWM")
+    if device.type == "cpu" and high_water is not None:
+        return high_water
+    return memory_used(device)
+
+
+def free(device: torch.device) -> int | None:
+    """Bytes that can be had on ``device``; None where that is not known."""
+    if device.type == "cuda":
+        return torch.cuda.mem_get_info(device)[0]
+    return _kilobytes(Path("/proc/meminfo"), "MemAvailable")
+
+
+def _matrix_rate(side: int, device: torch.device, dtype: torch.dtype, seconds: float) -> float:
     a, b = (torch.randn(side, side, device=device).to(dtype) for _ in range(2))
-    return 2 * side**3 / _typical(lambda: a @ b, device)
+    return 2 * side**3 / typical(lambda: a @ b, device, seconds)
 
 
-def _convolution_rate(device: torch.device, dtype: torch.dtype) -> float:
+def _convolution_rate(device: torch.device, dtype: torch.dtype, seconds: float) -> float:
     """Of 256 channels on 64 x 64 positions, of which a GPU gets 32 images at once."""
     batch, channels, side = (1 if device.type == "cpu" else 32), 256, 64
     x = torch.randn(batch, channels, side, side, device=device).to(dtype, memory_format=torch.channels_last)
     weight = torch.randn(channels, channels, 3, 3, device=device)
     weight = weight.to(dtype, memory_format=torch.channels_last)
     with torch.inference_mode():
-        seconds = _typical(lambda: F.conv2d(x, weight, padding=1), device)
-    return 2 * batch * 9 * channels**2 * side**2 / seconds
-
-
-def _copy_rate(size: int, device: torch.device, dtype: torch.dtype) -> float:
-    source = torch.ones(size // dtype.itemsize, device=device, dtype=dtype)
-    target = torch.empty_like(source)
-    return 2 * size / _typical(lambda: target.copy_(source), device)
-
-
-def _typical(run: Callable[[], object], device: torch.device) -> float:
-    """The median of some runs behind two that warm up."""
-    return statistics.median(repeated(run, device, 0.2, 6)[2:])
+        took = typical(lambda: F.conv2d(x, weight, padding=1), device, seconds)
+    return 2 * batch * 9 * channels**2 * side**2 / took
 
 
 def _name(device: torch.device) -> str:
@@ -141,3 +161,12 @@ def _name(device: torch.device) -> str:
         return platform.processor() or platform.machine()
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
     return names[0] if names else platform.machine()
+
+
+def _kilobytes(path: Path, name: str) -> int | None:
+    """Bytes behind ``name`` in one of Linux's lists of kilobytes."""
+    try:
+        lines = path.read_text().splitlines()
+    except OSError:
+        return None
+    return next((1024 * int(line.split()[1]) for line in lines if line.startswith(f"{name}:")), None)

@@ -1,88 +1,218 @@
-"""``mcltool bench``: check that the device can do what is asked, measure it, and gather the figures."""
+"""``mcltool bench``: how fast a model translates and trains here, within a number of seconds."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.utils.flop_counter import FlopCounterMode, sdpa_backward_flop_count, sdpa_flop_count
 
 from mcltool.core.config import Config, resolve
 from mcltool.core.device import Precision, explaining_memory, pick_device, pick_precision
 from mcltool.core.errors import UsageError
+from mcltool.core.weights import WeightsHeader, save_weights
+from mcltool.model.build import make_network
+from mcltool.model.vgg import random_vgg
 from mcltool.plugin import registry as plugins
-from mcltool.plugin.contract import ConditionSpec
-from mcltool.tools.bench.figures import Subject, Training, Translation, training, translation
-from mcltool.tools.bench.inputs import Size
-from mcltool.tools.bench.machine import Machine, measure_machine
-from mcltool.tools.bench.memory import free
+from mcltool.plugin.contract import DatasetPlugin
+from mcltool.tools.bench.inputs import Size, pictures, random_batch, random_conditions, random_photos
+from mcltool.tools.bench.machine import (
+    Budget,
+    Machine,
+    Times,
+    free,
+    measure_machine,
+    peak,
+    repeated,
+    reset_peak,
+    synchronise,
+)
 from mcltool.train.estimate import estimate
 from mcltool.train.loop import perceptual_choice
+from mcltool.train.trainer import Trainer
+from mcltool.translate.translator import Translator
 
 log = logging.getLogger(__name__)
 GIB = 2**30
-SIDE_STEP = 32
+STEP, REACHED = 9, 0.5
+"""Images that are translated in the time of a training step, and the share of the matrix rate that a model reaches:
+as seen in docs/benchmarks.md, to tell what fits the time before it is tried."""
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What is measured: a model of ``config``, for the conditions of ``plugin``, on ``device``."""
+
+    config: Config
+    plugin: DatasetPlugin
+    device: torch.device
+    precision: Precision
+
+    @property
+    def size(self) -> Size:
+        return self.config.data.size
+
+    @property
+    def name(self) -> str:
+        return (
+            f"{self.config.preset} at {'x'.join(map(str, self.size))}, batch {self.config.train.batch_size}"
+        )
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A measured piece of work. operations: of products and convolutions, a multiplication and an addition being two.
+    memory: the most bytes taken (see ``peak``). before: bytes taken when it began."""
+
+    times: Times
+    operations: int
+    memory: int
+    before: int
 
 
 @dataclass(frozen=True)
 class Report:
-    """What was measured, and of what. size: height and width in pixels. training: None where it was left out."""
+    """What was measured, of what. figures: "different" and "repeating", batches translated with exemplars that all
+    differ and with one that was encoded before; "step", of training. skipped: what did not fit the time, and why."""
 
     preset: str
     plugin: str
     size: Size
     channels: int
+    batch: int
+    precision: Precision
     device: str
     torch: str
     machine: Machine
-    translation: Translation
-    training: Training | None
-
-    def as_dict(self) -> dict[str, Any]:
-        """As plain JSON values."""
-        return asdict(self)
+    figures: dict[str, Figure]
+    skipped: dict[str, str]
 
 
-def bench(
-    preset: str | None = None,
-    size: Size | None = None,
-    device: str | None = None,
-    precision: str = "auto",
-    batch: int = 1,
-    plugin: str = "ade20k",
-    train: bool = True,
-    seconds: float = 5.0,
-) -> Report:
-    """Measure this machine with random weights and inputs; needs no data.
-
-    preset: None takes the plugin's. size: None takes the preset's. seconds: that each figure is repeated for, though
-    at least twice. Raises UsageError where the preset, the
-    size, the precision or the batch is not to be had here, and says what is.
-    """
-    subject = the_subject(preset, size, device, precision, batch, plugin)
-    config, spec = subject.config, subject.plugin.spec
-    if train:
-        check_memory(subject)
-    log.info("measuring the machine")
-    machine = measure_machine(subject.device)
+def bench(subject: Subject, train: bool = True, seconds: float = 60.0) -> Report:
+    """Measure this machine with random weights and inputs, for about ``seconds``; needs no data."""
+    budget = Budget(seconds)
+    log.info("measuring the machine's matrix rates")
+    machine = measure_machine(subject.device, budget)
     if subject.precision not in machine.matrix:
+        there = ", ".join(machine.matrix)
         raise UsageError(
-            f"--precision {subject.precision}: not on this device; it has {', '.join(machine.matrix)}"
+            f"--precision {subject.precision}: this device does not compute in it; it has {there}"
         )
-    what = f"{config.preset} at {_text(subject.size)}, batch {batch}"
-    with explaining_memory(f"with {what}", "take a smaller --size or --batch-size, or --no-training"):
-        log.info("translating: %s, %s", what, subject.precision)
-        translated = translation(subject, batch, machine, seconds)
-        trained = None
-        if train:
-            log.info("training: %s, %s", what, subject.precision)
-            trained = training(subject, machine, seconds)
+    config, figures, skipped = subject.config, dict[str, Figure](), dict[str, str]()
+    expected = image_operations(subject) / machine.rate(subject.precision) / REACHED
+    work = {name: WORK[name] for name in WORK if train or name != "step"}
+    for number, (name, (title, prepare, images)) in enumerate(work.items()):
+        took = 2 * images * (figures["different"].times.median if figures else expected)
+        if not budget.fits(took):
+            skipped[name] = f"some {took:.0f} s, and {budget.left:.0f} of --seconds are left"
+        elif name == "step" and (wanting := _memory_wanting(subject)):
+            skipped[name] = f"{wanting}; take a smaller --batch-size or --size"
+        else:
+            log.info("%s: %s, %s", title, subject.name, subject.precision)
+            with explaining_memory(f"with {subject.name}", "take a smaller --batch-size or --size"):
+                figures[name] = measured(prepare, subject, budget.left / (len(work) - number))
+            continue
+        log.info("%s: skipped, %s", title, skipped[name])
     return Report(
-        config.preset, config.plugin, subject.size, spec.channels, str(subject.device), str(torch.__version__),
-        machine, translated, trained,
+        config.preset, config.plugin, subject.size, subject.plugin.spec.channels, config.train.batch_size,
+        subject.precision, str(subject.device), str(torch.__version__), machine, figures, skipped,
     )  # fmt: skip
+
+
+def measured(prepare: Callable[[Subject], Callable[[], object]], subject: Subject, seconds: float) -> Figure:
+    """Count the operations of a first run, which warms up too, then repeat it: about ``seconds`` in all."""
+    start, before = time.monotonic(), reset_peak(subject.device)
+    run = prepare(subject)
+    with FlopCounterMode(display=False, custom_mapping=CPU_ATTENTION) as counter:
+        run()
+        synchronise(subject.device)
+    times = repeated(run, subject.device, seconds - (time.monotonic() - start), 1)
+    return Figure(Times.of(times), counter.get_total_flops(), peak(subject.device), before)
+
+
+def different(subject: Subject) -> Callable[[], object]:
+    """``translate-dir``'s own way from prepared conditions and photos, all different, to pictures in memory."""
+    translator, conditions, photos = translating(subject)
+    return lambda: translator.translate(conditions, translator.encode(photos)).wait()
+
+
+def repeating(subject: Subject) -> Callable[[], object]:
+    """The same with one exemplar, encoded before."""
+    translator, conditions, photos = translating(subject)
+    same = translator.encode(photos[:1]) * len(photos)
+    return lambda: translator.translate(conditions, same).wait()
+
+
+def training(subject: Subject) -> Callable[[], object]:
+    """A step of ``fit`` in which all networks take part, without loading data."""
+    config, spec = subject.config, subject.plugin.spec
+    phi = None if perceptual_choice(config) == "none" else random_vgg()
+    trainer = Trainer(config, spec, subject.device, subject.precision, 10**6, phi)
+    data = random_batch(config.train.batch_size, config.data.size, spec)
+    return lambda: trainer.step(data)
+
+
+WORK = {
+    "different": ("translating, exemplars all different", different, 1),
+    "repeating": ("translating, one exemplar", repeating, 1),
+    "step": ("a training step", training, STEP),
+}
+"""What is measured, by name: its title, what prepares it, and what it takes in images, roughly."""
+
+
+def image_operations(subject: Subject) -> int:
+    """Operations of translating a batch, counted on tensors without content: nothing is computed."""
+    batch, channels = subject.config.train.batch_size, subject.plugin.spec.channels
+    with FakeTensorMode(), torch.no_grad(), torch.random.fork_rng(devices=[]):
+        net = make_network(subject.config.model, channels, subject.size)
+        with FlopCounterMode(display=False, custom_mapping=CPU_ATTENTION) as counter:
+            net(torch.empty(batch, channels, *subject.size), torch.empty(batch, 3, *subject.size))
+    return int(counter.get_total_flops())
+
+
+def _cpu_attention(q: Any, k: Any, v: Any, *_: Any, **__: Any) -> int:
+    return int(sdpa_flop_count(q, k, v))  # type: ignore[no-untyped-call]
+
+
+def _cpu_attention_backward(gradient: Any, q: Any, k: Any, v: Any, *_: Any, **__: Any) -> int:
+    return int(sdpa_backward_flop_count(gradient, q, k, v))  # type: ignore[no-untyped-call]
+
+
+CPU_ATTENTION = {
+    torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: _cpu_attention,
+    torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward: _cpu_attention_backward,
+}
+"""What torch's counter lacks."""
+
+
+def translating(subject: Subject) -> tuple[Translator, list[Any], list[Any]]:
+    """A translator with random weights, and a batch of random conditions and photos."""
+    with random_weights(subject) as file:
+        translator = Translator(file, subject.plugin, subject.precision, str(subject.device))
+    batch = subject.config.train.batch_size
+    conditions: Tensor = random_conditions(batch, subject.size, subject.plugin.spec)
+    return translator, list(conditions.numpy()), pictures(random_photos(batch, subject.size))
+
+
+@contextmanager
+def random_weights(subject: Subject) -> Iterator[Path]:
+    """A weights file to read as any other."""
+    torch.manual_seed(0)
+    net = make_network(subject.config.model, subject.plugin.spec.channels, subject.size)
+    header = WeightsHeader(subject.config, subject.plugin.spec, str(subject.plugin.version), step=0)
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder, "random.safetensors")
+        save_weights(file, net.state_dict(), header)
+        yield file
 
 
 def the_subject(
@@ -94,22 +224,13 @@ def the_subject(
     plugin: str = "ade20k",
     recompute: bool = False,
 ) -> Subject:
-    """A model to measure, all networks of which are trained from the first step. Raises UsageError."""
+    """A model to measure, all networks of which are trained from the first step. preset: None takes the plugin's.
+
+    Raises UsageError where the preset, the size, the precision or the batch is not to be had here.
+    """
     dataset = plugins.load(plugin)
-    for side in size or ():
-        if side % SIDE_STEP or side < SIDE_STEP:
-            below = max(SIDE_STEP, side // SIDE_STEP * SIDE_STEP)
-            raise UsageError(
-                f"--size {_text(size or ())}: sides are multiples of {SIDE_STEP}, as {below} or {below + SIDE_STEP}"
-            )
-    if batch < 1:
-        raise UsageError(f"--batch-size {batch}: must be at least 1")
-    settings: dict[str, Any] = {
-        "train.batch_size": batch,
-        "train.recompute": recompute,
-        "train.generator_start": 0.0,
-        "train.gan_start": 0.0,
-    }
+    settings: dict[str, Any] = {"train.batch_size": batch, "train.recompute": recompute}
+    settings |= {"train.generator_start": 0.0, "train.gan_start": 0.0}
     if size:
         settings["data.size"] = size
     config = resolve(plugin, preset or dataset.preset, dataset.defaults, settings)
@@ -117,40 +238,10 @@ def the_subject(
     return Subject(config, dataset, place, pick_precision(precision, place))
 
 
-def check_memory(subject: Subject) -> None:
-    """Raise UsageError, saying what would fit, where a training step needs more memory than there is."""
-    available = free(subject.device)
-    needed = _needed(subject.config, subject.plugin.spec, subject.precision)
-    if available is None or needed <= available:
-        return
-    ways = (
-        option
-        for option, smaller in _smaller(subject.config)
-        if _needed(smaller, subject.plugin.spec, subject.precision) <= available
-    )
-    asked = f"{subject.config.preset} at {_text(subject.size)}, batch {subject.config.train.batch_size}"
-    way_out = next(ways, "")
-    raise UsageError(
-        f"a training step of {asked} needs at least {needed / GIB:.1f} GiB, and {available / GIB:.1f} GiB are free; "
-        f"this device can do {f'{way_out}, or ' if way_out else ''}--no-training"
-    )
-
-
-def _needed(config: Config, spec: ConditionSpec, precision: Precision) -> int:
-    return estimate(config, spec, precision, perceptual_choice(config)).total
-
-
-def _smaller(config: Config) -> Iterator[tuple[str, Config]]:
-    """Smaller batches, then smaller sizes, with the options that ask for them."""
-    batch, (height, width) = config.train.batch_size, config.data.size
-    while batch > 1:
-        batch //= 2
-        yield f"--batch-size {batch}", config.changed({"train.batch_size": batch})
-    while min(height, width) >= 2 * SIDE_STEP:
-        height, width = (SIDE_STEP * (side // (2 * SIDE_STEP)) for side in (height, width))
-        settings = {"train.batch_size": 1, "data.size": (height, width)}
-        yield f"--batch-size 1 --size {_text((height, width))}", config.changed(settings)
-
-
-def _text(size: Size | tuple[()]) -> str:
-    return "x".join(map(str, size))
+def _memory_wanting(subject: Subject) -> str:
+    """What a training step lacks of memory, as far as that is known; "" where it fits."""
+    there, config = free(subject.device), subject.config
+    needed = estimate(config, subject.plugin.spec, subject.precision, perceptual_choice(config)).total
+    if there is None or needed <= there:
+        return ""
+    return f"at least {needed / GIB:.1f} GiB are needed, and {there / GIB:.1f} are free"

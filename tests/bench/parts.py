@@ -1,7 +1,7 @@
 """Where a model's time goes: which part is at work, for how long, and what it computes and moves.
 
-A part is a module or a function of the model; ``watching`` marks its beginning and end from outside, so that the
-model's own code needs no marks.
+A part is a module of the model; ``watching`` marks its beginning and end with hooks. What is in no module is "rest":
+of translating that is the warp, of a training step the backward pass, the losses' own work and the optimiser.
 """
 
 from __future__ import annotations
@@ -19,23 +19,52 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import flop_registry, sdpa_backward_flop_count, sdpa_flop_count
 
-from mcltool.tools.bench.machine import Machine
+from mcltool.tools.bench.machine import FORMATS, Machine, measure_machine, typical
 
-OTHER = "other"
+OTHER = "rest"
 """All that is in no part."""
 
-Function = tuple[Any, str]
-"""An owner (a Python module, an object) and the name of a function of its."""
+COPIED = tuple(2**n for n in (20, 22, 24, 26, 28))
+"""Bytes of the tensors that are copied: the smaller ones stay in a processor's caches."""
+
+
+@dataclass(frozen=True)
+class Roof:
+    """machine: its matrix rates. copy: bytes a second, read and written, by number format and by what is copied."""
+
+    machine: Machine
+    copy: dict[str, dict[int, float]]
+
+    def bandwidth(self, size: int, form: str) -> float:
+        """Bytes a second of a copy that moves ``size`` bytes (read and written)."""
+        rates = self.copy[form]
+        return rates[next((copied for copied in rates if 2 * copied >= size), max(rates))]
+
+    def floor(self, operations: int, size: int, form: str) -> float:
+        """Seconds that an operation cannot do without: to compute, or to move its ``size`` bytes."""
+        seconds = operations / self.machine.rate(form)
+        return max(seconds, size / self.bandwidth(size, form)) if size else seconds
+
+
+def measure_roof(device: torch.device) -> Roof:
+    """Some 10 s on a CPU."""
+
+    def rate(size: int, dtype: torch.dtype) -> float:
+        source = torch.ones(size // dtype.itemsize, device=device, dtype=dtype)
+        target = torch.empty_like(source)
+        return 2 * size / typical(lambda: target.copy_(source), device, 0.2)
+
+    machine = measure_machine(device)
+    return Roof(
+        machine, {form: {size: rate(size, FORMATS[form]) for size in COPIED} for form in machine.matrix}
+    )
 
 
 class Parts:
-    """The part at work now, and the time of each. Of two parts, one inside the other, the inner one is at work.
+    """The part at work now, and the time of each. Of two parts, one inside the other, the inner one is at work."""
 
-    whole: parts in which no others are told apart.
-    """
-
-    def __init__(self, device: torch.device, whole: Sequence[str] = ()) -> None:
-        self.device, self.whole = device, whole
+    def __init__(self, device: torch.device) -> None:
+        self.device = device
         self.stack = [OTHER]
         self.marks = [(OTHER, self._now())]
 
@@ -43,16 +72,8 @@ class Parts:
     def current(self) -> str:
         return self.stack[-1]
 
-    @contextmanager
-    def part(self, name: str) -> Iterator[None]:
-        self.begin(name)
-        try:
-            yield
-        finally:
-            self.end()
-
     def begin(self, name: str) -> None:
-        self.stack.append(self.current if self.current in self.whole else name)
+        self.stack.append(name)
         self.marks.append((self.current, self._now()))
 
     def end(self) -> None:
@@ -80,44 +101,19 @@ class Parts:
 
 
 @contextmanager
-def watching(
-    parts: Parts, modules: Sequence[tuple[str, nn.Module]], functions: Sequence[tuple[str, Function]]
-) -> Iterator[None]:
-    """Tell ``parts`` when the forward pass of a module or one of the functions begins and ends."""
+def watching(parts: Parts, modules: Sequence[tuple[str, nn.Module]]) -> Iterator[None]:
+    """Tell ``parts`` when the forward pass of a module begins and ends."""
     with ExitStack() as undo:
         for name, module in modules:
-            begin, end = _hooks(parts, name)
-            undo.callback(module.register_forward_pre_hook(begin).remove)
-            undo.callback(module.register_forward_hook(end).remove)
-        for name, (owner, attribute) in functions:
-            original = getattr(owner, attribute)
-            setattr(owner, attribute, _watched(parts, name, original))
-            undo.callback(setattr, owner, attribute, original)
+            undo.callback(module.register_forward_pre_hook(lambda *_, name=name: parts.begin(name)).remove)
+            undo.callback(module.register_forward_hook(lambda *_: parts.end()).remove)
         yield
-
-
-def _hooks(parts: Parts, name: str) -> tuple[Callable[..., None], Callable[..., None]]:
-    def begin(*_: Any) -> None:
-        parts.begin(name)
-
-    def end(*_: Any) -> None:
-        parts.end()
-
-    return begin, end
-
-
-def _watched(parts: Parts, name: str, function: Callable[..., Any]) -> Callable[..., Any]:
-    def watched(*args: Any, **kwargs: Any) -> Any:
-        with parts.part(name):
-            return function(*args, **kwargs)
-
-    return watched
 
 
 @dataclass
 class Count:
     """operations: of products and convolutions, a multiplication and an addition being two. bytes: that all
-    operations read and write, each on its own. floor: seconds that they take at the least, see ``Machine.floor``."""
+    operations read and write, each on its own. floor: seconds that they take at the least, see ``Roof.floor``."""
 
     operations: int = 0
     bytes: int = 0
@@ -127,9 +123,9 @@ class Count:
 class Counter(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """While this context lasts, adds up what each part computes, by torch's own formulas."""
 
-    def __init__(self, parts: Parts, machine: Machine) -> None:
+    def __init__(self, parts: Parts, roof: Roof) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self.parts, self.machine = parts, machine
+        self.parts, self.roof = parts, roof
         self.found: dict[str, Count] = defaultdict(Count)
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
@@ -146,7 +142,7 @@ class Counter(TorchDispatchMode):  # type: ignore[no-untyped-call]
         count = self.found[self.parts.current]
         count.operations += operations
         count.bytes += size
-        count.floor += self.machine.floor(operations, size, _form(args))
+        count.floor += self.roof.floor(operations, size, _form(args))
         return result
 
 
