@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 LIBRARIES = {
     "torch": "torch", "torchvision": "torchvision", "numpy": "numpy", "pillow": "PIL", "click": "click",
     "albumentations": "albumentations", "opencv-python-headless": "cv2", "h5py": "h5py", "rich": "rich",
-    "safetensors": "safetensors",
+    "safetensors": "safetensors", "jinja2": "jinja2", "pyyaml": "yaml",
 }  # fmt: skip
 """What the package depends on: names of the distributions and of their modules."""
 EXTRAS = {
