@@ -73,7 +73,10 @@ def test_the_main_commands_have_examples_and_explain_each_option(command: str) -
             "no setting 'loss.mlc' (did you mean loss.mcl?)",
         ),
         (["fit", "--plugin", "shapes", "--set", "nothing"], "--set nothing: expected section.key=value"),
-        (["fit", "--plugin", "shapes", "--config", "none.toml"], "none.toml: no such file, and not one of paper-ade20k"),
+        (
+            ["fit", "--plugin", "shapes", "--config", "none.toml"],
+            "none.toml: no such file, and not one of paper-ade20k",
+        ),
         (["fit", "--plugin", "ade20k", "--preset", "tiny"], "http://sceneparsing.csail.mit.edu"),
         (["fit", "--plugin", "ade20k", "--root", "none", "--preset", "tiny"], "none: no such folder"),
         (["weights", "show", "none.safetensors"], "none.safetensors: no such weights file"),

@@ -307,6 +307,16 @@ def test_what_lacks_its_half_is_left_out_where_the_file_says_so(tmp_path):
     ]
 
 
+def test_photos_outside_the_range_of_sizes_are_left_out(tmp_path):
+    trees.plain_folders(tmp_path, "masks")
+    trees.save(tmp_path / "images" / "01.png", np.zeros((20, 24, 3), np.uint8))
+    description = dataclasses.replace(look_at(tmp_path).description, short_side=(30, 40))
+    (tmp_path / "dataset.toml").write_text(write_toml(description, []))
+    plugin = found(tmp_path)
+    assert "01" not in ids(plugin, tmp_path, "train") + ids(plugin, tmp_path, "val")
+    assert any("short sides 20 to 40" in line for line in FolderPlugin().for_data(tmp_path, "masks").assumed)
+
+
 def test_two_candidates_for_one_photo(tmp_path):
     trees.plain_folders(tmp_path, "masks")
     trees.write_condition(tmp_path / "masks" / "01_mask", "masks", 1)

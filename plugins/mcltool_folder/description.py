@@ -149,10 +149,10 @@ class Description:
             raise UsageError(f"{path}: {error}") from None
 
 
-def write_toml(description: Description, questions: typing.Sequence[str]) -> str:
-    """The file for a person to correct: every key with what it is for, and the questions above."""
-    lines = [f"# What mcltool takes this folder for. Correct what is wrong; delete {NAME} to begin anew.", ""]
-    lines += [f"# QUESTION: {question}" for question in questions] + [""] * bool(questions)
+def write_toml(description: Description, notes: typing.Sequence[str]) -> str:
+    """The file for a person to correct: every key with what it is for. notes: comments above, a line each."""
+    lines = [f"# What mcltool takes this folder for. Correct what is wrong; delete {NAME} to begin anew."]
+    lines += [f"# {note}" for note in notes] + [""]
     lines += _entries(description, leave_out=("condition",))
     for part in description.condition:
         lines += ["", "[[condition]]", *_entries(part, leave_out=("classes", *_unused(part)))]

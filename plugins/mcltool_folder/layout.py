@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Literal
 
 from mcltool_deepfashion.folders import poses_in
+from PIL import Image
 
 from mcltool import IMAGE_SUFFIXES, ConditionFiles, Sample, UsageError, walk_files
 from mcltool_folder.description import Description, Part
@@ -112,10 +113,27 @@ def _ending(stem: str) -> str:
 def find_samples(root: Path, description: Description, split: str) -> list[Sample]:
     """The samples of a split, sorted. Raises UsageError for what lacks its other half or has two."""
     if isinstance(description.val, str):
-        return _paired(root, description, description.train if split == "train" else description.val)
-    samples = _paired(root, description, description.train)
+        folder = description.train if split == "train" else description.val
+        return _of_size(_paired(root, description, folder), description)
+    samples = _of_size(_paired(root, description, description.train), description)
     held_out = _held_out(samples, description.val)
     return [sample for sample in samples if (_unit(sample) in held_out) == (split == "val")]
+
+
+def _of_size(samples: list[Sample], description: Description) -> list[Sample]:
+    if description.short_side is None:
+        return samples
+    least, most = description.short_side
+    return [sample for sample in samples if sample.photo and least <= min(photo_size(sample.photo)) <= most]
+
+
+def photo_size(path: Path) -> tuple[int, int]:
+    """Height and width as stored; only the header is read. Raises UsageError."""
+    try:
+        with Image.open(path) as image:
+            return image.height, image.width
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise UsageError(f"{path}: not an image that can be read ({error})") from None
 
 
 def _held_out(samples: Sequence[Sample], share: float) -> set[str]:

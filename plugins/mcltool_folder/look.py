@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from math import log
 from pathlib import Path
+from statistics import median
 
 import numpy as np
 from PIL import Image
@@ -13,7 +16,8 @@ from PIL import Image
 from mcltool import DataError, Sample, UsageError, read_measure, read_photo
 from mcltool_folder.census import look_at_masks
 from mcltool_folder.description import ClassEntry, Description, Part
-from mcltool_folder.layout import Layout, find_layout, find_samples
+from mcltool_folder.layout import Layout, find_layout, find_samples, photo_size
+from mcltool_folder.parts import share_out
 
 FEW = 24
 """Files that are looked at where one tells for all."""
@@ -37,12 +41,13 @@ def look_at(root: Path, condition: str = "") -> Look:
     parts = [_draft(name, layout) for name in _chosen(root, layout, condition)]
     description = Description(tuple(parts), layout.layout, layout.train, layout.val, layout.photos)
     samples = [sample for split in ("train", "val") for sample in find_samples(root, description, split)]
+    shares = [share_out(sample.condition, parts, made=True) for sample in samples]
     assumed, questions = [_where(root, layout, len(samples))], []
     found: list[Part] = []
     try:
-        for part in parts:
-            place = sum(1 for earlier in found if earlier.files)
-            files = [sample.condition[place] for sample in samples] if part.files else []
+        assumed.append(_sizes(samples))
+        for number, part in enumerate(parts):
+            files = [path for share in shares for path in share[number]]
             guess = part.files in layout.conditions and not layout.conditions[part.files]
             finished, said, asked = _finish(root, part, files, guess)
             found.append(finished)
@@ -92,6 +97,17 @@ def _where(root: Path, layout: Layout, count: int) -> str:
     where = {"folders": f"photos in {layout.photos}/", "beside": "conditions beside their photos"}
     ignored = f"; not used: {', '.join(layout.ignored)}" if layout.ignored else ""
     return f"{count} photos, {where.get(layout.layout, 'listed in the metadata')}; {val} held out{ignored}"
+
+
+def _sizes(samples: Sequence[Sample]) -> str:
+    sizes = Counter(photo_size(sample.photo) for sample in samples if sample.photo)
+    (height, width), times = sizes.most_common(1)[0]
+    sides = [min(size) for size in sizes]
+    said = f"photos: {width} x {height} pixels most often ({times}), short sides {min(sides)} to {max(sides)}"
+    ratio = median(size[0] / size[1] for size in sizes.elements())
+    shapes = {(192, 256), (128, 256), (256, 192), (256, 128), (256, 256)}
+    high, wide = min(shapes, key=lambda shape: abs(log(shape[0] / shape[1] / ratio)))
+    return said + (f"; --size {high}x{wide} has their shape" if high != wide else "")
 
 
 def _rules(description: Description, samples: Sequence[Sample]) -> Iterator[str]:

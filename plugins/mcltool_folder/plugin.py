@@ -39,7 +39,7 @@ class FolderPlugin(DatasetPlugin):
         found = look_at(root, condition)
         plugin = self._for(found.description)
         plugin.assumed = (*found.assumed, *(f"QUESTION: {question}" for question in found.questions))
-        plugin.description = NAME, write_toml(found.description, found.questions)
+        plugin.description = NAME, write_toml(found.description, plugin.assumed)
         return plugin
 
     def for_spec(self, spec: ConditionSpec) -> FolderPlugin:
