@@ -20,7 +20,7 @@ from mcltool.data.geometry import resize_condition
 from mcltool.data.pack import PackedDataset
 from mcltool.data.packing import PackOptions, pack
 from mcltool.plugin.contract import Condition
-from mcltool.translate.images import Preparer
+from mcltool.translate.reader import Preparer
 
 SIZE = (64, 64)
 WHOLE = DataConfig(size=SIZE, load_scale=1.0, flip=False, exemplar_self=1.0)
