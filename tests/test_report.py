@@ -325,28 +325,3 @@ def test_recomputation_and_parts_lower_the_estimate() -> None:
 
     assert activations(train__recompute=True) < 0.8 * activations()
     assert activations(train__accumulate=4) < 0.3 * activations()
-
-
-# --- TensorBoard ---
-
-
-def test_without_tensorboard_it_says_how_to_get_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(__import__("sys").modules, "torch.utils.tensorboard.writer", None)
-    arguments = ["fit", "--plugin", "shapes", "--run", str(tmp_path / "r"), "--size", "32", "--device", "cpu"]
-    result = CliRunner().invoke(cli, [*arguments, "--set", "train.tensorboard=true"])
-    assert result.exit_code == 2
-    assert "pip install 'mcltool[tensorboard]'" in result.output
-
-
-def test_tensorboard_gets_the_scalars_and_the_grids(tmp_path: Path) -> None:
-    pytest.importorskip("tensorboard", reason="the extra mcltool[tensorboard] is not installed")
-    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-
-    fit(small_job(tmp_path, train__tensorboard=True))
-    events = EventAccumulator(str(tmp_path / "tensorboard"))
-    events.Reload()
-    row = RunFolder(tmp_path).rows()[-1]
-    logged = events.Scalars("loss/mcl")[-1]
-    assert (logged.step, logged.value) == (6, pytest.approx(row["loss_mcl"], rel=1e-6))
-    assert "val/l1_warp" in events.Tags()["scalars"]
-    assert events.Tags()["images"] == ["samples"]

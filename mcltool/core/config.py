@@ -255,8 +255,8 @@ class TrainConfig:
     """The newest checkpoints that are kept, beside the best."""
     validation_samples: int = 64
     """Held-out samples that checkpoints are scored on; 0 leaves that out."""
-    tensorboard: bool = False
-    """Also write RUN/tensorboard (needs mcltool[tensorboard])."""
+    loggers: tuple[Literal["tensorboard", "wandb", "mlflow"], ...] = ()
+    """Where rows and sample grids are shown too; each needs the extra of its name, as mcltool[wandb]."""
     seed: int = 0
     """Of everything random."""
 
@@ -400,6 +400,9 @@ def _addressed(document: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _build(plugin: str, preset: str, settings: Settings) -> Config:
+    settings = dict(settings)
+    if settings.pop("train.tensorboard", False):  # as it was called before train.loggers
+        settings["train.loggers"] = [*settings.get("train.loggers", ()), "tensorboard"]
     values: dict[str, dict[str, Any]] = {name: {} for name in SECTIONS}
     known = [f"{name}.{item.name}" for name, kind in SECTIONS.items() for item in dataclasses.fields(kind)]
     for address, value in settings.items():

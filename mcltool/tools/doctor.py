@@ -31,7 +31,10 @@ LIBRARIES = {
 """What the package depends on: names of the distributions and of their modules."""
 EXTRAS = {
     "metrics": ("torchmetrics", "torch_fidelity"),
+    "hub": ("huggingface_hub",),
     "tensorboard": ("tensorboard",),
+    "wandb": ("wandb",),
+    "mlflow": ("mlflow",),
     "export": ("onnx", "onnxscript", "onnxruntime"),
 }
 """Optional extras of the package, and the modules that tell whether one is there."""

@@ -40,6 +40,7 @@ from mcltool.train.distributed import (
     stoppable,
 )
 from mcltool.train.estimate import Estimate, estimate
+from mcltool.train.loggers import check_loggers
 from mcltool.train.recorder import Progress, Recorder, total_steps
 from mcltool.train.run_folder import RunFolder
 from mcltool.train.trainer import StepResult, Trainer
@@ -150,6 +151,8 @@ def iterate(job: Job) -> Generator[Progress, None, bool]:
         before = _restore(folder, trainer) if resume else None
         header = WeightsHeader(config, job.plugin.spec, job.plugin.version, trainer.total)
         recorder = _recorder(folder, trainer, header, data, held_out, before) if main else None
+        if recorder:
+            held.callback(recorder.loggers.close)
         _say_what_starts(job, config, trainer, data, ranks)
         with _explaining_killed_workers():
             yield from _steps(trainer, data, recorder, stop, folder)
@@ -173,6 +176,7 @@ def _prepare(
     job: Job, device: torch.device, ranks: Ranks
 ) -> tuple[Config, Trainer, TrainingData, EvaluationData]:
     """Everything that can be wrong with what was asked for is found here, before anything is written."""
+    check_loggers(job.config.train.loggers)
     precision = pick_precision(job.config.train.precision, device)
     data, held_out = open_data(job.plugin, job.root, job.config.data, job.config.train.seed, job.pairs)
     phi, perceptual = perceptual_network(job.config)

@@ -14,7 +14,7 @@ from mcltool.core.device import memory_used
 from mcltool.core.pictures import save_png
 from mcltool.core.weights import WeightsHeader
 from mcltool.train.checkpoints import Checkpoint, prune, write_checkpoint
-from mcltool.train.loggers import Board
+from mcltool.train.loggers import Followers
 from mcltool.train.report import write_report
 from mcltool.train.run_folder import RunFolder
 from mcltool.train.trainer import StepResult, Trainer
@@ -64,7 +64,7 @@ class Recorder:
         self.started = time.monotonic()
         self.saved = before.step if before else None
         self.clock = Clock(self.train.batch_size)
-        self.board = Board(folder.path / "tensorboard") if self.train.tensorboard else None
+        self.loggers = Followers(folder, trainer.config)
 
     def record(self, result: StepResult) -> Progress:
         """Log, draw, validate and save, as far as it is time for each."""
@@ -74,11 +74,12 @@ class Recorder:
         self.skipped += result.skipped
         saving = last or step % self.train.checkpoint_every == 0
         scores = self._validate() if saving else {}
-        if saving or step == 1 or step % self.train.log_every == 0:
-            self._log(result, rate, scores)
         sample = None
         if last or step % self.train.sample_every == 0:
             sample = self._draw(step)
+        if saving or step == 1 or step % self.train.log_every == 0:
+            self._log(result, rate, scores)
+        self.loggers.hand_on(step)
         checkpoint = self.save(scores) if saving else None
         self.clock.forget()
         memory = memory_used(self.trainer.device)
@@ -120,15 +121,11 @@ class Recorder:
             name: value if math.isfinite(value) else None for name, value in row.items()
         }  # JSON has no NaN
         self.folder.append({"step": result.step, **finite})
-        if self.board:
-            self.board.add(result.step, row)
 
     def _draw(self, step: int) -> Path:
         path = self.folder.sample_file(step)
         picture = self.pairs.picture(self.trainer.average, self.trainer.device, self.trainer.precision)
         save_png(path, picture)
-        if self.board:
-            self.board.add_picture(step, picture)
         return path
 
 

@@ -106,18 +106,18 @@ class RunFolder:
             kept = [json.dumps(row) + "\n" for row in self.rows() if row["step"] <= step]
             write_text(self.metrics_file, "".join(kept))
         for sample in self.sample_files():
-            if _step_of(sample) > step:
+            if step_of(sample) > step:
                 sample.unlink()
 
     def sample_files(self) -> list[Path]:
         """The sample grids, the oldest first."""
-        return sorted(self.samples.glob("step-*.png"), key=_step_of)
+        return sorted(self.samples.glob("step-*.png"), key=step_of)
 
     def sample_file(self, step: int) -> Path:
         return self.samples / f"step-{step:06d}.png"
 
 
-def _step_of(path: Path) -> int:
+def step_of(path: Path) -> int:
     number = path.stem.removeprefix("step-")
     return int(number) if number.isdecimal() else -1
 
@@ -164,7 +164,7 @@ MAY_CHANGE = (
     "train.sample_every",
     "train.checkpoint_every",
     "train.keep_checkpoints",
-    "train.tensorboard",
+    "train.loggers",
 )
 """Settings that do not make it another run. The number of steps moves the learning rate's decay."""
 
