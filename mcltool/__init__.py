@@ -25,7 +25,7 @@ if TYPE_CHECKING:
         Truth,
         walk_files,
     )
-    from mcltool.translate.api import TranslatedImage, translate_images
+    from mcltool.translate.api import Model, TranslatedImage, from_pretrained, translate_images
 
 __version__ = "0.1.0"
 
@@ -38,7 +38,7 @@ _HOMES = {
     "mcltool.core.masks": ("read_labels",),
     "mcltool.core.measures": ("read_measure",),
     "mcltool.core.errors": ("DataError", "McltoolError", "UsageError"),
-    "mcltool.translate.api": ("TranslatedImage", "translate_images"),
+    "mcltool.translate.api": ("Model", "TranslatedImage", "from_pretrained", "translate_images"),
 }  # fmt: skip
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
@@ -51,10 +51,12 @@ __all__ = [
     "DataError",
     "DatasetPlugin",
     "McltoolError",
+    "Model",
     "Sample",
     "TranslatedImage",
     "Truth",
     "UsageError",
+    "from_pretrained",
     "read_labels",
     "read_measure",
     "read_photo",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,10 +11,11 @@ import pytest
 from click.testing import CliRunner, Result
 from hub_stand_in import TOKEN, Hub, serving
 from tiny_weights import make_weights
+from translating import make_condition, make_photo
 
 from mcltool.cli.main import cli
 from mcltool.core.errors import McltoolError, UsageError
-from mcltool.core.hub import check_push, fetch_weights, pinned, push
+from mcltool.core.hub import check_push, fetch_weights, push, repository_of
 from mcltool.core.weights import find_weights
 
 pytest.importorskip("huggingface_hub", reason="the extra hub is not installed")
@@ -55,7 +57,7 @@ def test_weights_are_fetched_by_name_once(hub: Hub) -> None:
     assert (
         path.read_bytes() == hub.commits["lab/gardens"][hub.refs["lab/gardens"]["main"]]["model.safetensors"]
     )
-    assert pinned("hf://lab/gardens", path) == f"hf://lab/gardens@{hub.refs['lab/gardens']['main']}"
+    assert repository_of(path) == f"hf://lab/gardens@{hub.refs['lab/gardens']['main']}"
     assert show("hf://lab/gardens").exit_code == 0
     assert find_weights("hf://lab/gardens") == path
 
@@ -63,9 +65,28 @@ def test_weights_are_fetched_by_name_once(hub: Hub) -> None:
 def test_a_revision_is_a_branch_or_a_commit(hub: Hub, tmp_path: Path) -> None:
     first = hub.refs["lab/gardens"]["main"]
     second = hub.commit("lab/gardens", published(tmp_path / "second.safetensors", seed=1))
-    assert pinned("hf://lab/gardens", fetch_weights("hf://lab/gardens")).endswith(f"@{second}")
+    assert repository_of(fetch_weights("hf://lab/gardens")) == f"hf://lab/gardens@{second}"
     old = fetch_weights(f"hf://lab/gardens@{first}")
     assert old.read_bytes() == hub.commits["lab/gardens"][first]["model.safetensors"]
+
+
+def test_a_job_goes_on_with_the_commit_that_it_was_begun_with(hub: Hub, tmp_path: Path) -> None:
+    """A branch that moves in between would make a folder of two models' pictures."""
+    make_condition(tmp_path / "masks" / "1.png")
+    make_photo(tmp_path / "photo.png")
+
+    def translate_dir(name: str) -> str:
+        places = [str(tmp_path / name) for name in ("masks", "photo.png", "out")]
+        options = ["--weights", name, "--precision", "fp32", "--device", "cpu"]
+        result = CliRunner().invoke(cli, ["translate-dir", *places, *options])
+        assert result.exit_code == 0, result.output
+        return str(json.loads((tmp_path / "out" / "job.json").read_text())["weights_file"])
+
+    first = hub.refs["lab/gardens"]["main"]
+    assert translate_dir("hf://lab/gardens") == f"hf://lab/gardens@{first}"
+    hub.commit("lab/gardens", published(tmp_path / "second.safetensors", seed=1))
+    assert translate_dir("hf://lab/gardens") == f"hf://lab/gardens@{first}"
+    assert translate_dir("hf://lab/gardens@main") != f"hf://lab/gardens@{first}"
 
 
 def test_a_cut_download_goes_on_where_it_was_cut(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -57,6 +57,12 @@ def model_options(command: F) -> F:
             help="Of the results in pixels: S is the short side, HxW the whole picture, for conditions of that "
             "aspect; keep: each condition's own. The network works at this size too.  [default: S of the training]",
         ),
+        click.option(
+            "--provenance/--no-provenance",
+            default=True,
+            help="Write into each picture that it is generated, by which weights and of what (PNG text, EXIF, XMP).  "
+            "[default: provenance]",
+        ),
         click.option("--quality", type=int, metavar="1-100", help="Of jpg (95), webp (90) and avif (80)."),
         click.option("--weights", metavar=WEIGHTS, help=WEIGHTS_HELP),
     ):
@@ -134,6 +140,7 @@ def translate_dir(
     as_json: bool,
     device: str | None,
     weights: str | None,
+    provenance: bool,
     **settings: Any,
 ) -> int:
     """Translate every condition below CONDITIONS, in the style of a photo below EXEMPLARS, into OUT.
@@ -154,7 +161,7 @@ def translate_dir(
       torchrun --nproc-per-node 4 -m mcltool translate-dir masks/ photos/ out/
     """
     from mcltool.translate.folder import Shard, settle_ranks
-    from mcltool.translate.job import Job, Options
+    from mcltool.translate.job import Job, Options, pinned
     from mcltool.translate.run import Run
     from mcltool.translate.view import show, show_plan
 
@@ -166,7 +173,9 @@ def translate_dir(
         workers=workers,
         pair_out=pair_out,
         cache_mebibytes=exemplar_cache,
+        provenance=provenance,
     )
+    weights = weights and pinned(weights, out)
     job = Job(conditions, exemplars, out, chosen_weights(weights), pair, seed, _settings(**settings), options)
     run = Run(job)
     if dry_run:
@@ -187,7 +196,13 @@ def translate_dir(
 @click.argument("out", type=FILE)
 @model_options
 def translate(
-    condition: Path, exemplar: Path, out: Path, device: str | None, weights: str | None, **settings: Any
+    condition: Path,
+    exemplar: Path,
+    out: Path,
+    device: str | None,
+    weights: str | None,
+    provenance: bool,
+    **settings: Any,
 ) -> None:
     """Translate the file CONDITION, in the style of the photo EXEMPLAR, into the picture OUT.
 
@@ -200,9 +215,8 @@ def translate(
     """
     from mcltool.translate.api import translate_file
 
-    made = translate_file(
-        condition, exemplar, out, chosen_weights(weights), _settings(form=out.suffix, **settings), device
-    )
+    form = _settings(form=out.suffix, **settings)
+    made = translate_file(condition, exemplar, out, chosen_weights(weights), form, device, provenance)
     for path in made:
         click.echo(path)
 

@@ -44,9 +44,10 @@ def fetch_weights(name: str) -> Path:
     return path
 
 
-def pinned(name: str, path: Path) -> str:
-    """``name`` with the commit that its weights ``path`` in the cache are of."""
-    return f"{SCHEME}{_parsed(name)[0]}@{_commit(path)}"
+def repository_of(path: Path) -> str | None:
+    """hf://ORG/NAME@COMMIT of weights in huggingface_hub's cache; None for any other file."""
+    found = re.search(r"/models--([\w.-]+?)--([\w.-]+)/snapshots/(\w+)/[^/]+$", path.as_posix())
+    return f"{SCHEME}{found[1]}/{found[2]}@{found[3]}" if found else None
 
 
 def check_push(repository: str) -> None:

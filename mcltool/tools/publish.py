@@ -28,8 +28,8 @@ from mcltool.core.pictures import PAPER, Picture, save_png
 from mcltool.core.weights import WeightsHeader, copy_weights, read_header, summary
 from mcltool.evaluate.metrics import number_of
 from mcltool.evaluate.scores import Scores, interval_text, number_text
-from mcltool.plugin import registry
 from mcltool.train.objective import FEATURE_TERMS, TERMS
+from mcltool.translate.job import plugin_of
 
 CONFIG, CARD, SAMPLES = "config.json", "README.md", "samples.png"
 MOST_SAMPLES = 6
@@ -152,7 +152,7 @@ def sample_sheet(weights: Path, samples: Path) -> Picture:
     """
     from mcltool import IMAGE_SUFFIXES, translate_images, walk_files
 
-    plugin = registry.load(read_header(weights).plugin)
+    plugin = plugin_of(weights)
     conditions = [found.files[0] for found in islice(plugin.conditions(samples / "conditions"), MOST_SAMPLES)]
     photos = list(walk_files(samples / "exemplars", IMAGE_SUFFIXES))
     if not (conditions and photos):

@@ -27,7 +27,7 @@ from mcltool.core.pictures import Picture
 from mcltool.train.run_folder import RunFolder, step_of
 
 RETRY, PATIENCE = 60.0, 30.0
-"""Seconds after which a logger that failed is tried again, and that the end of a run waits for what is left."""
+"""Seconds after which a logger that failed is tried again, and that the end of a run waits for a logger to go on."""
 
 log = logging.getLogger(__name__)
 
@@ -153,13 +153,13 @@ class Followers:
         for follower in self._all:
             follower.hand_on(step)
 
-    def close(self) -> None:
-        """Hand on what is left, waiting at most PATIENCE seconds for each."""
+    def close(self, step: int) -> None:
+        """Hand on what is left up to ``step``, as long as a logger takes something every PATIENCE seconds."""
         for follower in self._all:
             follower.ending.set()
-            follower.wake.set()
+            follower.hand_on(step)
         for follower in self._all:
-            follower.close()
+            follower.wait()
 
 
 class Follower:
@@ -169,7 +169,7 @@ class Follower:
         self.name, self.logger, self.folder, self.config = name, logger, folder, config
         self.wake, self.ending = threading.Event(), threading.Event()
         self._state_file = folder.path / "loggers" / f"{name}.json"
-        self._limit, self._warned = -1, False
+        self._limit, self._handed_on, self._warned = -1, 0, False
         self._thread: threading.Thread | None = None
 
     def hand_on(self, step: int) -> None:
@@ -179,12 +179,14 @@ class Follower:
             self._thread = threading.Thread(target=self._run, name=self.name, daemon=True)
             self._thread.start()
 
-    def close(self) -> None:
-        if self._thread is None:
-            return
-        self._thread.join(PATIENCE)
-        if self._thread.is_alive():
-            self._warn(f"not all handed on within {PATIENCE:g} s")
+    def wait(self) -> None:
+        """Until all is handed on, or nothing was for PATIENCE seconds."""
+        before = -1
+        while self._thread and self._thread.is_alive() and self._handed_on > before:
+            before = self._handed_on
+            self._thread.join(PATIENCE)
+        if self._thread and self._thread.is_alive():
+            self._warn(f"does not answer for {PATIENCE:g} s")
 
     def _run(self) -> None:
         while True:
@@ -212,7 +214,7 @@ class Follower:
             rows, offset = self._rows(offset, limit := self._limit)
             for step, values, picture in self._events(rows, state["step"], limit):
                 self.logger.log(step, values, picture)
-                state["step"] = step
+                state["step"] = self._handed_on = step
                 self._keep(state)
             if is_last:
                 return self.logger.finish()

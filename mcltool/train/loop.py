@@ -152,7 +152,7 @@ def iterate(job: Job) -> Generator[Progress, None, bool]:
         header = WeightsHeader(config, job.plugin.spec, job.plugin.version, trainer.total)
         recorder = _recorder(folder, trainer, header, data, held_out, before) if main else None
         if recorder:
-            held.callback(recorder.loggers.close)
+            held.callback(lambda: recorder.loggers.close(trainer.steps_done))
         _say_what_starts(job, config, trainer, data, ranks)
         with _explaining_killed_workers():
             yield from _steps(trainer, data, recorder, stop, folder)

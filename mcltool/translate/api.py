@@ -13,12 +13,25 @@ from numpy.typing import NDArray
 
 from mcltool.core import files
 from mcltool.core.errors import DataError, McltoolError, UsageError
+from mcltool.core.files import digest
+from mcltool.core.images import read_photo
 from mcltool.core.weights import default_weights, find_weights
-from mcltool.plugin.contract import ConditionFiles, DatasetPlugin
-from mcltool.translate.images import OutputSize, save_picture, short_side_of
+from mcltool.plugin.contract import Condition, ConditionFiles, ConditionSpec, DatasetPlugin
+from mcltool.translate.images import (
+    OutputSize,
+    asked_size,
+    network_size,
+    pictures_to_save,
+    prepare_condition,
+    prepare_photo,
+    read_condition,
+    save_picture,
+    short_side_of,
+)
 from mcltool.translate.job import WINDOW_BATCHES, Settings, plugin_of
 from mcltool.translate.pipeline import Output, Pipeline
 from mcltool.translate.plan import Task
+from mcltool.translate.provenance import Provenance
 from mcltool.translate.reader import Preparer, Reader
 from mcltool.translate.translator import Translator
 
@@ -56,11 +69,10 @@ def translate_images(
     """Translate condition files; yields one image each, in their order, as they are done.
 
     conditions: files, as many as you like: they are read as they are needed. exemplars: one photo for all, or
-    one a condition. weights: a weights file; None takes the newest runs/*/weights.safetensors, else those
-    that come with mcltool. size: of the images in pixels, the short side or (height, width); "trained" or "keep".
-    save: of "warp", "grid" and "confidence". batch_size: 0 takes what suits the device. workers: processes that
-    read files; 0 reads in a thread. (A program that asks for processes needs ``if __name__ == "__main__":`` around
-    its work.)
+    one a condition. weights: as --weights; None takes the newest runs/*/weights.safetensors. size: of the images in
+    pixels, the short side or (height, width); "trained" or "keep". save: of "warp", "grid" and "confidence".
+    batch_size: 0 takes what suits the device. workers: processes that read files; 0 reads in a thread. (A program that
+    asks for processes needs ``if __name__ == "__main__":`` around its work.)
 
     A condition or photo that cannot be read is an image of None with its cause. Raises UsageError, when
     called, where the weights or settings cannot be used; while iterating, where exemplars are too few.
@@ -71,10 +83,77 @@ def translate_images(
     return _images(translator, _paired(conditions, exemplars), settings, workers)
 
 
+class Model:
+    """A model that is loaded once and translates pair by pair; ``from_pretrained`` makes it.
+
+    weights: their file. spec: what its conditions are made of.
+    """
+
+    def __init__(self, weights: Path, precision: str = "auto", device: str | None = None) -> None:
+        self.weights = weights
+        self._translator = Translator(weights, plugin_of(weights), precision, device)
+
+    @property
+    def spec(self) -> ConditionSpec:
+        return self._translator.plugin.spec
+
+    def translate(
+        self,
+        condition: Name | NDArray[np.uint8],
+        exemplar: Name | NDArray[np.uint8],
+        size: OutputSize = "trained",
+    ) -> NDArray[np.uint8]:
+        """The image (H, W, 3) uint8 RGB with the structure of ``condition`` and the style of ``exemplar``.
+
+        condition: a file, as the data set plugin reads it, or labels (H, W) uint8. exemplar: a file, or a photo
+        (H, W, 3) uint8 RGB. size: of the image in pixels, as in ``translate_images``.
+        Raises DataError where one of them cannot be used.
+        """
+        model, plugin = self._translator, self._translator.plugin
+        found, short = self._condition(condition), short_side_of(size, model.short_side)
+        asked = asked_size(found.size, size, model.short_side)
+        planes = prepare_condition(plugin, found, network_size(asked, min(asked)))
+        pixels = exemplar if isinstance(exemplar, np.ndarray) else read_photo(Path(exemplar), short)
+        if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3:
+            raise DataError(f"exemplar: expected (H, W, 3) uint8, found {pixels.shape} {pixels.dtype}")
+        photo = prepare_photo(pixels, short)
+        made = model.translate([planes], model.encode([photo]))
+        return pictures_to_save(made.row(0), asked, planes, photo, (), self.spec)[""]
+
+    def _condition(self, condition: Name | NDArray[np.uint8]) -> Condition:
+        if not isinstance(condition, np.ndarray):
+            found = files_of(self._translator.plugin, Path(condition))
+            return read_condition(self._translator.plugin, found.files, found.part)
+        if self.spec.kind != "labels":
+            raise UsageError(f"condition: these weights take {self.spec.kind}; give the file that shows them")
+        if condition.dtype != np.uint8 or condition.ndim != 2:
+            raise DataError(f"condition: expected (H, W) uint8, found {condition.shape} {condition.dtype}")
+        if condition.size and condition.max() >= self.spec.channels:
+            raise DataError(f"condition: label {condition.max()}; there are {self.spec.channels} classes")
+        return Condition((condition.shape[0], condition.shape[1]), condition)
+
+
+def from_pretrained(weights: Name, *, precision: str = "auto", device: str | None = None) -> Model:
+    """The model of ``weights``: a file, a run folder, a name, or hf://ORG/NAME[@REVISION], as --weights takes them.
+
+    precision, device: as --precision and --device; None is the fastest device there is. Raises UsageError where the
+    weights are not there or need a plugin that is not installed, McltoolError where the hub does not give them.
+    """
+    return Model(find_weights(weights), precision, device)
+
+
 def translate_file(
-    condition: Path, exemplar: Path, out: Path, weights: Path, settings: Settings, device: str | None = None
+    condition: Path,
+    exemplar: Path,
+    out: Path,
+    weights: Path,
+    settings: Settings,
+    device: str | None = None,
+    provenance: bool = True,
 ) -> list[Path]:
     """Translate one condition into the picture ``out``; returns all files that were written.
+
+    provenance: whether pictures say that they are generated and of what.
 
     Raises DataError where a file cannot be read, UsageError where the request cannot be carried out.
     """
@@ -84,12 +163,13 @@ def translate_file(
     (made,) = _images(translator, [(condition, exemplar)], settings, 0)
     if made.image is None:
         raise DataError(made.cause)
+    made_of = Provenance(digest(weights), translator.plugin.name, condition.name, exemplar.name)
     pictures = {
         out.with_name(f"{out.stem}.{kind}{out.suffix}"): picture for kind, picture in made.extras.items()
     }
     for path, picture in (pictures | {out: made.image}).items():
         with files.replacing(path) as temporary, files.create(temporary) as file:
-            save_picture(file, picture, settings.format, settings.quality)
+            save_picture(file, picture, settings.format, settings.quality, made_of if provenance else None)
     return [*pictures, out]
 
 

@@ -23,6 +23,7 @@ from mcltool.core.pictures import contact_sheet, heat
 from mcltool.data.geometry import Size, resize_condition, resize_photo, same_aspect
 from mcltool.data.views import rendered
 from mcltool.plugin.contract import Condition, ConditionSpec, DatasetPlugin
+from mcltool.translate.provenance import Provenance
 
 Picture = NDArray[np.uint8]
 
@@ -152,9 +153,17 @@ def pictures_to_save(
     return found | {"": image}
 
 
-def save_picture(file: IO[bytes], picture: Picture, form: str, quality: int | None = None) -> None:
+def save_picture(
+    file: IO[bytes],
+    picture: Picture,
+    form: str,
+    quality: int | None = None,
+    provenance: Provenance | None = None,
+) -> None:
     """Encode to an open file. form, quality: as format and quality in Settings."""
     options: dict[str, Any] = PNG if form == "png" else {"quality": quality or QUALITY[form]}
+    if provenance:
+        options = options | provenance.options(form)
     Image.fromarray(picture).save(file, "jpeg" if form == "jpg" else form, **options)
 
 
@@ -169,7 +178,7 @@ class OutputFolder:
         self._form, self._quality = form, quality
         self._made = lru_cache(1024)(self._make)
 
-    def save(self, name: str, picture: Picture) -> None:
+    def save(self, name: str, picture: Picture, provenance: Provenance | None = None) -> None:
         """Save as OUT/``name``, whole or not at all.
 
         As ``files.replacing``, with as few calls of the system as will do. Raises DataError for what is wrong
@@ -179,7 +188,7 @@ class OutputFolder:
         try:
             self._made(path.parent)
             with files.create(temporary) as file:
-                save_picture(file, picture, self._form, self._quality)
+                save_picture(file, picture, self._form, self._quality, provenance)
             files.replace(temporary, path)
         except OSError as error:
             temporary.unlink(missing_ok=True)

@@ -18,6 +18,7 @@ from PIL import features
 from mcltool.core.config import parse_size
 from mcltool.core.errors import UsageError
 from mcltool.core.files import digest, read_json, write_text
+from mcltool.core.hub import SCHEME, repository_of
 from mcltool.core.weights import WeightsHeader, read_header
 from mcltool.data.geometry import Size
 from mcltool.plugin import registry as plugins
@@ -95,11 +96,12 @@ class Settings:
 
 @dataclass(frozen=True)
 class Options:
-    """How a job runs; nothing here changes the bytes of an output.
+    """How a job runs; nothing here changes the pixels of an output.
 
     overwrite: make everything again. retry_failed: also retry what failed before and has not changed. shard: the
     part of the plan to do. device, workers: where to compute, and how many reader processes; None: choose.
-    pair_out: a CSV file to write the pairs to. cache_mebibytes: memory for encoded exemplars.
+    pair_out: a CSV file to write the pairs to. cache_mebibytes: memory for encoded exemplars. provenance: whether
+    pictures say that they are generated and of what.
     """
 
     overwrite: bool = False
@@ -109,6 +111,7 @@ class Options:
     workers: int | None = None
     pair_out: Path | None = None
     cache_mebibytes: int = 512
+    provenance: bool = True
 
 
 class Job:
@@ -167,10 +170,20 @@ def read_job(out: Path, weights: str) -> Settings | None:
         return None
 
 
+def pinned(name: str, out: Path) -> str:
+    """hf://ORG/NAME as the job in ``out`` was begun: at its commit; any other name as it is."""
+    try:
+        earlier = str(read_json(out / NAME)["weights_file"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return name
+    return earlier if name.startswith(SCHEME) and earlier.startswith(f"{name}@") else name
+
+
 def write_job(job: Job, settings: Settings, scratch: Path) -> None:
     """Keep the settings, and what else a reader of job.json may want to know."""
     document = {
-        "weights": job.digest, "settings": asdict(settings), "weights_file": str(job.weights),
+        "weights": job.digest, "settings": asdict(settings),
+        "weights_file": repository_of(job.weights) or str(job.weights),
         "plugin": job.plugin.name, "pair": job.pair, "seed": job.seed,
     }  # fmt: skip
     write_text(job.out / NAME, json.dumps(document, indent=2) + "\n", scratch)

@@ -25,6 +25,7 @@ from mcltool.translate.manifest import DONE, FAILED, Entry, Journal, Ledger, Res
 from mcltool.translate.pairing import keep_pairs, kept_pairs, nearest_pairs, write_pairs
 from mcltool.translate.pipeline import Output, Pipeline, Stats
 from mcltool.translate.plan import Pairs, Plan
+from mcltool.translate.provenance import Provenance
 from mcltool.translate.reader import Preparer, Reader, default_workers
 
 if TYPE_CHECKING:
@@ -157,10 +158,12 @@ class Run:
             input is made again, is rare. Raises OSError where nothing more can be written."""
             started, task, cause = time.perf_counter(), output.task, output.cause
             if not cause:
+                made_of = Provenance(job.digest, job.plugin.name, task.input, task.exemplar)
+                provenance = made_of if job.options.provenance else None
                 try:
                     for kind, picture in output.pictures(settings.save, job.plugin.spec).items():
                         name = ledger.plan.names.extra(task.number, kind) if kind else task.output
-                        folder.save(name, picture)
+                        folder.save(name, picture, provenance)
                 except DataError as error:
                     cause = str(error)
             milliseconds = round(output.milliseconds + 1000 * (time.perf_counter() - started))
