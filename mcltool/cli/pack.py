@@ -89,10 +89,10 @@ def pack_write(
 
     _check_out(out)
     dataset, root = open_dataset(plugin, root, condition, canvas)
-    own = load_size(resolve(dataset.name, dataset.preset, dataset.defaults).data)
-    chosen = PackOptions(
-        parse_size(size) if size else own, options["compression"], cores() if workers is None else workers
-    )
+    config = resolve(dataset.name, dataset.preset, dataset.defaults).data
+    height, width = stored = parse_size(size) if size else load_size(config)
+    held_out = (round(height / config.load_scale), round(width / config.load_scale))
+    chosen = PackOptions(stored, options["compression"], cores() if workers is None else workers, held_out)
     return _pack(dataset, root, [split] if split else ["train", "val"], out, chosen)
 
 

@@ -167,7 +167,9 @@ class EvaluationData(_Samples):
         return self.samples[(index + 1) % len(self.samples)]
 
     def _view(self, sample: Sample) -> View:
-        read = read_view(self.plugin, sample, read_short_side(self.config))
+        read = read_view(
+            self.plugin, sample, max(self.config.size)
+        )  # so that nothing drawn is shrunk afterwards
         return evaluation_geometry(*read, self.config.size)
 
 

@@ -54,11 +54,16 @@ _VERSION = ("v110", "v110")
 
 @dataclass(frozen=True)
 class PackOptions:
-    """size: (height, width) that pictures are made to cover. workers: processes that read; 0: this one."""
+    """size: (height, width) that pictures are made to cover. workers: processes that read; 0: this one.
+
+    held_out: the size for all but training samples, which are not cropped at random: drawings are made for the size
+    they are seen at. None: as size.
+    """
 
     size: Size
     compression: Compression = "none"
     workers: int = 0
+    held_out: Size | None = None
 
 
 @dataclass(frozen=True)
@@ -142,16 +147,19 @@ def _plan(
     plugin: DatasetPlugin, splits: Mapping[str, Sequence[Sample]], folder: Path, options: PackOptions
 ) -> list[_Part]:
     height, width = options.size
+    sizes = {
+        split: options.size if split == "train" else options.held_out or options.size for split in splits
+    }
     count = min(PART_SAMPLES, max(1, PART_BYTES // (4 * height * width)))
     reader = [plugin.name, plugin.version, plugin.spec.to_json(), plugin.canvas, plugin.labels, plugin.exif]
-    made_of = [FORMAT, *reader, options.size, options.compression]
+    made_of = [FORMAT, *reader, sizes, options.compression]
     parts = []
     for split, samples in splits.items():
         for first in range(0, len(samples), count):
             some = samples[first : first + count]
             digest = blake2b(json.dumps([made_of, *map(_identity, some)]).encode(), digest_size=10)
             path = folder / f"{split}-{first:08d}-{digest.hexdigest()}.h5"
-            parts.append(_Part(plugin, split, some, path, options.size, options.compression))
+            parts.append(_Part(plugin, split, some, path, sizes[split], options.compression))
     return parts
 
 

@@ -181,6 +181,8 @@ class DatasetPlugin(ABC):
     """Training settings, as ``{"loss.fm": 0.1}``; what a user sets goes first."""
     canvas: tuple[int, int] | None = None
     """(height, width) in pixels of conditions whose files do not say it, where a user does (``--canvas``)."""
+    short_side: int = 0
+    """Short side in pixels at which ``read_condition`` is wanted, for conditions that are drawn; 0: nobody says."""
     exif: bool | None = None
     """Whether photos and label maps are turned as their EXIF orientation says: False where a user said ``--no-exif``,
     True where they said ``--exif``; None turns them too."""

@@ -83,6 +83,7 @@ class Preparer:
     def __init__(self, plugin: DatasetPlugin, trained: int, size: OutputSize = "trained") -> None:
         self.plugin, self.size, self._trained = plugin, size, trained
         self._short_side = short_side_of(size, trained)
+        plugin.short_side = 0 if size == "keep" else self._short_side
 
     def condition(self, paths: Sequence[str], part: str) -> Prepared:
         """Read and resize a condition. Errors of its files are its cause, not raised."""

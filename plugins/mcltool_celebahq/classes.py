@@ -29,3 +29,15 @@ instead, which puts the neck over hair that falls on it, and cloth over a neckla
 
 MIRROR = tuple((NAMES.index(left), NAMES.index(right)) for left, right in _PAIRS)
 """Classes that change places in a mirrored picture."""
+
+_OTHERS = {
+    "bisenet": "skin l_brow r_brow l_eye r_eye eye_g l_ear r_ear ear_r nose mouth u_lip l_lip neck neck_l "
+    "cloth hair hat",
+    "cocosnet": "skin hair l_brow r_brow l_eye r_eye l_ear r_ear nose u_lip mouth l_lip neck cloth hat eye_g "
+    "ear_r neck_l",
+}
+NUMBERINGS: dict[str, dict[int, int]] = {
+    order: {0: 0} | {number: NAMES.index(name) for number, name in enumerate(names.split(), 1)}
+    for order, names in _OTHERS.items()
+}
+"""Class numbers of others: of the widely used face-parsing network, and of CoCosNet's all_parts_except_glasses."""

@@ -30,6 +30,8 @@ _FAINTEST = 4
 """A line one pixel wide, shrunk by 32: 255 / 32 = 8 bytes, half of them where it straddles two pixels."""
 _LEAST_CONTRAST = 32
 """Between lines and ground of a drawing, in bytes of the channel where it is largest."""
+_MOST_LINES, _MOST_SOLID = 0.35, 0.05
+"""Shares of a drawing: what lines may cover, and what may lie further inside of them than 1% of its short side."""
 
 
 def draw_face(labels: NDArray[np.uint8], photo: Path | None, short_side: int) -> NDArray[np.uint8]:
@@ -83,7 +85,8 @@ def read_drawing(path: Path) -> NDArray[np.uint8]:
 
     The ground is the colour that most of the picture has (the median of each channel); lines are what differs
     from it by more than half of the largest difference. Of a picture that is transparent for the most part,
-    the lines are what is opaque. Raises DataError where a file cannot be read or is of one even colour.
+    the lines are what is opaque. Raises DataError where a file cannot be read, is of one even colour, or has areas
+    rather than lines.
     """
     picture = read_photo(path)
     opacity = _opacity(path)
@@ -97,7 +100,15 @@ def read_drawing(path: Path) -> NDArray[np.uint8]:
     largest = int(difference.max())
     if largest < _LEAST_CONTRAST:
         raise DataError(f"{path}: expected a line drawing, found one even colour")
-    return (difference > largest // 2) * np.uint8(LINE)
+    lines = (difference > largest // 2).astype(np.uint8)
+    radius = max(2, min(lines.shape) // 100)
+    solid = float(cv2.erode(lines, np.ones((2 * radius + 1, 2 * radius + 1), np.uint8)).mean())
+    if solid > _MOST_SOLID or lines.mean() > _MOST_LINES:
+        raise DataError(
+            f"{path}: expected a line drawing, found areas ({lines.mean():.0%} of it): a photo, a mask, or a drawing "
+            "in uneven light? 'mcltool data export-conditions --root PHOTOS --condition edges' makes drawings of photos"
+        )
+    return lines * np.uint8(LINE)
 
 
 def _median(channel: NDArray[np.uint8]) -> float:

@@ -17,6 +17,9 @@ ARCHIVE = "CelebAMask-HQ"
 PHOTOS = "CelebA-HQ-img"
 MASKS = "CelebAMask-HQ-mask-anno"
 MASKS_A_FOLDER = 2000
+COCOSNET = f"{MASKS}/all_parts_except_glasses"
+MAPS = (COCOSNET, MASKS, "CelebAMask-HQ-mask", "CelebAMaskHQ-mask", "masks", "labels")
+"""Where label maps may lie, one N.png or 0000N.png a photo."""
 
 _WAY_OUT = (
     f"get {ARCHIVE}.zip at {PAGE} (for non-commercial research and education only), unpack it and give its "
@@ -56,16 +59,30 @@ class Faces(Sequence[Sample]):
         return Sample(photo.stem, photo, (*masks, photo) if self._with_photo else masks)
 
 
-def index_faces(root: Path | None, split: str, with_photo: bool) -> Faces:
+def index_faces(root: Path | None, split: str, with_photo: bool, numbering: str = "") -> Sequence[Sample]:
     """The samples of ``split`` in the order of their numbers; ids are the photos' names without suffix.
 
-    Raises UsageError where folders or photos are missing. A photo may be without masks: who reads it says so.
+    numbering: of label maps, where a user named it. Raises UsageError where folders or photos are missing. A photo
+    may be without masks: who reads it says so.
     """
     home = _find_home(root)
     names = _scan_photos(home / PHOTOS)
     parts = _scan_masks(home / MASKS)
     numbers = choose(sorted(names), [folder for folder in (root, home) if folder], split)
-    return Faces(home, [names[n] for n in numbers], [parts.get(n, 0) for n in numbers], with_photo)
+    if parts:
+        return Faces(home, [names[n] for n in numbers], [parts.get(n, 0) for n in numbers], with_photo)
+    folder, maps = _scan_maps(home)
+    if folder == home / COCOSNET and not numbering:
+        raise UsageError(
+            f"{folder}: CoCosNet's label maps: give --labels cocosnet (or standard, if they are not)"
+        )
+    samples = []
+    for photo in (home / PHOTOS / names[number] for number in numbers):
+        if int(photo.stem) not in maps:
+            raise UsageError(f"{photo}: no label map, expected {folder / photo.stem}.png")
+        files = (folder / maps[int(photo.stem)], photo)
+        samples.append(Sample(photo.stem, photo, files if with_photo else files[:1]))
+    return samples
 
 
 def mask_pattern(photo: Path) -> Path:
@@ -86,14 +103,32 @@ def _find_home(root: Path | None) -> Path:
     if not root.is_dir():
         raise UsageError(f"{root}: no such folder; {_WAY_OUT}")
     home = root / ARCHIVE if (root / ARCHIVE).is_dir() else root
-    for name in (PHOTOS, MASKS):
-        if not (home / name).is_dir():
-            raise UsageError(f"{home / name}: no such folder; {_WAY_OUT}")
+    if not (home / PHOTOS).is_dir():
+        raise UsageError(f"{home / PHOTOS}: no such folder; {_WAY_OUT}")
+    if not any((home / name).is_dir() for name in MAPS):
+        raise UsageError(f"{home / MASKS}: no such folder; {_WAY_OUT}")
     return home
 
 
 def _scan_photos(folder: Path) -> dict[int, str]:
-    """File names by number. What is not named by a number is not a photo of the data set."""
+    """As ``_by_number``; there must be some."""
+    names = _by_number(folder)
+    if not names:
+        raise UsageError(f"{folder}: no photos named by numbers (N.jpg) in it; {_WAY_OUT}")
+    return names
+
+
+def _scan_maps(home: Path) -> tuple[Path, dict[int, str]]:
+    """The folder with label maps, and their names by number. Raises UsageError where there are none."""
+    for folder in (home / name for name in MAPS):
+        if folder.is_dir() and (names := _by_number(folder)):
+            return folder, names
+    expected = home / MASKS / "0" / "00000_skin.png"
+    raise UsageError(f"{home / MASKS}: no part masks such as {expected} in it; {_WAY_OUT}")
+
+
+def _by_number(folder: Path) -> dict[int, str]:
+    """Picture files by number. What is not named by a number is not one of the data set."""
     names: dict[int, str] = {}
     for name in sorted(os.listdir(folder)):
         path = Path(name)
@@ -102,16 +137,14 @@ def _scan_photos(folder: Path) -> dict[int, str]:
             if number in names:
                 raise UsageError(f"{folder}: {names[number]} and {name} are both photo {number}")
             names[number] = name
-    if not names:
-        raise UsageError(f"{folder}: no photos named by numbers (N.jpg) in it; {_WAY_OUT}")
     return names
 
 
 def _scan_masks(folder: Path) -> dict[int, int]:
-    """The parts that have a mask, as bits, by number."""
+    """The parts that have a mask, as bits, by number; none where there are no part masks."""
     bits = {part: 1 << i for i, part in enumerate(PARTS)}
     parts: dict[int, int] = {}
-    for inner in os.listdir(folder):
+    for inner in os.listdir(folder) if folder.is_dir() else ():
         if not (inner.isascii() and inner.isdecimal() and (folder / inner).is_dir()):
             continue
         for name in os.listdir(folder / inner):
@@ -119,7 +152,4 @@ def _scan_masks(folder: Path) -> dict[int, int]:
             if named and int(named[0]) // MASKS_A_FOLDER == int(inner):
                 number = int(named[0])
                 parts[number] = parts.get(number, 0) | bits[named[1]]
-    if not parts:
-        expected = folder / "0" / "00000_skin.png"
-        raise UsageError(f"{folder}: no part masks such as {expected} in it; {_WAY_OUT}")
     return parts

@@ -21,9 +21,10 @@ from mcltool import (
     UsageError,
     read_labels,
 )
-from mcltool_celebahq.classes import MIRROR, NAMES, PALETTE
+from mcltool_celebahq.classes import MIRROR, NAMES, NUMBERINGS, PALETTE
 from mcltool_celebahq.edges import draw_face, edge_planes, read_drawing
-from mcltool_celebahq.layout import PAGE, Faces, index_faces, mask_pattern
+from mcltool_celebahq.faces import better_numbering
+from mcltool_celebahq.layout import PAGE, index_faces, mask_pattern
 from mcltool_celebahq.masks import face_conditions, read_parts, split_name
 from mcltool_celebahq.parts import (
     COLOURS,
@@ -55,30 +56,36 @@ class _Faces(DatasetPlugin):
     """What both have in common: the folders, and that the part masks of a face are one condition.
 
     Expected below the root, or below CelebAMask-HQ in it, as the archive unpacks: CelebA-HQ-img/N.jpg and
-    CelebAMask-HQ-mask-anno/{N // 2000}/NNNNN_part.png, a mask a part that the face has. For the splits see
-    splits.choose.
+    CelebAMask-HQ-mask-anno/{N // 2000}/NNNNN_part.png, a mask a part that the face has. Where there are no part masks,
+    label maps N.png in one of layout.MAPS. For the splits see splits.choose.
     """
 
     home_page: ClassVar[str] = PAGE
     defaults: ClassVar[Mapping[str, Any]] = _DEFAULTS
+    numberings: ClassVar[Mapping[str, Mapping[int, int]]] = NUMBERINGS
 
     def conditions(self, folder: Path) -> Iterator[ConditionFiles]:
         """Every image file is one; the part masks of one number (02994_skin.png, ...) are one together."""
         return face_conditions(folder)
 
-    def _index(self, root: Path | None, split: str, with_photo: bool) -> Faces:
+    def _index(self, root: Path | None, split: str, with_photo: bool) -> Sequence[Sample]:
         if split not in SPLITS:
             raise UsageError(f"{self.name}: no split {split!r}; there are {', '.join(SPLITS)}")
-        return index_faces(root, split, with_photo)
+        return index_faces(root, split, with_photo, self.labels)
 
-    def _parts(self, sample: Sample) -> tuple[Path, ...]:
-        """The part masks of a sample. Raises DataError where it has none."""
-        parts = tuple(path for path in sample.condition if split_name(path.name))
-        if not parts and sample.photo is not None:
+    def _face(self, sample: Sample) -> NDArray[np.uint8]:
+        """The labels (H, W) of a sample, of its part masks or its label map. Raises DataError where it has neither."""
+        files = [path for path in sample.condition if path != sample.photo]
+        if len(files) == 1 and not split_name(files[0].name):
+            return self._read_map(files[0])
+        if not files and sample.photo is not None:
             raise DataError(
                 f"{sample.photo}: no part masks of this photo, expected {mask_pattern(sample.photo)}"
             )
-        return parts
+        return read_parts(files)
+
+    def _read_map(self, path: Path) -> NDArray[np.uint8]:
+        return read_labels(path, len(NAMES), PALETTE, self.numbers, upright=self.exif is not False)
 
 
 class CelebAHQPlugin(_Faces):
@@ -99,7 +106,7 @@ class CelebAHQPlugin(_Faces):
 
     def condition(self, sample: Sample, short_side: int) -> Condition:
         """Drawn at ``short_side``, at most that of the masks (512 px): finer lines would not stay apart."""
-        return _drawing(draw_face(read_parts(self._parts(sample)), sample.photo, short_side))
+        return _drawing(draw_face(self._face(sample), sample.photo, short_side))
 
     def read_condition(self, files: Sequence[Path]) -> Condition:
         """One line drawing; or part masks and, to have its edges too, their photo."""
@@ -110,7 +117,7 @@ class CelebAHQPlugin(_Faces):
                 f"celebahq: a condition is one line drawing or part masks, not {len(files)} files"
             )
         if parts:
-            return _drawing(draw_face(read_parts(parts), others[0] if others else None, 0))
+            return _drawing(draw_face(read_parts(parts), others[0] if others else None, self.short_side))
         return _drawing(read_drawing(others[0]))
 
     def render(self, condition: Condition) -> NDArray[np.float32]:
@@ -187,7 +194,7 @@ class CelebAHQMaskPlugin(_Faces):
 
     def condition(self, sample: Sample, short_side: int) -> Condition:
         """At the masks' own size, whatever ``short_side``."""
-        return self.read_condition(self._parts(sample))
+        return _labels(self._face(sample))
 
     def read_condition(self, files: Sequence[Path]) -> Condition:
         """One label map, or the part masks of a face."""
@@ -197,7 +204,17 @@ class CelebAHQMaskPlugin(_Faces):
             raise DataError(
                 f"celebahq-mask: a condition is one label map or part masks, not {len(files)} files"
             )
-        return _labels(read_labels(files[0], len(NAMES), PALETTE))
+        return _labels(self._read_map(files[0]))
+
+    def doubt(self, condition: Condition) -> str:
+        """Of a face whose parts lie where none has them."""
+        if self.labels == "standard" or condition.raster is None:
+            return ""
+        better = better_numbering(condition.raster, self.labels or "standard")
+        if better is None:
+            return ""
+        way_out = f"numbered as {better}? --labels {better}" if better else "--labels names another numbering"
+        return f"parts of the face lie where no face has them; {way_out} (--labels standard: they are right)"
 
 
 def _drawing(lines: NDArray[np.uint8]) -> Condition:
