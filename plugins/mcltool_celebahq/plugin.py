@@ -151,7 +151,7 @@ class CelebAHQPartsPlugin(_Faces):
 
     def condition(self, sample: Sample, short_side: int) -> Condition:
         """Drawn at ``short_side``, at most that of the masks (512 px)."""
-        return part_planes(read_parts(self._parts(sample)), sample.photo, short_side)
+        return part_planes(self._face(sample), sample.photo, short_side)
 
     def read_condition(self, files: Sequence[Path]) -> Condition:
         if is_stack(files):
@@ -163,7 +163,7 @@ class CelebAHQPartsPlugin(_Faces):
                 f"celebahq-parts: a condition is the part masks of a face (02994_skin.png, ...), perhaps with their "
                 f"photo; found {', '.join(path.name for path in files) or 'no file'}"
             )
-        return part_planes(read_parts(parts), others[0] if others else None, 0)
+        return part_planes(read_parts(parts), others[0] if others else None, self.short_side)
 
     def render(self, condition: Condition) -> NDArray[np.float32]:
         """(H, W, 15) float32 in [0, 1]."""
