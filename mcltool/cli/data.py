@@ -102,6 +102,7 @@ def data_check(
     from mcltool.core.config import resolve
     from mcltool.data.check import SplitReport, notes_on
     from mcltool.data.geometry import load_size
+    from mcltool.data.left_out import unused
 
     dataset, root = open_dataset(plugin, root, condition, canvas)
     plugin = dataset.name
@@ -110,6 +111,9 @@ def data_check(
         _read_split(dataset, root, report, workers)
     wanted = load_size(resolve(dataset.name, dataset.preset, dataset.defaults).data)
     notes = notes_on(reports, wanted, dataset.spec.kind == "labels")
+    if root and not split and not any(report.problems for report in reports):
+        samples = (sample for name in ("train", "val") for sample in dataset.index(root, name))
+        notes += [line] if (line := unused(root, samples)) else []
     broken, doubts = (sum(len(getattr(r, what)) for r in reports) for what in ("problems", "doubts"))
     if as_json:
         document = {

@@ -129,6 +129,7 @@ def evaluate(
     from mcltool.cli.tables import console, show_scores
     from mcltool.core.config import parse_size
     from mcltool.core.errors import UsageError
+    from mcltool.data.left_out import unread
     from mcltool.evaluate.folders import Form
     from mcltool.evaluate.inputs import Request
 
@@ -149,6 +150,9 @@ def evaluate(
         device=device,
         seed=seed,
     )
+    for folder in (out, real, exemplars, conditions, *other):
+        if folder is not None and (line := unread(folder)):
+            click.echo(line, err=True)
     with _progress() as tell:
         if weights is not None:
             from mcltool.core.weights import find_weights

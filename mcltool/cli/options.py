@@ -135,12 +135,15 @@ def open_dataset(
 ) -> tuple[DatasetPlugin, Path | None]:
     """The data set that the options name, and its folder. What was taken for granted of it is said on stderr."""
     from mcltool.cli.tables import working
+    from mcltool.data.left_out import unread
     from mcltool.plugin.registry import load_data, use_canvas, use_reading
 
     with working(f"looking at {root or plugin}"):
         dataset, root = load_data(plugin, root, pack, condition)
     use_canvas(dataset, canvas)
     use_reading(dataset, **reading())
+    if root is not None and os.environ.get("RANK", "0") == "0" and (line := unread(root)):
+        click.echo(line, err=True)
     if dataset.assumed and os.environ.get("RANK", "0") == "0":
         click.echo(f"{root}: not described yet; taken for", err=True)
         for line in dataset.assumed:
