@@ -26,6 +26,7 @@ if TYPE_CHECKING:
         walk_files,
     )
     from mcltool.translate.api import Model, TranslatedImage, from_pretrained, translate_images
+    from mcltool.translate.exemplars import Exemplar
 
 __version__ = "0.1.0"
 
@@ -39,6 +40,7 @@ _HOMES = {
     "mcltool.core.measures": ("read_measure",),
     "mcltool.core.errors": ("DataError", "McltoolError", "UsageError"),
     "mcltool.translate.api": ("Model", "TranslatedImage", "from_pretrained", "translate_images"),
+    "mcltool.translate.exemplars": ("Exemplar",),
 }  # fmt: skip
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
@@ -50,6 +52,7 @@ __all__ = [
     "ConditionSpec",
     "DataError",
     "DatasetPlugin",
+    "Exemplar",
     "McltoolError",
     "Model",
     "Sample",

@@ -82,8 +82,14 @@ def model_options(command: F) -> F:
     help="Which exemplar a condition gets. stem: the one of the same relative path without suffix, else the "
     "only one of its base name; one: the only exemplar there is; cycle: in turn, sorted by name; random: "
     "drawn from --seed and the condition's name; all: every one; nearest: the one whose features fit best; "
-    "FILE.csv: rows of condition,exemplar; auto: stem where every condition has one, else one, else nearest.  "
-    "[default: auto]",
+    "FILE.csv: rows of condition,exemplar, and perhaps weight, region and classes, with which the exemplars of one "
+    "condition act together; auto: stem where every condition has one, else one, else nearest.  [default: auto]",
+)
+@click.option(
+    "--regions",
+    type=FOLDER,
+    metavar="DIR",
+    help="With --pair FILE.csv: grey pictures CONDITION/EXEMPLAR.png, white where the exemplar may serve.",
 )
 @click.option("--seed", type=int, default=0, metavar="N", help="For --pair random.  [default: 0]")
 @click.option("--pair-out", type=FILE, metavar="FILE.csv", help="Write which exemplar each condition got.")
@@ -128,6 +134,7 @@ def translate_dir(
     exemplars: Path,
     out: Path,
     pair: str,
+    regions: Path | None,
     seed: int,
     pair_out: Path | None,
     workers: int | None,
@@ -175,9 +182,8 @@ def translate_dir(
         cache_mebibytes=exemplar_cache,
         provenance=provenance,
     )
-    weights = weights and pinned(weights, out)
-    job = Job(conditions, exemplars, out, chosen_weights(weights), pair, seed, _settings(**settings), options)
-    run = Run(job)
+    file, chosen = chosen_weights(weights and pinned(weights, out)), _settings(**settings)
+    run = Run(Job(conditions, exemplars, out, file, pair, seed, chosen, options, regions))
     if dry_run:
         show_plan(run, as_json)
         return 0
@@ -191,14 +197,19 @@ def translate_dir(
 
 
 @click.command("translate", short_help="Translate one condition into a photo.")
-@click.argument("condition", type=FILE)
-@click.argument("exemplar", type=FILE)
-@click.argument("out", type=FILE)
+@click.argument("paths", type=FILE, nargs=-1, metavar="CONDITION [EXEMPLAR] OUT")
+@click.option(
+    "--exemplar",
+    "exemplars",
+    multiple=True,
+    metavar="PHOTO[:WEIGHT][@WHERE]",
+    help="Instead of EXEMPLAR, as often as you like: they act together. WEIGHT: relative to the others' 1. WHERE: "
+    "classes between ;, or a grey picture that is white where this photo may serve.",
+)
 @model_options
 def translate(
-    condition: Path,
-    exemplar: Path,
-    out: Path,
+    paths: tuple[Path, ...],
+    exemplars: tuple[str, ...],
     device: str | None,
     weights: str | None,
     provenance: bool,
@@ -212,11 +223,21 @@ def translate(
     Examples:
       mcltool translate mask.png style.jpg result.png
       mcltool translate mask.png style.jpg result.jpg --size keep --save grid
+      mcltool translate mask.png result.png --exemplar day.jpg --exemplar dusk.jpg:0.5
+      mcltool translate mask.png result.png --exemplar a.jpg --exemplar "b.jpg@sky;tree"
     """
+    from mcltool.core.errors import UsageError
     from mcltool.translate.api import translate_file
+    from mcltool.translate.exemplars import Exemplar
 
-    form = _settings(form=out.suffix, **settings)
-    made = translate_file(condition, exemplar, out, chosen_weights(weights), form, device, provenance)
+    if len(paths) != (2 if exemplars else 3):
+        raise UsageError(
+            "expected CONDITION EXEMPLAR OUT, or CONDITION OUT and --exemplar PHOTO once or more"
+        )
+    condition, *single, out = paths
+    chosen = [*map(Exemplar, single), *map(Exemplar.parse, exemplars)]
+    form, tell = _settings(form=out.suffix, **settings), lambda line: click.echo(line, err=True)
+    made = translate_file(condition, chosen, out, chosen_weights(weights), form, device, provenance, tell)
     for path in made:
         click.echo(path)
 

@@ -91,6 +91,23 @@ def attention_warp(
     return attention(u_BND.float(), v_BMD.float(), values_BMV.float(), 1 / temperature, rows)
 
 
+def mixture_features(
+    u_ND: Tensor, v: Sequence[Tensor], weights_EN: Tensor, temperature: float
+) -> tuple[Tensor, Tensor]:
+    """u and the v of several exemplars, (M_e, D) each, as (N, D + E) and (M, D + E) features with one dot product:
+    tau times the logit u_i . v_ej / tau + log w_e(i) - log(M_e / M), in float32.
+
+    weights_EN: w >= 0; 0 leaves an exemplar out, and at each i one is above 0. M_e of all M positions are those of e,
+    so that a larger exemplar does not count for more. The last two terms are one more feature of u_i for each
+    exemplar, which only that exemplar's positions answer to: attention and confidence take them as they are.
+    """
+    counts = torch.tensor([len(keys) for keys in v], dtype=torch.float, device=u_ND.device)
+    bias_EN = (weights_EN.float().log() - (counts / counts.sum()).log()[:, None]).clamp_min(LEFT_OUT)
+    marks = torch.eye(len(v), device=u_ND.device)
+    keys = [torch.cat([k.float(), mark.expand(len(k), -1)], 1) for k, mark in zip(v, marks, strict=True)]
+    return torch.cat([u_ND.float(), temperature * bias_EN.T], 1), torch.cat(keys)
+
+
 def mixture_warp(
     u_ND: Tensor,
     v: Sequence[Tensor],
@@ -99,25 +116,14 @@ def mixture_warp(
     temperature: float,
     rows: int = 1024,
 ) -> Tensor:
-    """T V over the positions of several exemplars together: (N, V).
+    """T V with T the softmax over the positions of all exemplars together, see ``mixture_features``: (N, V).
 
-    T = softmax over (e, j) of u_i . v_ej / tau + log w_e(i) - log(M_e / M), with w = ``weights_EN`` >= 0, of which 0
-    leaves an exemplar out; at each i one is above 0. v, values: (M_e, D) and (M_e, V) of each exemplar. M_e of all M
-    positions are those of e: a larger exemplar does not count for more.
-
-    The last two terms are one more feature of u_i for each exemplar, which only that exemplar's positions answer to.
-    So this is one streamed attention: memory is linear in N, and one exemplar alone gives the bits of attention_warp.
+    values: (M_e, V) each. Memory is linear in N; one exemplar alone gives the bits of ``attention_warp``.
     """
-    if len(v) == 1:
-        return attention_warp(u_ND[None], v[0][None], values[0][None], temperature, rows)[0]
-    counts = torch.tensor([len(keys) for keys in v], dtype=torch.float, device=u_ND.device)
-    bias_EN = (weights_EN.float().log() - (counts / counts.sum()).log()[:, None]).clamp_min(LEFT_OUT)
-    marks = torch.eye(len(v), device=u_ND.device)
-    q_1NF = torch.cat([u_ND.float(), temperature * bias_EN.T], 1)[None]
-    k_MF = [torch.cat([k.float(), mark.expand(len(k), -1)], 1) for k, mark in zip(v, marks, strict=True)]
-    return attention(
-        q_1NF, torch.cat(k_MF)[None], torch.cat(list(values)).float()[None], 1 / temperature, rows
-    )[0]
+    u_1NF, v_1MF = u_ND[None], v[0][None]
+    if len(v) > 1:
+        u_1NF, v_1MF = (f[None] for f in mixture_features(u_ND, v, weights_EN, temperature))
+    return attention_warp(u_1NF, v_1MF, torch.cat(list(values))[None], temperature, rows)[0]
 
 
 def best_match(u_BND: Tensor, v_BMD: Tensor, rows: int = 1024) -> tuple[Tensor, Tensor]:

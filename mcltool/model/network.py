@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from mcltool.core.config import ModelConfig
 from mcltool.model.blocks import ConditionEmbedding
-from mcltool.model.correspondence import STRIDE, VALUES, CorrespondenceFeatures, attention_warp
+from mcltool.model.correspondence import STRIDE, VALUES, CorrespondenceFeatures, attention_warp, mixture_warp
 
 
 class Translation(NamedTuple):
@@ -26,6 +26,13 @@ class EncodedExemplar(NamedTuple):
 
     v: Tensor
     values: Tensor
+
+
+class EncodedMixture(NamedTuple):
+    """Several photos for one condition. weights_EN: at least 0, see ``mixture_features``."""
+
+    exemplars: Sequence[EncodedExemplar]
+    weights_EN: Tensor
 
 
 class MCLNet(nn.Module):
@@ -87,8 +94,10 @@ class MCLNet(nn.Module):
         v_BMD, values_BMV = self.photo_features(photo_B3HW), self.values(photo_B3HW)
         return [EncodedExemplar(v.clone(), p.clone()) for v, p in zip(v_BMD, values_BMV, strict=True)]
 
-    def translate(self, condition: Tensor, exemplars: Sequence[EncodedExemplar]) -> Translation:
-        """As ``forward``, with an encoded exemplar a condition, of any sizes.
+    def translate(
+        self, condition: Tensor, exemplars: Sequence[EncodedExemplar | EncodedMixture]
+    ) -> Translation:
+        """As ``forward``, with an encoded exemplar a condition, or several, of any sizes.
 
         Neighbours with the same exemplar (the same object) are warped together; its features are not copied.
         """
@@ -97,11 +106,18 @@ class MCLNet(nn.Module):
         parts, first = [], 0
         for _, group in groupby(exemplars, key=id):
             alike = list(group)
-            u_1KD = u_BND[first : first + len(alike)].flatten(0, 1)[None]
-            v, values = alike[0].v[None], alike[0].values[None]
-            parts.append(attention_warp(u_1KD, v, values, self.temperature)[0])
+            u_KD = u_BND[first : first + len(alike)].flatten(0, 1)
+            parts.append(self._warp_encoded(u_KD, alike[0], len(alike)))
             first += len(alike)
         size = (X_BEHW.shape[2] // STRIDE, X_BEHW.shape[3] // STRIDE)
         values_BNV = torch.cat(parts).view(len(exemplars), -1, parts[0].shape[1])
         warped = self.from_values(values_BNV, size)
         return Translation(self.generator(warped, X_BEHW), warped)
+
+    def _warp_encoded(self, u_KD: Tensor, exemplar: EncodedExemplar | EncodedMixture, times: int) -> Tensor:
+        """(K, V), for the positions of ``times`` conditions."""
+        if isinstance(exemplar, EncodedExemplar):
+            v, values = exemplar.v[None], exemplar.values[None]
+            return attention_warp(u_KD[None], v, values, self.temperature)[0]
+        keys, patches = [one.v for one in exemplar.exemplars], [one.values for one in exemplar.exemplars]
+        return mixture_warp(u_KD, keys, patches, exemplar.weights_EN.repeat(1, times), self.temperature)

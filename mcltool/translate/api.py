@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice, repeat
 from os import PathLike, fspath
@@ -17,6 +17,7 @@ from mcltool.core.files import digest
 from mcltool.core.images import read_photo
 from mcltool.core.weights import default_weights, find_weights
 from mcltool.plugin.contract import Condition, ConditionFiles, ConditionSpec, DatasetPlugin
+from mcltool.translate.exemplars import Exemplar, check
 from mcltool.translate.images import (
     OutputSize,
     asked_size,
@@ -36,6 +37,8 @@ from mcltool.translate.reader import Preparer, Reader
 from mcltool.translate.translator import Translator
 
 Name = str | PathLike[str]
+Style = Name | Exemplar | Sequence[Name | Exemplar]
+"""What a condition is translated with: one exemplar, or several that act together."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,7 +46,9 @@ class TranslatedImage:
     """What became of one condition.
 
     image: (H, W, 3) uint8 RGB, or None where cause says why there is none. extras: the pictures of
-    ``save``, by kind. milliseconds: to read and translate.
+    ``save``, by kind. milliseconds: to read and translate. exemplars: all that acted together, exemplar the first of
+    them; uncovered: positions (of 4 x 4 pixels of the network) at which regions and classes left none, so that all
+    served.
     """
 
     condition: Path
@@ -52,11 +57,13 @@ class TranslatedImage:
     cause: str
     extras: dict[str, NDArray[np.uint8]]
     milliseconds: int
+    exemplars: tuple[Exemplar, ...] = ()
+    uncovered: int = 0
 
 
 def translate_images(
     conditions: Iterable[Name],
-    exemplars: Name | Iterable[Name],
+    exemplars: Name | Exemplar | Iterable[Style],
     weights: Name | None = None,
     *,
     size: OutputSize = "trained",
@@ -68,14 +75,16 @@ def translate_images(
 ) -> Iterator[TranslatedImage]:
     """Translate condition files; yields one image each, in their order, as they are done.
 
-    conditions: files, as many as you like: they are read as they are needed. exemplars: one photo for all, or
-    one a condition. weights: as --weights; None takes the newest runs/*/weights.safetensors. size: of the images in
-    pixels, the short side or (height, width); "trained" or "keep". save: of "warp", "grid" and "confidence".
+    conditions: files, as many as you like: they are read as they are needed. exemplars: one photo for all, or one a
+    condition, or a list of several a condition, which act together as their weights and regions say. weights: as
+    --weights; None takes the newest runs/*/weights.safetensors. size: of the images in pixels, the short side or
+    (height, width); "trained" or "keep". save: of "warp", "grid" and "confidence".
     batch_size: 0 takes what suits the device. workers: processes that read files; 0 reads in a thread. (A program that
     asks for processes needs ``if __name__ == "__main__":`` around its work.)
 
     A condition or photo that cannot be read is an image of None with its cause. Raises UsageError, when
-    called, where the weights or settings cannot be used; while iterating, where exemplars are too few.
+    called, where the weights or settings cannot be used; while iterating, where exemplars are too few or cannot act
+    together.
     """
     settings = Settings(precision, size, save=tuple(save), batch_size=batch_size)
     path = find_weights(weights) if weights is not None else default_weights(Path.cwd())
@@ -118,7 +127,7 @@ class Model:
             raise DataError(f"exemplar: expected (H, W, 3) uint8, found {pixels.shape} {pixels.dtype}")
         photo = prepare_photo(pixels, short)
         made = model.translate([planes], model.encode([photo]))
-        return pictures_to_save(made.row(0), asked, planes, photo, (), self.spec)[""]
+        return pictures_to_save(made.row(0), asked, planes, [photo], (), self.spec)[""]
 
     def _condition(self, condition: Name | NDArray[np.uint8]) -> Condition:
         if not isinstance(condition, np.ndarray):
@@ -144,26 +153,34 @@ def from_pretrained(weights: Name, *, precision: str = "auto", device: str | Non
 
 def translate_file(
     condition: Path,
-    exemplar: Path,
+    exemplars: Sequence[Exemplar],
     out: Path,
     weights: Path,
     settings: Settings,
     device: str | None = None,
     provenance: bool = True,
+    tell: Callable[[str], None] = lambda line: None,
 ) -> list[Path]:
     """Translate one condition into the picture ``out``; returns all files that were written.
 
-    provenance: whether pictures say that they are generated and of what.
+    provenance: whether pictures say that they are generated and of what. tell: is told what was assumed.
 
     Raises DataError where a file cannot be read, UsageError where the request cannot be carried out.
     """
     settings.check_format()
-    _check_out(out, condition, exemplar)
-    translator = Translator(weights, plugin_of(weights, settings.canvas), settings.precision, device)
-    (made,) = _images(translator, [(condition, exemplar)], settings, 0)
+    _check_out(out, condition, *(Path(exemplar.path) for exemplar in exemplars))
+    plugin = plugin_of(weights, settings.canvas)
+    check(exemplars, plugin.spec, "--exemplar")
+    translator = Translator(weights, plugin, settings.precision, device)
+    (made,) = _images(translator, [(condition, exemplars)], settings, 0)
     if made.image is None:
         raise DataError(made.cause)
-    made_of = Provenance(digest(weights), translator.plugin.name, condition.name, exemplar.name)
+    if made.uncovered:
+        tell(
+            f"{made.uncovered} places of 4 x 4 pixels have no exemplar by regions and classes: all serve there"
+        )
+    label = " + ".join(exemplar.label(Path(exemplar.path).name) for exemplar in exemplars)
+    made_of = Provenance(digest(weights), translator.plugin.name, condition.name, label)
     pictures = {
         out.with_name(f"{out.stem}.{kind}{out.suffix}"): picture for kind, picture in made.extras.items()
     }
@@ -174,7 +191,7 @@ def translate_file(
 
 
 def _images(
-    translator: Translator, pairs: Iterable[tuple[Name, Name]], settings: Settings, workers: int
+    translator: Translator, pairs: Iterable[tuple[Name, Style]], settings: Settings, workers: int
 ) -> Iterator[TranslatedImage]:
     side = short_side_of(settings.size, translator.short_side)
     batch = settings.batch_size or translator.fitting_batch_size(side)
@@ -189,32 +206,37 @@ def _images(
                 due += 1
 
 
-def _windows(plugin: DatasetPlugin, pairs: Iterable[tuple[Name, Name]], size: int) -> Iterator[list[Task]]:
+def _windows(plugin: DatasetPlugin, pairs: Iterable[tuple[Name, Style]], size: int) -> Iterator[list[Task]]:
     rest = iter(enumerate(pairs))
     while chunk := list(islice(rest, size)):
         tasks = []
-        for number, (condition, exemplar) in chunk:
-            found, photo = files_of(plugin, Path(condition)), fspath(exemplar)
+        for number, (condition, style) in chunk:
+            found, exemplars = files_of(plugin, Path(condition)), _exemplars(style)
+            check(exemplars, plugin.spec, fspath(condition))
             paths = tuple(map(fspath, found.files))
-            tasks.append(Task(number, fspath(condition), photo, "", paths, found.part, photo, alone=True))
+            tasks.append(Task(number, fspath(condition), "", "", paths, found.part, exemplars, alone=True))
         yield tasks
 
 
 def _image(output: Output, translator: Translator, settings: Settings) -> TranslatedImage:
     pictures = {} if output.cause else output.pictures(settings.save, translator.plugin.spec)
     image = pictures.pop("", None)
+    task, condition = output.task, output.condition
     return TranslatedImage(
-        Path(output.task.input),
-        Path(output.task.photo),
-        image,
-        output.cause,
-        pictures,
-        round(output.milliseconds),
-    )
+        Path(task.input), Path(task.photos[0]), image, output.cause, pictures, round(output.milliseconds),
+        task.exemplars, condition.uncovered,
+    )  # fmt: skip
 
 
-def _paired(conditions: Iterable[Name], exemplars: Name | Iterable[Name]) -> Iterator[tuple[Name, Name]]:
-    if isinstance(exemplars, str | PathLike):
+def _exemplars(style: Style) -> tuple[Exemplar, ...]:
+    several = [style] if isinstance(style, str | PathLike | Exemplar) else style
+    return tuple(one if isinstance(one, Exemplar) else Exemplar(one) for one in several)
+
+
+def _paired(
+    conditions: Iterable[Name], exemplars: Name | Exemplar | Iterable[Style]
+) -> Iterator[tuple[Name, Style]]:
+    if isinstance(exemplars, str | PathLike | Exemplar):
         yield from zip(conditions, repeat(exemplars), strict=False)
         return
     photos = iter(exemplars)

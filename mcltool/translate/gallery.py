@@ -127,7 +127,7 @@ def _card(job: Job, task: Task) -> str:
         href=quote(os.fsencode(task.output)),
         result=_data_url(result),
         condition=_condition(job.plugin, task),
-        exemplar=_exemplar(task.photo),
+        exemplar=_exemplar(task.photos[0]),
         input=_text(task.input),
         photo=_text(task.exemplar),
     )

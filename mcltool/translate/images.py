@@ -131,13 +131,13 @@ def prepare_photo(photo: Picture, short_side: int) -> Picture:
 
 
 def pictures_to_save(
-    made: dict[str, NDArray[Any]], size: Size, condition: NDArray[Any], exemplar: Picture, kinds: Sequence[str],
-    spec: ConditionSpec,
+    made: dict[str, NDArray[Any]], size: Size, condition: NDArray[Any], exemplars: Sequence[Picture],
+    kinds: Sequence[str], spec: ConditionSpec,
 ) -> dict[str, Picture]:  # fmt: skip
     """The pictures of one condition at its output ``size``, by kind as in Settings.save; "", the output, is last.
 
     made: "image" and "warp" (H, W, 3) uint8 and "confidence" (h, w) in [0, 1], as far as ``kinds`` need them.
-    condition: as ``prepare_condition`` gives it. exemplar: (H, W, 3) uint8.
+    condition: as ``prepare_condition`` gives it. exemplars: (H, W, 3) uint8 each.
     """
     image = _resized(made["image"], size)
     found: dict[str, Picture] = {}
@@ -145,8 +145,8 @@ def pictures_to_save(
         if kind == "warp":
             found[kind] = _resized(made["warp"], size)
         elif kind == "grid":
-            row = [_picture_of(condition, spec), exemplar, _resized(made["warp"], size), image]
-            titles = ("condition", "exemplar", "warped", "result")
+            row = [_picture_of(condition, spec), *exemplars, _resized(made["warp"], size), image]
+            titles = ("condition", *["exemplar"] * len(exemplars), "warped", "result")
             found[kind] = contact_sheet([row], titles, max(96, image.shape[0]))
         else:
             found[kind] = _resized(heat(made["confidence"], 0, 1), size)

@@ -25,7 +25,8 @@ from mcltool.plugin import registry as plugins
 from mcltool.plugin.contract import DatasetPlugin
 from mcltool.translate.folder import Shard
 from mcltool.translate.images import OutputSize
-from mcltool.translate.pairing import pair_by_names
+from mcltool.translate.lists import read_list
+from mcltool.translate.pairing import PAIRINGS, pair_by_names
 from mcltool.translate.plan import Conditions, Exemplars, Pairs, Plan, check_outputs, check_places
 
 NAME = "job.json"
@@ -117,8 +118,8 @@ class Options:
 class Job:
     """A checked request to translate the folder ``conditions`` with ``exemplars`` (a folder or photo) into ``out``.
 
-    pair, seed: as in ``pair_by_names``. Nothing is written, and no model is loaded. Raises UsageError where the
-    request cannot be carried out.
+    pair, seed: as in ``pair_by_names``; regions: as in ``read_list``. Nothing is written, and no model is loaded.
+    Raises UsageError where the request cannot be carried out.
     """
 
     def __init__(
@@ -131,6 +132,7 @@ class Job:
         seed: int = 0,
         settings: Settings | None = None,
         options: Options | None = None,
+        regions: Path | None = None,
     ) -> None:
         self.out, self.weights, self.pair, self.seed = out, weights, pair, seed
         self.options = options or Options()
@@ -142,7 +144,15 @@ class Job:
         self.conditions, self.exemplars = Conditions(self.plugin, conditions), Exemplars(exemplars)
         earlier = read_job(out, self.digest)
         self.settings = settings.completed(earlier) if earlier else settings
-        pairs = pair_by_names(self.conditions.ids, self.conditions.inputs, self.exemplars.names, pair, seed)
+        if regions and pair in PAIRINGS:
+            raise UsageError(f"--regions {regions}: needs a list of exemplars, --pair FILE.csv")
+        names = self.conditions.ids, self.conditions.inputs, self.exemplars.names
+        if pair not in PAIRINGS and Path(pair).exists():
+            pairs: Pairs | None = read_list(
+                Path(pair), *names, self.exemplars.folder, self.plugin.spec, regions
+            )
+        else:
+            pairs = pair_by_names(*names, pair, seed)
         self._plan = self._checked(pairs) if pairs else None
 
     def plan(self, nearest: Callable[[], Pairs]) -> Plan:

@@ -27,6 +27,7 @@ from numpy.typing import NDArray
 from mcltool.core import files
 from mcltool.core.errors import UsageError
 from mcltool.core.files import replacing
+from mcltool.translate.exemplars import files_of_regions
 from mcltool.translate.plan import Plan, hashes
 
 Status = Literal["ok", "skipped", "failed"]
@@ -54,11 +55,12 @@ class Result(NamedTuple):
 class Entry(NamedTuple):
     """The line of one input.
 
-    input, exemplar, output: relative to CONDITIONS, EXEMPLARS and OUT.
+    input, exemplar, output: relative to CONDITIONS, EXEMPLARS and OUT; exemplars that act together are joined by
+    " + ", each as ``Exemplar.label`` writes it.
     status: ok, skipped (made by an earlier run) or failed; cause: why it failed.
     milliseconds: to read, translate and write; of a skipped one, when it was made.
     weights: SHA-256 of the weights file. settings: digest of what else decides the result.
-    source: sizes and times of the files of condition and exemplar, see ``stamp``.
+    source: sizes and times of the files of condition (with regions) and exemplars, see ``stamp``.
     finished: when, in seconds since 1970; the newest of two lines of one input counts.
     """
 
@@ -224,7 +226,7 @@ class Ledger:
         self._made_now = np.zeros(len(plan), bool)
         self._others = [array("q") for _ in self._files]
         self._out = os.fspath(out)
-        self._photo_stamp = lru_cache(1024)(lambda exemplar: stamp([plan.exemplars.path(exemplar)]))
+        self._photo_stamp = lru_cache(1024)(lambda photo: stamp([photo]))
         self._look_back()
 
     @property
@@ -299,7 +301,7 @@ class Ledger:
                 if file == 0:
                     self._lines_here += len(lines)
                 numbers = index.find([entry for _, entry in lines])
-                conditions, exemplars = (indices[numbers].tolist() for indices in self.plan.pairs)
+                conditions, exemplars = (indices[numbers].tolist() for indices in self.plan.pairs[:2])
                 for (place, entry), number, condition, exemplar in zip(
                     lines, numbers.tolist(), conditions, exemplars, strict=True
                 ):
@@ -315,11 +317,16 @@ class Ledger:
 
     def _judge(self, entry: Entry, number: int, condition: int, exemplar: int) -> int:
         made_by = (entry.weights, entry.settings, entry.exemplar, entry.output)
-        names = self.plan.exemplars.names[exemplar], self.plan.names[number]
-        if made_by != (self.weights, self.settings, *names):
+        mixture = self.plan.pairs.mixtures.get(condition)
+        label = mixture.label if mixture else self.plan.exemplars.names[exemplar]
+        if made_by != (self.weights, self.settings, label, self.plan.names[number]):
             return TODO
         inputs, _ = self.plan.conditions.files(condition)
-        if entry.source != f"{stamp(inputs)} {self._photo_stamp(exemplar)}":
+        of_photos = self._photo_stamp(self.plan.exemplars.path(exemplar))
+        if mixture:
+            inputs = (*inputs, *files_of_regions(mixture.exemplars))
+            of_photos = ",".join(self._photo_stamp(os.fspath(one.path)) for one in mixture.exemplars)
+        if entry.source != f"{stamp(inputs)} {of_photos}":
             return TODO
         if entry.status == "failed":
             return FAILED
@@ -342,7 +349,7 @@ class _Index:
         self._plan, count = plan, len(plan)
         self._several = count > len(plan.conditions)
         inputs = plan.conditions.inputs
-        conditions, exemplars = (indices.tolist() for indices in plan.pairs)
+        conditions, exemplars = plan.pairs.conditions.tolist(), plan.pairs.exemplars.tolist()
         if self._several:
             names = plan.exemplars.names
             keys = hashes(

@@ -6,12 +6,10 @@ of their mean correspondence features, exactly, in bounded memory: features lie 
 
 from __future__ import annotations
 
-import csv
 import hashlib
 import tempfile
 import zlib
-from collections.abc import Callable, Iterable, Sequence
-from io import TextIOWrapper
+from collections.abc import Callable, Sequence
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,11 +17,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mcltool.core import files
 from mcltool.core.errors import UsageError
-from mcltool.core.files import replacing, write_text
-from mcltool.data.pairs import Names, read_rows
+from mcltool.core.files import write_text
 from mcltool.translate.images import OutputSize
+from mcltool.translate.lists import read_list, write_pairs
 from mcltool.translate.manifest import stamp
 from mcltool.translate.plan import Conditions, Exemplars, Indices, Pairs, hashes, stem
 from mcltool.translate.reader import Preparer, Reader, Request
@@ -32,7 +29,6 @@ if TYPE_CHECKING:
     from mcltool.translate.translator import Translator
 
 PAIRINGS = ("auto", "stem", "one", "cycle", "random", "all", "nearest")
-HEADER = ["condition", "exemplar"]
 
 KEPT, MARK = "pairs.csv", "pairs.sha256"
 """Files in OUT: the nearest pairs, and of what they were found."""
@@ -76,24 +72,16 @@ def pair_by_names(
         return _each(np.fromiter((_drawn(name, seed, len(exemplars)) for name in ids), np.int32, count))
     if pair == "all":
         conditions = np.repeat(np.arange(count, dtype=np.int32), len(exemplars))
-        return conditions, np.tile(np.arange(len(exemplars), dtype=np.int32), count)
-    return _read_pairs(Path(pair), ids, inputs, exemplars)
-
-
-def write_pairs(path: Path, pairs: Iterable[tuple[str, str]], scratch: Path | None = None) -> None:
-    """Write condition,exemplar rows that ``--pair FILE.csv`` reads; scratch as in ``replacing``."""
-    with (
-        replacing(path, scratch) as temporary,
-        TextIOWrapper(files.create(temporary), "utf-8", "surrogateescape", newline="") as file,
-    ):
-        writer = csv.writer(file)
-        writer.writerow(HEADER)
-        writer.writerows(pairs)
+        return Pairs(conditions, np.tile(np.arange(len(exemplars), dtype=np.int32), count))
+    if not Path(pair).exists():
+        ways = ", ".join(PAIRINGS)
+        raise UsageError(f"--pair {pair}: must be one of {ways}, or a list (CSV or text) that is there")
+    return read_list(Path(pair), ids, inputs, exemplars)
 
 
 def _each(chosen: NDArray[np.generic]) -> Pairs:
     """Every condition once."""
-    return np.arange(len(chosen), dtype=np.int32), chosen.astype(np.int32)
+    return Pairs(np.arange(len(chosen), dtype=np.int32), chosen.astype(np.int32))
 
 
 def _lacking(ids: Sequence[str], missing: NDArray[np.intp], what: str) -> str:
@@ -126,39 +114,6 @@ def _look_up(names: NDArray[np.int64], wanted: NDArray[np.int64]) -> tuple[Indic
     return np.where(count == 1, found, -1).astype(np.int32), count > 1
 
 
-def _read_pairs(path: Path, ids: Sequence[str], inputs: Sequence[str], exemplars: Sequence[str]) -> Pairs:
-    """Of a line of several exemplars the first, the best."""
-    if not path.exists():
-        ways = ", ".join(PAIRINGS)
-        raise UsageError(f"--pair {path}: must be one of {ways}, or a list (CSV or text) that is there")
-    conditions = Names(inputs, ids)
-    photos = Names(exemplars, [stem(name) for name in exemplars])
-    pairs: dict[tuple[int, int], None] = {}
-    for row in read_rows(path):
-        if row.more:
-            raise UsageError(f"{path}, line {row.line}: unknown column {next(iter(row.more))}")
-        condition = _named(path, row.line, row.key, conditions, inputs, "CONDITIONS")
-        pairs[condition, _named(path, row.line, row.exemplars[0], photos, exemplars, "EXEMPLARS")] = None
-    found = np.array(sorted(pairs), np.int32).reshape(-1, 2)
-    missing = np.setdiff1d(np.arange(len(ids)), found[:, 0])
-    if missing.size:
-        raise UsageError(f"{path}: {_lacking(ids, missing, 'a row')}")
-    return found[:, 0].copy(), found[:, 1].copy()
-
-
-def _named(path: Path, line: int, name: str, known: Names, names: Sequence[str], where: str) -> int:
-    found = known.find(name)
-    if len(found) == 1:
-        return found[0]
-    if found:
-        several = ", ".join(names[number] for number in found[:3])
-        raise UsageError(
-            f"{path}, line {line}: {name!r} may be several of {where} ({several}); give its path"
-        )
-    encoding = "" if name.isprintable() else "; the list must be UTF-8"
-    raise UsageError(f"{path}, line {line}: {name!r} is not in {where}{encoding}")
-
-
 # --- nearest ---
 
 
@@ -176,7 +131,7 @@ def nearest_pairs(
     size: as in Settings. scratch: a folder for temporary files. Raises UsageError where no exemplar can be read.
     """
     photos = [exemplars.path(number) for number in range(len(exemplars.names))]
-    wanted = [conditions.files(number) for number in range(len(conditions))]
+    wanted = [(*conditions.files(number), ()) for number in range(len(conditions))]
     preparer = Preparer(translator.plugin, translator.short_side, size)
     with (
         tempfile.TemporaryDirectory(dir=scratch, prefix="features-") as folder,
@@ -186,7 +141,7 @@ def nearest_pairs(
         if not usable.any():
             raise UsageError(f"{exemplars.folder}: none of its photos can be read")
         queries, _ = _features(Path(folder, "conditions"), wanted, reader, translator.pooled_conditions)
-        return np.arange(len(conditions), dtype=np.int32), top_1(queries, keys, usable)
+        return Pairs(np.arange(len(conditions), dtype=np.int32), top_1(queries, keys, usable))
 
 
 def kept_pairs(out: Path, about: str, conditions: Conditions, exemplars: Exemplars) -> Pairs | None:
@@ -196,14 +151,17 @@ def kept_pairs(out: Path, about: str, conditions: Conditions, exemplars: Exempla
         return None
     if not (out / KEPT).exists():
         return None
-    return _read_pairs(out / KEPT, conditions.ids, conditions.inputs, exemplars.names)
+    return read_list(out / KEPT, conditions.ids, conditions.inputs, exemplars.names)
 
 
 def keep_pairs(
     out: Path, about: str, conditions: Conditions, exemplars: Exemplars, pairs: Pairs, scratch: Path
 ) -> None:
     """Keep nearest pairs in OUT for the next run, and for the other shards."""
-    rows = ((conditions.inputs[c], exemplars.names[e]) for c, e in zip(*pairs, strict=True))
+    rows = (
+        (conditions.inputs[c], exemplars.names[e])
+        for c, e in zip(pairs.conditions, pairs.exemplars, strict=True)
+    )
     write_pairs(out / KEPT, rows, scratch)
     write_text(out / MARK, _fingerprint(about, conditions, exemplars), scratch)
 

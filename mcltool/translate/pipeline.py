@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from mcltool.core.errors import DataError
 from mcltool.plugin.contract import ConditionSpec
+from mcltool.translate.exemplars import Weights
 from mcltool.translate.images import Picture, pictures_to_save
 from mcltool.translate.plan import Task
 from mcltool.translate.reader import Prepared, Reader, Request
@@ -36,7 +37,7 @@ MOST_KEPT = 100_000
 class Output:
     """What was made of a task: its row of a batch of pictures, or the cause why there is none.
 
-    condition, exemplar: what it was made of, as the network saw them. source: stamps of their files.
+    condition, exemplars: what it was made of, as the network saw them. source: stamps of their files.
     milliseconds: to read and translate.
     """
 
@@ -45,17 +46,16 @@ class Output:
     source: str
     milliseconds: float
     cause: str = ""
-    exemplar: Picture | None = None
+    exemplars: Sequence[Picture] = ()
     made: Pictures | None = None
     row: int = 0
 
     def pictures(self, kinds: Sequence[str], spec: ConditionSpec) -> dict[str, Picture]:
         """What to save, as in ``pictures_to_save``; waits for the device. Of an output without cause."""
         assert self.made
-        assert self.exemplar is not None
-        assert self.condition.planes is not None
-        made, condition = self.made.row(self.row), self.condition
-        return pictures_to_save(made, condition.size, condition.planes, self.exemplar, kinds, spec)  # type: ignore[arg-type]
+        planes, size = self.condition.planes, self.condition.size
+        assert planes is not None
+        return pictures_to_save(self.made.row(self.row), size, planes, self.exemplars, kinds, spec)
 
 
 @dataclass
@@ -63,7 +63,8 @@ class Stats:
     """How a run went. device: "" where there was nothing to translate.
 
     batches: how many; halved: how often one did not fit into the device's memory. waited_...: seconds that the
-    device waited for inputs, and for outputs to be saved.
+    device waited for inputs, and for outputs to be saved. uncovered: positions at which regions and classes left no
+    exemplar, so that all serve.
     """
 
     device: str = ""
@@ -72,6 +73,7 @@ class Stats:
     halved: int = 0
     waited_reading: float = 0.0
     waited_writing: float = 0.0
+    uncovered: int = 0
 
 
 class Pipeline:
@@ -104,7 +106,7 @@ class Pipeline:
             for tasks in windows:
                 photos = self.exemplars.missing(tasks)
                 ahead.append((tasks, photos))
-                yield [*photos, *((task.files, task.part) for task in tasks)]
+                yield [*photos, *((task.files, task.part, task.exemplars) for task in tasks)]
 
         reads = self._reader.read(requests())
         while True:
@@ -136,28 +138,34 @@ class Pipeline:
         started, ready = time.perf_counter(), []
         for task, condition in batch:
             try:
-                ready.append((task, condition, self.exemplars.get(task.photo)))
+                ready.append((task, condition, [self.exemplars.get(photo) for photo in task.photos]))
             except DataError as error:
                 yield self._failed(task, condition, str(error))
-        made = self._forward([(condition, exemplar) for _, condition, exemplar in ready])
+        made = self._forward([(condition, exemplars) for _, condition, exemplars in ready])
         each = 1000 * (time.perf_counter() - started) / max(1, len(ready))
-        for (task, condition, exemplar), (pictures, row) in zip(ready, made, strict=True):
+        for (task, condition, exemplars), (pictures, row) in zip(ready, made, strict=True):
             if pictures:
-                source, spent = f"{condition.source} {exemplar.source}", condition.milliseconds + each
-                yield Output(task, condition, source, spent, "", exemplar.pixels, pictures, row)
+                source = f"{condition.source} {','.join(exemplar.source for exemplar in exemplars)}"
+                pixels = [exemplar.pixels for exemplar in exemplars if exemplar.pixels is not None]
+                self.stats.uncovered += condition.uncovered * task.wanted
+                yield Output(
+                    task, condition, source, condition.milliseconds + each, "", pixels, pictures, row
+                )
             else:
                 yield self._failed(task, condition, f"{task.files[0]}: {_no_memory(condition)}")
 
     def _failed(self, task: Task, condition: Prepared, cause: str) -> Output:
-        source = f"{condition.source} {self.exemplars.stamp(task.photo)}"
+        source = f"{condition.source} {','.join(map(self.exemplars.stamp, task.photos))}"
         return Output(task, condition, source, condition.milliseconds, cause)
 
-    def _forward(self, pairs: Sequence[tuple[Prepared, CachedExemplar]]) -> list[tuple[Pictures | None, int]]:
+    def _forward(
+        self, pairs: Sequence[tuple[Prepared, Sequence[CachedExemplar]]]
+    ) -> list[tuple[Pictures | None, int]]:
         """For each pair its pictures and the row in them; halved until it fits into memory."""
         if not pairs:
             return []
         planes = [condition.planes for condition, _ in pairs if condition.planes is not None]
-        exemplars = [exemplar.encoded for _, exemplar in pairs if exemplar.encoded]
+        exemplars = [_encoded(condition, several) for condition, several in pairs]
         made = self._fitting(
             len(pairs), lambda: self._translator.translate(planes, exemplars, self._warped, self._confident)
         )
@@ -230,7 +238,7 @@ class ExemplarCache:
 
     def missing(self, tasks: Sequence[Task]) -> list[str]:
         """The photos to read for a window: those that are not kept, and not read for one before it."""
-        photos = dict.fromkeys(task.photo for task in tasks)
+        photos = dict.fromkeys(photo for task in tasks for photo in task.photos)
         found = [photo for photo in photos if photo not in self._kept and photo not in self._scheduled]
         self._scheduled.update(found)
         return found
@@ -240,10 +248,10 @@ class ExemplarCache:
         self._scheduled.difference_update(photos)
         self._photos = photos
         sizes: dict[tuple[int, ...], dict[str, None]] = {}
-        for task in tasks:
-            planes = photos[task.photo].planes if task.photo in photos else None
-            if planes is not None and not task.alone:
-                sizes.setdefault(planes.shape, {})[task.photo] = None
+        for photo in (photo for task in tasks if not task.alone for photo in task.photos):
+            planes = photos[photo].planes if photo in photos else None
+            if planes is not None:
+                sizes.setdefault(planes.shape, {})[photo] = None
         self._groups = {}
         for alike in map(list, sizes.values()):
             for start in range(0, len(alike), self._batch_size):
@@ -287,6 +295,14 @@ class ExemplarCache:
     def _keep(self, photo: str, found: CachedExemplar) -> None:
         self._kept[photo] = found
         self._bytes += found.bytes
+
+
+def _encoded(
+    condition: Prepared, exemplars: Sequence[CachedExemplar]
+) -> EncodedExemplar | tuple[Sequence[EncodedExemplar], Weights]:
+    """As ``Translator.translate`` takes them."""
+    encoded = [exemplar.encoded for exemplar in exemplars if exemplar.encoded]
+    return encoded[0] if condition.weights is None else (encoded, condition.weights)
 
 
 def _no_memory(read: Prepared) -> str:

@@ -7,22 +7,40 @@ demand. Imports no torch, which alone takes half a gigabyte.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePath, PurePosixPath
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mcltool.core.errors import UsageError
 from mcltool.plugin.contract import IMAGE_SUFFIXES, ConditionFiles, DatasetPlugin, walk_names
+from mcltool.translate.exemplars import Exemplar
 
 RESERVED = ".mcltool"
 """The folder in OUT where jobs keep what is not finished."""
 
 Indices = NDArray[np.int32]
-Pairs = tuple[Indices, Indices]
-"""For each task the index of its condition and of its exemplar, in the order of the conditions."""
+
+
+class Mixture(NamedTuple):
+    """Exemplars that act together on one condition. label: as the manifest writes them."""
+
+    label: str
+    exemplars: tuple[Exemplar, ...]
+
+
+class Pairs(NamedTuple):
+    """For each task the index of its condition and of its exemplar, in the order of the conditions.
+
+    mixtures: by condition, where several exemplars act together; the task then has the first of them.
+    """
+
+    conditions: Indices
+    exemplars: Indices
+    mixtures: Mapping[int, Mixture] = {}
 
 
 @dataclass(frozen=True)
@@ -30,9 +48,9 @@ class Task:
     """One condition to translate.
 
     number: its place in the plan. input, exemplar, output: relative to CONDITIONS, EXEMPLARS and OUT, with "/"
-    between folders. files, part: as in ConditionFiles. photo: the exemplar's path. wanted: False for a task that
-    only fills the batch it was in before, so that the others' bytes stay as they were. alone: encode the exemplar
-    by itself, because tasks of other windows use it too.
+    between folders; of several exemplars their label. files, part: as in ConditionFiles. exemplars: one, or those
+    that act together. wanted: False for a task that only fills the batch it was in before, so that the others' bytes
+    stay as they were. alone: encode each exemplar by itself, because tasks of other windows may use it too.
     """
 
     number: int
@@ -41,9 +59,13 @@ class Task:
     output: str
     files: tuple[str, ...]
     part: str
-    photo: str
+    exemplars: tuple[Exemplar, ...]
     wanted: bool = True
     alone: bool = False
+
+    @property
+    def photos(self) -> tuple[str, ...]:
+        return tuple(os.fspath(exemplar.path) for exemplar in self.exemplars)
 
 
 class Conditions:
@@ -136,43 +158,62 @@ class Plan(Sequence[Task]):
         suffix: str = ".png",
         extras: Sequence[str] = (),
     ) -> None:
-        order = np.lexsort((pairs[0], pairs[1]))
+        order = np.lexsort((pairs.conditions, pairs.exemplars))
         self.conditions, self.exemplars = conditions, exemplars
-        self.pairs: Pairs = (pairs[0][order], pairs[1][order])
+        self.pairs = Pairs(pairs.conditions[order], pairs.exemplars[order], pairs.mixtures)
         self.names = OutputNames(
             conditions.ids, conditions.inputs, exemplars.names, self.pairs, suffix, extras
         )
         self.extras = tuple(extras)
 
     def __len__(self) -> int:
-        return len(self.pairs[0])
+        return len(self.pairs.conditions)
 
     def __getitem__(self, index):  # type: ignore[no-untyped-def]
-        condition, exemplar = (int(indices[index]) for indices in self.pairs)
+        condition, label, exemplars = self.of(index)
         files, part = self.conditions.files(condition)
         return Task(
-            index, self.conditions.inputs[condition], self.exemplars.names[exemplar], self.names[index],
-            files, part, self.exemplars.path(exemplar),
-        )  # fmt: skip
+            index, self.conditions.inputs[condition], label, self.names[index], files, part, exemplars
+        )
+
+    def of(self, number: int) -> tuple[int, str, tuple[Exemplar, ...]]:
+        """The condition of a task, and its exemplars with their label."""
+        condition, exemplar = int(self.pairs.conditions[number]), int(self.pairs.exemplars[number])
+        if condition in self.pairs.mixtures:
+            return condition, *self.pairs.mixtures[condition]
+        return condition, self.exemplars.names[exemplar], (Exemplar(self.exemplars.path(exemplar)),)
 
     def window(self, start: int, size: int, left: NDArray[np.bool_]) -> list[Task]:
         """The ``size`` tasks from ``start`` on; left: which tasks of the plan are wanted."""
-        stop, chosen = min(start + size, len(self)), self.pairs[1]
+        stop, chosen, mixed = min(start + size, len(self)), self.pairs.exemplars, bool(self.pairs.mixtures)
         neighbours = {int(chosen[n]) for n in (start - 1, stop) if 0 <= n < len(self)}
         return [
-            replace(self[n], wanted=bool(left[n]), alone=int(chosen[n]) in neighbours)
+            replace(self[n], wanted=bool(left[n]), alone=mixed or int(chosen[n]) in neighbours)
             for n in range(start, stop)
         ]
 
     def in_order(self) -> Iterator[int]:
         """The tasks' numbers in the order of the conditions."""
-        yield from np.lexsort((self.pairs[1], self.pairs[0])).tolist()
+        yield from np.lexsort((self.pairs.exemplars, self.pairs.conditions)).tolist()
 
-    def rows(self) -> Iterator[tuple[str, str]]:
-        """Input and exemplar of every task, in the order of the conditions."""
+    def rows(self) -> Iterator[tuple[str, ...]]:
+        """Input and exemplar of every task, in the order of the conditions; where exemplars act together, also weight,
+        region and classes of each."""
         for number in self.in_order():
-            condition, exemplar = self.pairs[0][number], self.pairs[1][number]
-            yield self.conditions.inputs[condition], self.exemplars.names[exemplar]
+            condition, label, exemplars = self.of(number)
+            if not self.pairs.mixtures:
+                yield self.conditions.inputs[condition], label
+                continue
+            for one in exemplars:
+                name = os.path.relpath(one.path, self.exemplars.folder).replace(os.sep, "/")
+                region = os.fspath(one.region) if one.region else ""
+                yield (
+                    self.conditions.inputs[condition],
+                    name,
+                    f"{one.weight:g}",
+                    region,
+                    ";".join(one.classes),
+                )
 
 
 def check_places(conditions: Path, exemplars: Path, out: Path) -> None:
@@ -272,12 +313,12 @@ class OutputNames:
         ids: Sequence[str],
         inputs: Sequence[str],
         exemplars: Sequence[str],
-        pairs: tuple[NDArray[np.int32], NDArray[np.int32]],
+        pairs: Pairs,
         suffix: str,
         extras: Sequence[str] = (),
     ) -> None:
         self._ids, self._inputs, self._exemplars = ids, inputs, exemplars
-        self._conditions, self._chosen = pairs
+        self._conditions, self._chosen, _ = pairs
         self._suffix, self._extras = suffix, tuple(extras)
         self._whole = np.zeros(len(inputs), bool)
         self._several = len(self._conditions) > len(inputs)

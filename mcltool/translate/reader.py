@@ -25,6 +25,7 @@ from mcltool.core.images import read_photo
 from mcltool.core.threads import cores
 from mcltool.data.geometry import Size
 from mcltool.plugin.contract import DatasetPlugin
+from mcltool.translate.exemplars import Exemplar, Weights, files_of_regions, weights_of
 from mcltool.translate.images import (
     OutputSize,
     asked_size,
@@ -47,8 +48,8 @@ FEW = 64
 MOST_WORKERS = 8
 """Reader processes at most, unless asked for."""
 
-Request = str | tuple[Sequence[str], str]
-"""What to read: the path of a photo, or the files and the part of a condition (see ConditionFiles)."""
+Request = str | tuple[Sequence[str], str, Sequence[Exemplar]]
+"""What to read: a photo, by its path; or a condition, by its files and part (see ConditionFiles) and exemplars."""
 
 
 def default_workers(device: str, tasks: int) -> int:
@@ -64,7 +65,8 @@ class Prepared:
 
     planes: of a condition at its network size, (H, W) uint8 labels or (C, H, W) float32 in [0, 1]; of an
     exemplar (H, W, 3) uint8. size: (height, width) in pixels of the output. source: stamp of the files before
-    they were read.
+    they were read. weights: of a condition's exemplars, where there are several; uncovered: positions at which
+    regions and classes left none, so that all serve.
     """
 
     planes: NDArray[Any] | None
@@ -72,6 +74,8 @@ class Prepared:
     cause: str
     source: str
     milliseconds: float
+    weights: Weights | None = None
+    uncovered: int = 0
 
 
 class Preparer:
@@ -85,20 +89,24 @@ class Preparer:
         self._short_side = short_side_of(size, trained)
         plugin.short_side = 0 if size == "keep" else self._short_side
 
-    def condition(self, paths: Sequence[str], part: str) -> Prepared:
-        """Read and resize a condition. Errors of its files are its cause, not raised."""
-        started, source = time.perf_counter(), stamp(paths)
-        planes, size, cause = None, (0, 0), ""
+    def condition(self, paths: Sequence[str], part: str, exemplars: Sequence[Exemplar] = ()) -> Prepared:
+        """Read and resize a condition, and the regions of its exemplars. Errors of files are its cause, not raised."""
+        started, source = time.perf_counter(), stamp([*paths, *files_of_regions(exemplars)])
+        planes, size, cause, weights, uncovered = None, (0, 0), "", None, 0
         try:
             found = read_condition(self.plugin, [Path(path) for path in paths], part)
             try:
                 size = asked_size(found.size, self.size, self._trained)
-                planes = prepare_condition(self.plugin, found, network_size(size, min(size)))
+                read = prepare_condition(self.plugin, found, network_size(size, min(size)))
+                if len(exemplars) > 1:
+                    weights, uncovered = weights_of(exemplars, read, found.size, self.plugin.spec)
+                planes = read
             except DataError as error:
                 cause = f"{paths[0]}: {error}"
         except McltoolError as error:
             cause = str(error)
-        return Prepared(planes, size, cause, source, 1000 * (time.perf_counter() - started))
+        spent = 1000 * (time.perf_counter() - started)
+        return Prepared(planes, size, cause, source, spent, weights, uncovered)
 
     def exemplar(self, photo: str) -> Prepared:
         """Read and resize an exemplar, likewise."""

@@ -21,8 +21,9 @@ from mcltool.core.errors import DataError, McltoolError
 from mcltool.translate.folder import claimed, settling
 from mcltool.translate.images import OutputFolder, short_side_of
 from mcltool.translate.job import Job, read_job, write_job
+from mcltool.translate.lists import write_pairs
 from mcltool.translate.manifest import DONE, FAILED, Entry, Journal, Ledger, Result, Status
-from mcltool.translate.pairing import keep_pairs, kept_pairs, nearest_pairs, write_pairs
+from mcltool.translate.pairing import keep_pairs, kept_pairs, nearest_pairs
 from mcltool.translate.pipeline import Output, Pipeline, Stats
 from mcltool.translate.plan import Pairs, Plan
 from mcltool.translate.provenance import Provenance

@@ -16,9 +16,10 @@ from torch import Tensor
 from mcltool.core.device import autocast, frozen, pick_device, pick_precision
 from mcltool.core.weights import load_model
 from mcltool.data.batch import to_bytes, to_unit
-from mcltool.model.correspondence import STRIDE, confidence
-from mcltool.model.network import EncodedExemplar
+from mcltool.model.correspondence import STRIDE, confidence, mixture_features
+from mcltool.model.network import EncodedExemplar, EncodedMixture
 from mcltool.plugin.contract import DatasetPlugin
+from mcltool.translate.exemplars import Weights
 
 CPU_PIXELS = 2**17
 """Pixels a batch on a CPU: larger ones are not faster there."""
@@ -76,21 +77,23 @@ class Translator:
     def translate(
         self,
         conditions: Sequence[NDArray[Any]],
-        exemplars: Sequence[EncodedExemplar],
+        exemplars: Sequence[EncodedExemplar | tuple[Sequence[EncodedExemplar], Weights]],
         warped: bool = False,
         confident: bool = False,
     ) -> Pictures:
-        """Conditions of one size, as ``prepare_condition`` gives them, each with its exemplar.
+        """Conditions of one size, as ``prepare_condition`` gives them, each with its exemplars.
 
+        exemplars: a condition's only one, or several with their weights (E, h, w).
         warped, confident: whether these pictures are wanted too. Raises RuntimeError where memory does not suffice;
         see ``device.is_out_of_memory``.
         """
         with torch.inference_mode(), autocast(self.device, self.precision):
             X = self._to_device(np.stack(conditions))
-            made = self.model.translate(X, exemplars)
+            encoded = [self._mixture(one) for one in exemplars]
+            made = self.model.translate(X, encoded)
             image = to_bytes(made.image).permute(0, 2, 3, 1).contiguous()
             warp = to_bytes(made.warped).permute(0, 2, 3, 1).contiguous() if warped else None
-            sure = self._confidence(X, exemplars) if confident else None
+            sure = self._confidence(X, encoded) if confident else None
         return self._to_host(image, warp, sure)
 
     def pooled_conditions(self, conditions: Sequence[NDArray[Any]]) -> NDArray[np.float32]:
@@ -132,13 +135,26 @@ class Translator:
             return np.zeros((side, side), np.uint8)
         return np.zeros((self.plugin.spec.channels, side, side), np.float32)
 
-    def _confidence(self, X: Tensor, exemplars: Sequence[EncodedExemplar]) -> Tensor:
+    def _mixture(
+        self, exemplar: EncodedExemplar | tuple[Sequence[EncodedExemplar], Weights]
+    ) -> EncodedExemplar | EncodedMixture:
+        if isinstance(exemplar, EncodedExemplar):
+            return exemplar
+        several, weights = exemplar
+        return EncodedMixture(several, self._to_device(weights).flatten(1))
+
+    def _confidence(self, X: Tensor, exemplars: Sequence[EncodedExemplar | EncodedMixture]) -> Tensor:
         grid = (X.shape[-2] // STRIDE, X.shape[-1] // STRIDE)
+        tau = self.model.temperature
         u_BND = self.model.condition_features(X)
-        maps = [
-            confidence(u, exemplar.v, self.model.temperature).view(grid)
-            for u, exemplar in zip(u_BND, exemplars, strict=True)
-        ]
+        maps = []
+        for u, exemplar in zip(u_BND, exemplars, strict=True):
+            if isinstance(exemplar, EncodedMixture):
+                v = [one.v for one in exemplar.exemplars]
+                q, k = mixture_features(u, v, exemplar.weights_EN, tau)
+            else:
+                q, k = u, exemplar.v
+            maps.append(confidence(q, k, tau).view(grid))
         return torch.stack(maps)
 
     def _to_device(self, array: NDArray[Any]) -> Tensor:

@@ -1,0 +1,157 @@
+"""Several exemplars for one condition: their weights, and where each may serve."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from difflib import get_close_matches
+from os import PathLike, fspath
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mcltool.core.errors import DataError, UsageError
+from mcltool.core.images import read_photo
+from mcltool.data.geometry import Size, resize_photo, same_aspect
+from mcltool.plugin.contract import ConditionSpec
+
+MOST = 64
+"""Exemplars of one condition: time and memory grow with each."""
+STRIDE = 4
+"""Pixels of the network's input a side of a position."""
+
+Weights = NDArray[np.float32]
+"""(E, h, w) at least 0: the weight of each exemplar at each position of a condition."""
+
+
+@dataclass(frozen=True)
+class Exemplar:
+    """A photo that gives a condition its style.
+
+    weight: at least 0, relative to the condition's other exemplars. region: a grey picture in the condition's frame:
+    white where this exemplar may serve, black where not; greys scale the weight. classes: names of the classes that
+    it may serve, of conditions that are labels. Raises UsageError for a weight that is none.
+    """
+
+    path: str | PathLike[str]
+    weight: float = 1.0
+    region: str | PathLike[str] | None = None
+    classes: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not (math.isfinite(self.weight) and self.weight >= 0):
+            raise UsageError(f"{fspath(self.path)}: weight {self.weight:g}: expected a number from 0")
+        if isinstance(self.classes, str):
+            raise UsageError(
+                f"{fspath(self.path)}: classes: expected a sequence of names, found {self.classes!r}"
+            )
+
+    @staticmethod
+    def parse(text: str) -> Exemplar:
+        """ "PHOTO[:WEIGHT][@WHERE]", WHERE a region's file or classes between ";". A file of the whole name goes first.
+
+        Raises UsageError for a weight that is none.
+        """
+        photo, where, weight = text, "", 1.0
+        if not Path(photo).exists() and "@" in photo:
+            photo, _, where = photo.rpartition("@")
+        region = where if Path(where).is_file() else None
+        classes = () if region else parse_classes(where)
+        head, colon, number = photo.rpartition(":")
+        if not Path(photo).exists() and colon:
+            photo, weight = head, parse_weight(number, text)
+        return Exemplar(photo, weight, region, classes)
+
+    def label(self, name: str) -> str:
+        """How manifests write it, ``name`` for the photo: as ``parse`` takes it."""
+        places = [fspath(self.region)] if self.region else []
+        where = "@" + ";".join([*places, *self.classes]) if places or self.classes else ""
+        return f"{name}{'' if self.weight == 1 else f':{self.weight:g}'}{where}"
+
+
+def parse_weight(text: str, where: str) -> float:
+    """Raises UsageError, which names ``where``, for what is no number from 0."""
+    try:
+        number = float(text)
+    except ValueError:
+        number = math.nan
+    if not (math.isfinite(number) and number >= 0):
+        raise UsageError(f"{where}: weight {text!r}: expected a number from 0")
+    return number
+
+
+def parse_classes(text: str) -> tuple[str, ...]:
+    """ "sky; tree"."""
+    return tuple(name.strip() for name in text.split(";") if name.strip())
+
+
+def files_of_regions(exemplars: Sequence[Exemplar]) -> list[str]:
+    """The regions' files, which with the condition's own decide its weights."""
+    return [fspath(exemplar.region) for exemplar in exemplars if exemplar.region and len(exemplars) > 1]
+
+
+def check(exemplars: Sequence[Exemplar], spec: ConditionSpec, where: str) -> None:
+    """Raises UsageError, which names ``where``, for exemplars that cannot act together on conditions of ``spec``."""
+    if len(exemplars) > MOST:
+        raise UsageError(f"{where}: {len(exemplars)} exemplars for one condition: expected at most {MOST}")
+    photo, count = Counter(fspath(exemplar.path) for exemplar in exemplars).most_common(1)[0]
+    if count > 1:
+        raise UsageError(
+            f"{where}: {photo} is given {count} times for one condition; join its regions in one"
+        )
+    if not any(exemplar.weight for exemplar in exemplars):
+        raise UsageError(f"{where}: all exemplars of a condition have weight 0")
+    for name in (name for exemplar in exemplars for name in exemplar.classes):
+        if spec.kind != "labels":
+            raise UsageError(
+                f"{where}: @{name}: no such file, and these conditions have no classes to choose by"
+            )
+        if name not in spec.names:
+            close = get_close_matches(name, spec.names, n=1)
+            hint = f" (did you mean {close[0]}?)" if close else f"; there are {', '.join(spec.names[:8])}"
+            raise UsageError(f"{where}: no class {name!r}{hint}")
+    for region in (exemplar.region for exemplar in exemplars if exemplar.region):
+        if not Path(region).is_file():
+            raise UsageError(f"{where}: region {fspath(region)}: no such file")
+
+
+def weights_of(
+    exemplars: Sequence[Exemplar], planes: NDArray[Any], size: Size, spec: ConditionSpec
+) -> tuple[Weights, int]:
+    """The weights of a condition's exemplars, and at how many positions none was left, so that all serve there.
+
+    planes: the condition at its network size. size: (height, width) of its files. Raises DataError for a region
+    that is empty or has another aspect.
+    """
+    height, width = planes.shape[-2:]
+    grid = (height // STRIDE, width // STRIDE)
+    weights = np.empty((len(exemplars), *grid), np.float32)
+    for weight, exemplar in zip(weights, exemplars, strict=True):
+        weight[:] = exemplar.weight
+        if exemplar.region:
+            weight *= _region(Path(exemplar.region), size, grid)
+        if exemplar.classes:
+            inside = np.isin(planes, [spec.names.index(name) for name in exemplar.classes])
+            weight *= inside.reshape(grid[0], STRIDE, grid[1], STRIDE).mean((1, 3))
+    free = ~weights.any(0)
+    weights[:, free] = np.array([[exemplar.weight] for exemplar in exemplars], np.float32)
+    return weights, int(free.sum())
+
+
+def _region(path: Path, size: Size, grid: Size) -> Weights:
+    """(h, w) in [0, 1]."""
+    picture = read_photo(path)
+    if not same_aspect(picture.shape[:2], size):
+        (high, wide), (height, width) = picture.shape[:2], size
+        raise DataError(
+            f"{path}: the region is {wide} x {high} pixels, its condition {width} x {height}: expected the same aspect"
+        )
+    if not picture.any():
+        raise DataError(
+            f"{path}: the region is black everywhere: expected white where the exemplar may serve"
+        )
+    return np.asarray(resize_photo(picture, grid).mean(2, dtype=np.float32) / 255, np.float32)
