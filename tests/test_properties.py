@@ -30,7 +30,7 @@ from mcltool.data.pairs import read_pairs
 from mcltool.data.pairs import write_pairs as write_lists
 from mcltool.translate.manifest import Entry, Journal, read_lines
 from mcltool.translate.pairing import pair_by_names, write_pairs
-from mcltool.translate.plan import OutputNames, check_id
+from mcltool.translate.plan import OutputNames, Pairs, check_id
 
 values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20),
@@ -229,7 +229,7 @@ def test_outputs_differ_and_lie_below_out(
         np.tile(np.arange(photos, dtype=np.int32), len(inputs)),
     )
     try:
-        outputs = OutputNames(ids, inputs, [f"{n}.jpg" for n in range(photos)], pairs, ".png", extras)
+        outputs = OutputNames(ids, inputs, [f"{n}.jpg" for n in range(photos)], Pairs(*pairs), ".png", extras)
     except UsageError:  # two that collide whatever they are called
         return
     found = [outputs[task] for task in range(len(pairs[0]))]

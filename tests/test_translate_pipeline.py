@@ -21,6 +21,7 @@ from mcltool.core.errors import McltoolError
 from mcltool.data.batch import condition_planes, to_unit
 from mcltool.model.correspondence import confidence
 from mcltool.model.network import EncodedExemplar
+from mcltool.translate.exemplars import Exemplar
 from mcltool.translate.job import Job, Options, Settings, plugin_of
 from mcltool.translate.manifest import Journal
 from mcltool.translate.pairing import top_1
@@ -70,7 +71,10 @@ def translated(
     translator: Translator, work: Path, numbers: Sequence[int], batch: int = 4
 ) -> dict[int, NDArray[np.uint8]]:
     """Numbered conditions, each with its photo, as one window."""
-    tasks = [Task(n, f"{n}", f"{n}", "", (f"masks/{n:02d}.png",), "", f"photos/{n:02d}.png") for n in numbers]
+    tasks = [
+        Task(n, f"{n}", f"{n}", "", (f"masks/{n:02d}.png",), "", (Exemplar(f"photos/{n:02d}.png"),))
+        for n in numbers
+    ]
     with Reader(Preparer(translator.plugin, 32)) as reader:
         pipeline = Pipeline(translator, reader, batch)
         outputs = [output for batch in pipeline.run([tasks]) for output in batch]

@@ -17,6 +17,7 @@ from mcltool.translate.plan import (
     Conditions,
     Exemplars,
     OutputNames,
+    Pairs,
     Plan,
     check_names,
     check_outputs,
@@ -45,7 +46,7 @@ def make_plan(tmp_path: Path, pair: str = "auto", plugin: ShapesPlugin = PLUGIN)
 
 def pairs_of(ids: list[str], exemplars: list[str], pair: str, seed: int = 0) -> list[tuple[int, int]] | None:
     pairs = pair_by_names(ids, [f"{name}.png" for name in ids], exemplars, pair, seed)
-    return pairs and list(zip(*(indices.tolist() for indices in pairs), strict=True))
+    return pairs and list(zip(*(indices.tolist() for indices in pairs[:2]), strict=True))
 
 
 def names(inputs: list[str], exemplars: tuple[str, ...] = ("e.jpg",), **options: object) -> list[str]:
@@ -53,7 +54,7 @@ def names(inputs: list[str], exemplars: tuple[str, ...] = ("e.jpg",), **options:
     conditions = np.repeat(np.arange(len(inputs), dtype=np.int32), len(exemplars))
     chosen = np.tile(np.arange(len(exemplars), dtype=np.int32), len(inputs))
     outputs = OutputNames(
-        [stem(name) for name in inputs], inputs, exemplars, (conditions, chosen), ".png", **options
+        [stem(name) for name in inputs], inputs, exemplars, Pairs(conditions, chosen), ".png", **options
     )  # type: ignore[arg-type]
     return [outputs[task] for task in range(len(conditions))]
 
@@ -73,7 +74,7 @@ def test_outputs_mirror_the_tree_and_exemplars_go_by_name(tmp_path: Path) -> Non
     }
     task = next(task for task in plan if task.input == "a/1.png")
     assert task.files == (str(tmp_path / "conditions" / "a" / "1.png"),)
-    assert task.photo == str(tmp_path / "exemplars" / "a" / "1.jpg")
+    assert task.photos == (str(tmp_path / "exemplars" / "a" / "1.jpg"),)
 
 
 def test_tasks_of_one_exemplar_are_together_and_else_in_order(tmp_path: Path) -> None:

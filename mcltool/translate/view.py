@@ -85,6 +85,10 @@ def _consume(run: Run, counts: Counter[str], started: float) -> None:
             if not console.is_terminal and now - last > PLAIN_SECONDS:
                 last = now
                 console.print(f"{counts.total()}/{run.total}  {note}", markup=False)
+    if run.stats.uncovered:
+        console.print(
+            f"{run.stats.uncovered} places of 4 x 4 pixels have no exemplar by regions and classes: all serve there"
+        )
     if run.stats.halved:
         console.print(
             f"out of memory {run.stats.halved} times: batches were halved, so that the last bits of these images "
@@ -131,6 +135,7 @@ def _document(run: Run, counts: Counter[str], seconds: float, interrupted: bool)
             "workers": stats.workers,
             "batches": stats.batches,
             "halved": stats.halved,
+            "uncovered": stats.uncovered,
             "waited_reading_seconds": round(stats.waited_reading, 3),
             "waited_writing_seconds": round(stats.waited_writing, 3),
         }

@@ -119,11 +119,11 @@ def rate(preset: str, count: int, pairing: str, repeats: int, workers: int | Non
         translator, plan = first.translator(), first.ledger().plan
         batch = translator.fitting_batch_size(side)
         preparer = Preparer(translator.plugin, side)
-        photos = {task.photo: preparer.exemplar(task.photo).planes for task in plan}
+        photos = {task.photos[0]: preparer.exemplar(task.photos[0]).planes for task in plan}
         planes = [preparer.condition(task.files, "").planes for task in plan]
         batches = []
         for start in range(0, count, batch):
-            Z = np.stack([photos[plan[n].photo] for n in range(start, min(start + batch, count))])
+            Z = np.stack([photos[plan[n].photos[0]] for n in range(start, min(start + batch, count))])
             batches.append((np.stack(planes[start : start + batch]), Z))
 
         def bare() -> float:

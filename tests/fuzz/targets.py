@@ -150,14 +150,14 @@ def _manifest(folder: Path) -> None:
 def _ledger(folder: Path) -> None:
     """Resuming from whatever lies in OUT."""
     from mcltool.translate.manifest import PATTERN, Ledger
-    from mcltool.translate.plan import Conditions, Exemplars, Plan
+    from mcltool.translate.plan import Conditions, Exemplars, Pairs, Plan
 
     work = folder.with_name(f"{folder.name}-inputs")
     for name in (*(f"masks/{n}.png" for n in range(4)), "photos/style.jpg"):
         (work / name).parent.mkdir(parents=True, exist_ok=True)
         (work / name).touch()
     conditions = Conditions(ShapesPlugin(), work / "masks")
-    pairs = np.arange(4, dtype=np.int32), np.zeros(4, np.int32)
+    pairs = Pairs(np.arange(4, dtype=np.int32), np.zeros(4, np.int32))
     plan = Plan(conditions, Exemplars(work / "photos"), pairs)
     path = next(iter(sorted(folder.glob(PATTERN))), folder / "manifest.jsonl")
     ledger = Ledger(plan, folder, path, np.ones(4, bool), "a" * 64, "b" * 16)
