@@ -40,6 +40,7 @@ def test_label_maps_give_class_indices_in_every_form(tmp_path: Path, image) -> N
     image().save(tmp_path / "mask.png")
     labels = read_labels(tmp_path / "mask.png", 3, PALETTE)
     assert labels.dtype == np.uint8
+    assert labels.flags.writeable  # as torch wants it
     np.testing.assert_array_equal(labels, LABELS)
 
 

@@ -68,7 +68,7 @@ def _of_numbers(path: Path, values: NDArray[Any], classes: int, numbers: Mapping
         if low < 0 or high >= classes:
             outside = low if low < 0 else high
             raise DataError(f"{path}: label {outside:g} is outside the classes 0..{classes - 1}")
-        return np.asarray(values, np.uint8)
+        return values.astype(np.uint8)
     known = np.full(256, -1, np.int16)
     known[list(numbers)] = list(numbers.values())
     labels: NDArray[np.int16] = known[np.clip(values, 0, 255).astype(np.uint8)]
@@ -95,7 +95,7 @@ def _of_palette(
     if palette and set(colours) <= set(palette):
         if [*map(dict(enumerate(palette)).get, used.tolist())] != colours:
             values = _lookup(used, [palette.index(colour) for colour in colours])[values]
-        return values.astype(np.uint8, copy=False)
+        return values.astype(np.uint8)
     greys = table[used, 0]
     if (table[used] == greys[:, None]).all() and not _is_ramp(used, greys, len(stored)):
         if classes == 2 and {*greys.tolist()} <= {0, 255}:  # as in a file of one bit
