@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import IO, Any
 
 MIB = 1 << 20
+_BINARY = getattr(os, "O_BINARY", 0)  # Windows: no translation of line ends
 
 _numbers = count()
 
@@ -33,7 +34,7 @@ def replacing(path: Path, scratch: Path | None = None) -> Iterator[Path]:
     path.parent.mkdir(parents=True, exist_ok=True)
     name = f".{path.name[:40]}.{os.getpid()}.{next(_numbers)}.tmp"  # up to 4 bytes a character, of 255
     temporary = (scratch or path.parent) / name
-    handle = os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666)
+    handle = os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY | _BINARY, 0o666)
     mode = os.fstat(handle).st_mode  # what the user's umask makes of a new file
     os.fchmod(handle, 0o600)
     os.close(handle)
@@ -106,7 +107,9 @@ def replace(source: Path, target: Path) -> None:
 
 def to_disk(path: Path) -> None:
     """Have the system write a file or folder out: a name must not reach the disk before what it names."""
-    handle = os.open(path, os.O_RDONLY)
+    if os.name == "nt" and path.is_dir():
+        return  # Windows has no handles of folders, and orders names itself
+    handle = os.open(path, os.O_RDWR if os.name == "nt" else os.O_RDONLY)
     try:
         os.fsync(handle)
     finally:

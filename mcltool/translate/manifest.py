@@ -38,6 +38,7 @@ MAX_LINE = 1 << 18
 _TYPES = {(*(str,) * 5, int, *(str,) * 3, number) for number in (int, float)}
 """Of an entry's fields."""
 _NO_LINK = getattr(os, "O_NOFOLLOW", 0)  # a link would have us write to what it leads to
+_BINARY = getattr(os, "O_BINARY", 0)  # Windows: no translation of line ends
 _OK, _SKIPPED = b'"status": "ok"', b'"status": "skipped"'
 
 
@@ -98,7 +99,7 @@ class Journal:
         self.path = path
 
     def __enter__(self) -> Self:
-        self._file = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | _NO_LINK, 0o666)
+        self._file = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | _NO_LINK | _BINARY, 0o666)
         self._end = os.fstat(self._file).st_size
         if self._end and not _ends_with_newline(self.path):  # a killed job has left half a line
             self._end += os.write(self._file, b"\n")
