@@ -192,3 +192,15 @@ def test_of_two_photos_or_more_no_split_is_empty(tmp_path: Path) -> None:
     assert len(MASKS.index(tmp_path / "one", "train")) == 1
     with pytest.raises(UsageError, match="no photo is for 'val' by the split by hash"):
         MASKS.index(tmp_path / "one", "val")
+
+
+def test_a_val_list_alone_leaves_the_test_photos_out_where_its_split_is_there_or_says_that_it_does_not(
+    root: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert ids(root)[0] == ["2994", "14721"]
+    assert "all the other 2 photos train; the authors leave CelebA's test photos out" in caplog.text
+    (root / "CelebA-HQ-to-CelebA-mapping.txt").write_text(
+        "idx orig_idx orig_file\n10 1 000001.jpg\n2994 2 000002.jpg\n14721 3 000003.jpg\n"
+    )
+    (root / "list_eval_partition.txt").write_text("000001.jpg 1\n000002.jpg 0\n000003.jpg 2\n")
+    assert ids(root) == (["2994"], ["10"])

@@ -74,7 +74,11 @@ if TYPE_CHECKING:
     metavar="QUALITY",
     help="Recode outputs and photos as JPEG first, as for the published FIDs.  [default: no]",
 )
-@click.option("--partial", is_flag=True, help="Leave out images that have no counterpart.")
+@click.option(
+    "--partial",
+    is_flag=True,
+    help="Leave out images that have no counterpart, and held-out samples that --pairs has no exemplar for.",
+)
 @click.option(
     "--perceptual",
     type=click.Choice(["vgg", "random"]),

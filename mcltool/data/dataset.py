@@ -8,7 +8,7 @@ a resumed run, and one with other workers, sees the same batches.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from enum import IntEnum
 from typing import Any
@@ -133,7 +133,8 @@ class EvaluationData(_Samples):
     last the first), else the sample after it in the list. Items are like those of TrainingData, not augmented;
     augmented is the photo. Errors likewise.
 
-    exemplars: for each of ``samples``, its exemplar or None; they may be of another split.
+    exemplars: for each of ``samples``, its exemplar or None; they may be of another split. lacking: why samples that a
+    list should have an exemplar for have none, by their number.
     """
 
     def __init__(
@@ -142,10 +143,11 @@ class EvaluationData(_Samples):
         samples: Sequence[Sample],
         config: DataConfig,
         exemplars: Sequence[Sample | None] | None = None,
+        lacking: Mapping[int, str] | None = None,
     ) -> None:
         _check_samples(plugin, samples)
         self.plugin, self.samples, self.config = plugin, samples, config
-        self._exemplars = exemplars
+        self._exemplars, self.lacking = exemplars, lacking or {}
         self._groups = _groups(plugin, samples)
 
     def __len__(self) -> int:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import os
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +18,10 @@ from mcltool.core.errors import UsageError
 from mcltool.data.dataset import EvaluationData, TrainingData
 from mcltool.data.geometry import Photo, load_size
 from mcltool.data.pack_format import Bucket, open_file, open_pack, read_header, reading, size_text
-from mcltool.data.pairs import match_pairs, read_pairs
+from mcltool.data.pairs import Called, match_names, read_pairs
 from mcltool.plugin.contract import Condition, ConditionFiles, ConditionSpec, DatasetPlugin, Sample, Truth
+
+log = logging.getLogger(__name__)
 
 
 class PackedDataset(DatasetPlugin):
@@ -140,30 +144,56 @@ def open_data(
     is not there or has no samples, a pack's pictures are too small, or a list names none of the samples.
     """
     train, val = plugin.index(root, "train"), plugin.index(root, "val")
+    lacking: Mapping[int, str] = {}
+    retrieved: Sequence[Sequence[int]] | None
+    exemplars: Sequence[Sample | None] | None
     if pairs is not None:
-        retrieved, exemplars = _listed(pairs, train, val)
+        retrieved, exemplars, lacking = _listed(pairs, train, val)
     else:
         retrieved, exemplars = _packed(plugin, config, val)
-    return TrainingData(plugin, train, config, seed, retrieved), EvaluationData(
-        plugin, val, config, exemplars
-    )
+    exemplars = exemplars or _other_views(train, val)
+    held_out = EvaluationData(plugin, val, config, exemplars, lacking)
+    return TrainingData(plugin, train, config, seed, retrieved), held_out
 
 
 _Lists = tuple[Sequence[Sequence[int]] | None, Sequence[Sample | None] | None]
 """Candidates for training, by number; the exemplar of each held-out sample, where one is named."""
 
 
-def _listed(path: Path, train: Sequence[Sample], val: Sequence[Sample]) -> _Lists:
-    pairs = read_pairs(path)
-    retrieved = match_pairs(pairs, train, train)
-    both = [*val, *train]  # CoCosNet takes exemplars of held-out photos from the training photos
-    held_out = [both[found[0]] if found else None for found in match_pairs(pairs, val, both)]
-    if train and not any(retrieved) and not any(held_out):
+def _listed(
+    path: Path, train: Sequence[Sample], val: Sequence[Sample]
+) -> tuple[Sequence[Sequence[int]], Sequence[Sample | None], Mapping[int, str]]:
+    """Candidates for training; the first exemplar of each held-out sample's line; and what is the matter where there is
+    none, by the sample's number."""
+    pairs, called, held_out = read_pairs(path), Called.of(train), Called.of(val)
+    retrieved = match_names(pairs, called, called)
+    # CoCosNet takes exemplars of held-out photos from the training photos.
+    firsts = [(line or [-1])[0] for line in match_names(pairs, held_out, held_out + called)]
+    if train and not any(retrieved) and all(n == -1 for n in firsts):
         raise UsageError(
-            f"{path}: names none of the {len(both)} samples; expected lines of their ids, key,exemplar,..., like "
-            f"{train[0].id},{train[-1].id}"
+            f"{path}: names none of the {len(train) + len(val)} samples; expected lines of their ids, "
+            f"key,exemplar,..., like {called.ids[0]},{called.ids[-1]}"
         )
-    return retrieved, held_out
+    lacking = {i: "has a first exemplar that is not there" for i, n in enumerate(firsts) if n is None}
+    views = Counter(sample.group for sample in val if sample.group)  # whoever has another view needs no line
+    lacking |= {i: "has no line" for i, n in enumerate(firsts) if n == -1 and views[val[i].group] < 2}
+    unknown = sum(n is None for line in retrieved for n in line)
+    if unknown:
+        log.warning("%s: %d exemplars of training photos are not there, and are left out", path, unknown)
+    chosen = [_nth(val, train, n) if n is not None and n >= 0 else None for n in firsts]
+    return [[n for n in line if n is not None] for line in retrieved], chosen, lacking
+
+
+def _nth(first: Sequence[Sample], second: Sequence[Sample], number: int) -> Sample:
+    return first[number] if number < len(first) else second[number - len(first)]
+
+
+def _other_views(train: Sequence[Sample], val: Sequence[Sample]) -> Sequence[Sample | None] | None:
+    """For held-out samples whose group has no other member there, one of the training samples."""
+    sizes = Counter(sample.group for sample in val if sample.group)
+    alone = {group for group, size in sizes.items() if size == 1}
+    views = {sample.group: sample for sample in train if sample.group in alone} if alone else {}
+    return [views.get(sample.group) if sample.group in alone else None for sample in val] if views else None
 
 
 def _packed(plugin: DatasetPlugin, config: DataConfig, val: Sequence[Sample]) -> _Lists:

@@ -117,14 +117,41 @@ def match_pairs(pairs: Pairs, samples: Sequence[Sample], candidates: Sequence[Sa
     A name is a sample's id, or its photo's path or file name, where one sample alone has it (see Names). What
     names no candidate, several, or the sample itself, is left out.
     """
-    keys, names = _sample_names(samples), _sample_names(candidates)
-    found: list[list[int]] = [[] for _ in samples]
+    own = Called.of(samples)
+    found = match_names(pairs, own, own if candidates is samples else Called.of(candidates))
+    return [[n for n in numbers if n is not None] for numbers in found]
+
+
+@dataclass(frozen=True)
+class Called:
+    """What lists may call samples. ids; photos: their paths without suffix. (One pass over samples, whose making may
+    take long.)"""
+
+    ids: Sequence[str]
+    photos: Sequence[str]
+
+    @classmethod
+    def of(cls, samples: Sequence[Sample]) -> Called:
+        named = [(s.id, s.photo.with_suffix("").as_posix() if s.photo else s.id) for s in samples]
+        return cls([name for name, _ in named], [photo for _, photo in named])
+
+    def __add__(self, more: Called) -> Called:
+        return Called([*self.ids, *more.ids], [*self.photos, *more.photos])
+
+
+def match_names(pairs: Pairs, samples: Called, candidates: Called) -> list[list[int | None]]:
+    """As ``match_pairs``, with None for a name that is no candidate's or several's."""
+    keys, names = Names(samples.ids, samples.photos), Names(candidates.ids, candidates.photos)
+    distinct = {name for exemplars in pairs.values() for name in exemplars}  # a photo is the exemplar of many
+    numbers = {name: found[0] if len(found := names.find(name)) == 1 else None for name in distinct}
+    places = {named: n for n, named in enumerate(zip(candidates.ids, candidates.photos, strict=True))}
+    matched: list[list[int | None]] = [[] for _ in samples.ids]
     for key, exemplars in pairs.items():
         index = keys.find(key)
         if len(index) == 1:
-            numbers = [number for name in exemplars if len(number := names.find(name)) == 1]
-            found[index[0]] += [n for (n,) in numbers if candidates[n] != samples[index[0]]]
-    return found
+            own = places.get((samples.ids[index[0]], samples.photos[index[0]]), -1)
+            matched[index[0]] += [n for name in exemplars if (n := numbers[name]) != own]
+    return matched
 
 
 class Names:
@@ -175,11 +202,6 @@ class _Index:
         if name in self._several:
             return tuple(sorted(self._several[name]))
         return (self._first[name],) if name in self._first else ()
-
-
-def _sample_names(samples: Sequence[Sample]) -> Names:
-    photos = [s.photo.with_suffix("").as_posix() if s.photo else s.id for s in samples]
-    return Names([sample.id for sample in samples], photos)
 
 
 def _read_text(path: Path) -> str:

@@ -104,7 +104,7 @@ def score_weights(
     sample that cannot be read, McltoolError for inputs that could not be translated (unless partial), and as
     ``score_folder``.
     """
-    pairs = _pairs(split)
+    pairs = _pairs(split, request.partial)
     other = "diversity" in (request.metrics or ())
     _claim(to, split)
     _write(split, pairs, to, other, tell)
@@ -141,13 +141,25 @@ class _Pair:
     other: Sample
 
 
-def _pairs(split: Split) -> list[_Pair]:
-    """Exemplars as in EvaluationData; the other one is that of the sample half the split away."""
+def _pairs(split: Split, partial: bool) -> list[_Pair]:
+    """Exemplars as in EvaluationData; the other one is that of the sample half the split away.
+
+    Raises UsageError where the list that was given has none for a sample; partial: such are left out.
+    """
     _, data = open_data(split.plugin, split.root, split.config, 0, split.pairs)
-    half = len(data) // 2
+    numbers = range(min(split.count or len(data), len(data)))
+    lacking = [i for i in numbers if i in data.lacking]
+    if lacking and not partial:
+        first = lacking[0]
+        raise UsageError(
+            f"{split.pairs}: {len(lacking)} of {len(numbers)} held-out samples lack an exemplar, such as "
+            f"{data.samples[first].id}, which {data.lacking[first]}; --partial leaves them out"
+        )
+    kept = [i for i in numbers if i not in data.lacking]
+    half = len(kept) // 2
     return [
-        _Pair(sample, data.exemplar_of(i), data.exemplar_of((i + half) % len(data)))
-        for i, sample in enumerate(data.samples[: split.count])
+        _Pair(data.samples[i], data.exemplar_of(i), data.exemplar_of(kept[(place + half) % len(kept)]))
+        for place, i in enumerate(kept)
     ]
 
 

@@ -38,7 +38,8 @@ class Faces(Sequence[Sample]):
 
     def __init__(self, home: Path, names: Sequence[str], parts: Sequence[int], with_photo: bool) -> None:
         self._home, self._names, self._parts = home, tuple(names), tuple(parts)
-        self._with_photo = with_photo
+        self._with_photo, self._photos = with_photo, home / PHOTOS
+        self._folders: dict[int, Path] = {}
 
     def __len__(self) -> int:
         return len(self._names)
@@ -52,11 +53,17 @@ class Faces(Sequence[Sample]):
     def __getitem__(self, index: int | slice) -> Sample | Faces:
         if isinstance(index, slice):
             return Faces(self._home, self._names[index], self._parts[index], self._with_photo)
-        photo = self._home / PHOTOS / self._names[index]
-        folder, prefix = _masks_of(photo)
+        photo = self._photos / self._names[index]
+        number = int(photo.stem)
+        folder, prefix = self._folder(number // MASKS_A_FOLDER), f"{number:05d}_"
         bits = self._parts[index]
         masks = tuple(folder / f"{prefix}{part}.png" for i, part in enumerate(PARTS) if bits >> i & 1)
         return Sample(photo.stem, photo, (*masks, photo) if self._with_photo else masks)
+
+    def _folder(self, number: int) -> Path:
+        if number not in self._folders:
+            self._folders[number] = self._home / MASKS / str(number)
+        return self._folders[number]
 
 
 def index_faces(root: Path | None, split: str, with_photo: bool, numbering: str = "") -> Sequence[Sample]:

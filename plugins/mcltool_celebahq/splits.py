@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from hashlib import sha256
 from pathlib import Path, PurePosixPath
 
 from mcltool import UsageError
+
+log = logging.getLogger("mcltool.celebahq")
 
 SPLITS = ("train", "val")
 PARTITION = "list_eval_partition.txt"
@@ -23,7 +26,8 @@ def choose(numbers: Sequence[int], folders: Sequence[Path], split: str) -> list[
     The first of these that is found in one of ``folders`` decides:
 
     1. train.txt and val.txt: a number or file name a line. Where only one of them is there, the other split
-       is all the rest.
+       is all the rest; with the two files of 2 beside a val.txt alone, the training photos of the official
+       split (24183, as UNITE has them) without those of val.txt. What was taken is said.
     2. list_eval_partition.txt of CelebA with CelebA-HQ-to-CelebA-mapping.txt of CelebAMask-HQ: the official
        split, 0 for training and 1 for validation. The test photos (2) are in neither: they stay unseen.
     3. A split by the hash of the number: a photo keeps its split whatever others come or go. Of two photos or
@@ -35,6 +39,22 @@ def choose(numbers: Sequence[int], folders: Sequence[Path], split: str) -> list[
     partition, mapping = _find(PARTITION, folders), _find(MAPPING, folders)
     if lists:
         chosen, source = _by_lists(numbers, lists, split), " and ".join(map(str, lists.values()))
+        if split == "train" and "train" not in lists:
+            if partition and mapping:
+                official = set(_by_partition(numbers, partition, mapping, split))
+                chosen = [number for number in chosen if number in official]
+                log.info(
+                    "celebahq: %d photos train, those of %s that %s lacks",
+                    len(chosen),
+                    partition,
+                    lists["val"],
+                )
+            else:
+                log.warning(
+                    "%s is alone: all the other %d photos train; the authors leave CelebA's test photos out (24183 are "
+                    "left), which train.txt, or %s with %s beside it, would say",
+                    *(lists["val"], len(chosen), PARTITION, MAPPING),
+                )
     elif partition:
         if not mapping:
             raise UsageError(

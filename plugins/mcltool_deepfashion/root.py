@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import re
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -11,6 +12,8 @@ from pathlib import Path, PurePosixPath
 from mcltool import Sample, UsageError, walk_files
 from mcltool_deepfashion.documents import image_key, is_collection, open_poses
 from mcltool_deepfashion.folders import poses_in
+
+log = logging.getLogger("mcltool.deepfashion")
 
 SPLITS = ("train", "val")
 VAL_SHARE = 0.1
@@ -123,6 +126,7 @@ def _split(root: Path, split: str, photos: Mapping[str, Path]) -> Collection[str
     other = SPLITS[1 - SPLITS.index(split)]
     if lists[other].is_file():
         left = photos.keys() - _listed(lists[other], photos)
+        log.info("%s is alone: the other %d photos are for %s", lists[other], len(left), split)
         if not left:
             raise UsageError(
                 f"{lists[other]}: lists all photos, none are left for {split}; expected {lists[split]}"
