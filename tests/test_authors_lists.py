@@ -40,10 +40,10 @@ def run(*args: str) -> Result:
 
 
 def commands(beginning: str) -> list[list[str]]:
-    """The words of the page's commands that begin so, with metrics that need no download."""
+    """The words of the page's commands that begin so, with a metric that needs no download."""
     blocks = "\n".join(re.findall(r"```sh[^\n]*\n(.*?)```", PAGE.read_text(), re.S)).replace("\\\n", " ")
     lines = [line for line in blocks.splitlines() if line.startswith(f"mcltool {beginning}")]
-    return [shlex.split(line.replace("$METRICS", "psnr,diversity"))[1:] for line in lines]
+    return [shlex.split(line.replace("$METRICS", "psnr"))[1:] for line in lines]
 
 
 def picture(path: Path, seed: int) -> None:
