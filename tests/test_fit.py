@@ -85,7 +85,8 @@ def test_metrics_have_a_row_a_logged_step_with_a_key_a_term(done: Path) -> None:
     common = {"step", "lr", "gradient_norm", "skipped", "images_per_second", "memory_mib"}
     assert set(first) == set(second) == common | CORRESPONDENCE
     assert set(third) == set(first) | {"loss_rec"}
-    scores = {"val_l1_warp", "val_class_match", "val_match_error"}
+    measured = {"vary", "layout", "style", "detail", "patch", "score", "l1", "l1_warp"}
+    scores = {f"val_{name}" for name in (*measured, "class_match", "match_error")}
     assert set(fourth) == set(third) | {"loss_gan", "loss_fm", "loss_discriminator"} | scores
     assert all(np.isfinite(value) for row in rows(done) for value in row.values())
 

@@ -424,3 +424,11 @@ def test_every_loss_is_computed_in_float32_whatever_the_autocast(dtype: torch.dt
         mixed = all_losses()
     assert mixed.dtype == torch.float32
     torch.testing.assert_close(mixed, plain, rtol=0, atol=0)
+
+
+def test_tone_compares_means_of_cells_and_nothing_finer() -> None:
+    image = torch.rand(2, 3, 16, 24, generator=torch.Generator().manual_seed(0))
+    rolled = image.unflatten(2, (2, 8)).roll(3, 3).flatten(2, 3)  # within each row of cells: the same means
+    assert losses.tone(image, rolled, torch.tensor([True, True])).item() == pytest.approx(0, abs=1e-6)
+    lighter = image + torch.tensor([0.5, 0.25])[:, None, None, None]
+    assert losses.tone(image, lighter, torch.tensor([True, False])).item() == pytest.approx(0.25)

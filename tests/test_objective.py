@@ -144,8 +144,18 @@ def test_a_new_entry_is_computed_weighted_and_trained_on(net: MCLNet, x: Inputs)
     assert terms["cyc"].item() == pytest.approx(image.square().mean().item())
 
 
-CORRESPONDENCE, ADVERSARIAL, FEATURES = (
+def test_a_detached_warp_leaves_the_correspondence_to_its_own_terms(net: MCLNet, x: Inputs) -> None:
+    for detached in (False, True):
+        net.zero_grad()
+        terms, _ = GeneratorObjective(net, replace(NOTHING, rec=1.0, detach_warp=detached), SPEC)(x, 0)
+        terms["rec"].backward()
+        assert (next(net.encode_photo.parameters()).grad is None) == detached
+        assert next(net.generator.parameters()).grad is not None
+
+
+CORRESPONDENCE, OUTPUT, ADVERSARIAL, FEATURES = (
     {"mcl", "cons", "cyc", "pse", "warp", "mask"},
+    {"rec", "tone"},
     {"gan", "fm"},
     {"perc", "feat", "ctx"},
 )
@@ -159,10 +169,10 @@ def test_a_weight_of_zero_leaves_its_term_out(
     made, image = GeneratorObjective(net, weights, SPEC)(x, 0)
     adversarial, _ = AdversarialObjective(discriminator, weights)(x, image)
     features = FeatureObjective(phi, weights)(x, image)
-    assert set(made) == (CORRESPONDENCE | {"rec"}) - {left_out}
+    assert set(made) == (CORRESPONDENCE | OUTPUT) - {left_out}
     assert set(adversarial) == ADVERSARIAL - {left_out}
     assert set(features) == FEATURES - {left_out}
-    assert set(TERMS) == CORRESPONDENCE | {"rec"} | ADVERSARIAL | FEATURES
+    assert set(TERMS) == CORRESPONDENCE | OUTPUT | ADVERSARIAL | FEATURES
     for term in (made | adversarial | features).values():
         assert term.ndim == 0
         assert term.isfinite()

@@ -126,8 +126,8 @@ def test_the_report_needs_no_other_file_and_has_curves_grids_and_settings(done: 
     assert not re.search(r"(src|href)\s*=\s*['\"]?(?!data:)[^'\"\s>]", page)
     assert "http" not in page
     for name in (
-        "Held-out: L1 of the warp",
-        "Held-out: class match",
+        "L1 of the warp to a known answer",
+        "Class match",
         ">mcl<",
         ">discriminator<",
         "Images a second",
@@ -231,8 +231,12 @@ def test_runs_are_listed_with_their_state(done: Path, tmp_path: Path) -> None:
     fit(small_job(folder / "half", max_minutes=0.0))
     lines = {line.split()[0]: line for line in runs("list", str(folder)).splitlines()}
     assert set(lines) == {"run", "evening", "half"}
-    assert re.search(r"shapes +tiny +32x32 +6/6 +finished +l1_warp 0\.\d+, class_match", lines["evening"])
-    assert re.search(r"1/6 +stopped +l1_warp 0\.\d+", lines["half"])  # saved and scored, though not logged
+    assert re.search(
+        r"tiny +32x32 +6/6 +finished +score 0\.\d+, l1 .*l1_warp 0\.\d+, class_match", lines["evening"]
+    )
+    assert re.search(
+        r"1/6 +stopped +score 0\.\d+, l1 .*l1_warp 0\.\d+", lines["half"]
+    )  # saved and scored, though not logged
     RunFolder(folder / "half").append(
         {"step": 4, "loss_total": 1.0}
     )  # logged, then killed before it was saved

@@ -51,7 +51,8 @@ if TYPE_CHECKING:
     "--preset",
     metavar="NAME",
     shell_complete=complete_presets,
-    help="Sizes of the networks: tiny (64 px, for a CPU), base (256 px), paper (256 px, as published) or hd (512 px).  "
+    help="Sizes of the networks: tiny (64 px) and small (128 px) for a CPU, base (256 px), paper (256 px, as "
+    "published) or hd (512 px).  "
     "[default: the data set's own; tiny for shapes, else base]",
 )
 @click.option("--max-steps", type=int, metavar="N", help="Stop after N steps.  [default: as epochs make]")
@@ -91,7 +92,7 @@ if TYPE_CHECKING:
 @click.option(
     "--perceptual",
     type=click.Choice(["auto", "vgg", "caffe", "random", "none"]),
-    help="Network of the perceptual and contextual losses.  [default: auto, none for tiny, else vgg]",
+    help="Network of the perceptual and contextual losses.  [default: auto, none for tiny and small, else vgg]",
 )
 @click.option("--workers", type=int, metavar="N", help="Processes that load data; 0: none.  [default: 2]")
 @click.option(

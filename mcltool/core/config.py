@@ -144,6 +144,10 @@ class LossConfig:
     """Cross-entropy of the exemplar's warped labels (label conditions)."""
     rec: float = 0.0
     """L1 of the output to the photo, where the exemplar is a right answer."""
+    tone: float = 0.0
+    """L1 of the output to the warped exemplar in means of 8 x 8 pixels, where the exemplar is not a right answer."""
+    detach_warp: bool = False
+    """Whether what is said of the output trains the generator alone, and not the correspondence through the warp."""
     gan: float = 10.0
     """L_adv, the hinge loss by the discriminators."""
     fm: float = 10.0
@@ -244,7 +248,7 @@ class TrainConfig:
     precision: Literal["auto", "bf16", "fp16", "fp32"] = "auto"
     """Number format of the networks' products; auto: bf16 or fp16 where it is faster."""
     perceptual: Literal["auto", "vgg", "caffe", "random", "none"] = "auto"
-    """Network of the perceptual and contextual losses; auto: none for preset tiny, else vgg."""
+    """Network of the perceptual and contextual losses; auto: none for presets tiny and small, else vgg."""
     log_every: int = 10
     """Steps between two rows of metrics.jsonl."""
     sample_every: int = 200

@@ -32,6 +32,11 @@ def normal_parameter(*shape: int, deviation: float = 1.0) -> nn.Parameter:
     return nn.Parameter(weight if weight.is_meta else weight.normal_(std=deviation))
 
 
+EMBEDDING_DEVIATION = 0.1
+"""Of an embedding's numbers at the start. At 1 they drown the three colours beside them, and a discriminator takes
+hundreds of steps to tell a blur from a photo (docs/results.md)."""
+
+
 class ConditionEmbedding(nn.Module):
     """A condition as the planes that networks read: E learned numbers a class, or with ``width`` 0 one-hot.
 
@@ -41,7 +46,7 @@ class ConditionEmbedding(nn.Module):
     def __init__(self, classes: int, width: int) -> None:
         super().__init__()
         self.classes, self.channels = classes, width or classes
-        self.weight = normal_parameter(classes, width) if width else None
+        self.weight = normal_parameter(classes, width, deviation=EMBEDDING_DEVIATION) if width else None
 
     def forward(self, condition: Tensor) -> Tensor:
         """(B, H, W) labels, which are looked up, or their (B, K, H, W) planes -> (B, channels, H, W)."""

@@ -117,6 +117,15 @@ def l1(a_BCHW: Tensor, b_BCHW: Tensor, counted_B: Tensor | None = None) -> Tenso
     return each_B.mean() if counted_B is None else (each_B * counted_B.to(each_B.dtype)).mean()
 
 
+def tone(image_BCHW: Tensor, warped_BCHW: Tensor, counted_B: Tensor, cell: int = 8) -> Tensor:
+    """L1 of the means over ``cell`` x ``cell`` pixels: the colours of ``warped``, and no say in what is finer.
+
+    counted: as in ``l1``. Where no answer is known this ties the image to the exemplar without blurring it.
+    """
+    means = [F.avg_pool2d(x.float(), cell) for x in (image_BCHW, warped_BCHW)]
+    return l1(means[0], means[1], counted_B)
+
+
 def warped_mask(shares_BNK: Tensor, labels_BNK: Tensor) -> Tensor:
     """Cross-entropy of the exemplar's warped labels against the condition's (section 4, after CoCosNet).
 

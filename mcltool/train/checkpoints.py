@@ -27,8 +27,8 @@ if TYPE_CHECKING:
     from mcltool.train.trainer import Trainer
 
 FORMAT_VERSION = 1
-BEST = "val_l1_warp"
-"""The score that tells the best checkpoint: the lowest wins."""
+BEST, BEST_WARP = "val_score", "val_l1_warp"
+"""What tells the best checkpoint: the highest score of the picture; while there is none, the lowest of the warp."""
 
 log = logging.getLogger(__name__)
 
@@ -45,10 +45,12 @@ class Checkpoint:
         return int(self.state["step"])
 
     @property
-    def score(self) -> float | None:
-        """The validation score that tells the best one, where there was a validation."""
-        score = self.state["scores"].get(BEST)
-        return None if score is None else float(score)
+    def score(self) -> tuple[float, float] | None:
+        """What tells the best one, the higher the better, where there was a validation."""
+        scores = self.state["scores"]
+        if BEST not in scores and BEST_WARP not in scores:
+            return None
+        return float(scores.get(BEST, -1)), -float(scores.get(BEST_WARP, 0))
 
     def restore(self, trainer: Trainer) -> None:
         """Bring ``trainer`` to this checkpoint's state."""
@@ -118,7 +120,7 @@ def newest_whole(folder: Path) -> Checkpoint | None:
 def best(folder: Path) -> Checkpoint | None:
     """The checkpoint with the best score."""
     scored = [found for path in _folders(folder) if (found := _glance(path)) and found.score is not None]
-    return min(scored, key=lambda found: (found.score, found.step), default=None)
+    return max(scored, key=lambda found: (found.score, -found.step), default=None)
 
 
 def prune(folder: Path, keep: int) -> None:

@@ -16,6 +16,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from mcltool.evaluate.picture import marked
 from mcltool.train.recorder import Progress
 from mcltool.train.report import smoothed, sparkline
 
@@ -49,7 +50,7 @@ class LiveView:
     def __init__(self) -> None:
         self.history: dict[str, deque[float]] = {}
         self.latest: Progress | None = None
-        self.sample, self.checkpoint = "", ""
+        self.sample, self.checkpoint, self.warning = "", "", ""
         self.scores: Mapping[str, float] = {}
 
     def add(self, step: Progress) -> None:
@@ -59,6 +60,7 @@ class LiveView:
                 self.history.setdefault(name, deque(maxlen=HISTORY)).append(value)
         self.sample = str(step.sample or self.sample)
         self.checkpoint = str(step.checkpoint or self.checkpoint)
+        self.warning = step.warning or self.warning
         self.scores = step.scores or self.scores
 
     def panel(self) -> Panel:
@@ -73,6 +75,8 @@ class LiveView:
         facts = Text(_facts(step), "bold")
         if step.skipped:
             facts.append(f"   {step.skipped} steps skipped: not finite", "bold red")
+        if self.warning:
+            facts.append(f"\n{self.warning}", "bold red")
         lines: list[RenderableType] = [
             facts,
             ProgressBar(total=step.total, completed=step.result.step),
@@ -88,6 +92,8 @@ def _plain(steps: Iterator[Progress], console: Console) -> None:
     last, skipped = 0.0, None
     for step in steps:
         now = time.monotonic()
+        if step.warning:
+            console.print(f"step {step.result.step}: {step.warning}", soft_wrap=True, highlight=False)
         important = bool(step.checkpoint) or step.skipped != (skipped or 0)
         if now - last < PLAIN_SECONDS and not important:
             continue
@@ -110,4 +116,4 @@ def _facts(step: Progress) -> str:
 
 
 def _scores(scores: Mapping[str, float]) -> str:
-    return "  ".join(f"{name.removeprefix('val_')} {value:.3f}" for name, value in scores.items())
+    return marked({name.removeprefix("val_"): value for name, value in scores.items()})

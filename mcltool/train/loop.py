@@ -53,7 +53,7 @@ def perceptual_choice(config: Config) -> Choice:
     """The network that ``train.perceptual`` means for this configuration."""
     choice = config.train.perceptual
     if choice == "auto":
-        choice = "none" if config.preset == "tiny" else "vgg"
+        choice = "none" if config.preset in ("tiny", "small") else "vgg"
     return choice if config.loss.perc or config.loss.feat or config.loss.ctx else "none"
 
 

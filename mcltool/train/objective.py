@@ -159,13 +159,17 @@ CORRESPONDENCE_TERMS: Sequence[Term[Matching]] = (
 
 
 class Output(NamedTuple):
-    """image: (B, 3, H, W), the generated one."""
+    """image, warped: (B, 3, H, W), the generated one and the warped exemplar that it was made of."""
 
     x: Inputs
     image: Tensor
+    warped: Tensor
 
 
-OUTPUT_TERMS: Sequence[Term[Output]] = (Term("rec", lambda o: losses.l1(o.image, o.x.Y, o.x.paired)),)
+OUTPUT_TERMS: Sequence[Term[Output]] = (
+    Term("rec", lambda o: losses.l1(o.image, o.x.Y, o.x.paired)),
+    Term("tone", lambda o: losses.tone(o.image, o.warped.detach(), ~o.x.paired)),
+)
 
 
 class Features(NamedTuple):
@@ -244,8 +248,9 @@ class GeneratorObjective(nn.Module):
         terms = {term.name: term.compute(matching) for term in self.terms}
         if not generate:
             return terms, matching.warped.detach()
-        image = self.net.generator(matching.warped, X_BEHW)
-        output = Output(x, image)
+        warped = matching.warped.detach() if self.weights.detach_warp else matching.warped
+        image = self.net.generator(warped, X_BEHW)
+        output = Output(x, image, matching.warped)
         return terms | {term.name: term.compute(output) for term in self.output_terms}, image
 
     def _match(self, x: Inputs, X_BEHW: Tensor, step: int) -> Matching:

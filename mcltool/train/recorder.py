@@ -27,7 +27,7 @@ class Progress:
 
     images_per_second: lately. memory: most bytes taken. skipped: steps so far that changed nothing because
     something was not finite. What this step brought, if anything: sample, the grid that was written; scores,
-    of the validation; checkpoint, its folder.
+    of the validation; checkpoint, its folder; warning, a line of what is going wrong.
     """
 
     result: StepResult
@@ -39,6 +39,15 @@ class Progress:
     sample: Path | None
     scores: Mapping[str, float]
     checkpoint: Path | None
+    warning: str = ""
+
+
+SETTLED = 150
+"""Steps of the generator after which its outputs should depend on condition and exemplar."""
+WAY_OUT = (
+    "the generator has collapsed or the losses do not tie them together; look at the samples, then try "
+    "--preset small, --perceptual none, or a larger loss.rec"
+)
 
 
 class Recorder:
@@ -59,6 +68,7 @@ class Recorder:
         self.folder, self.trainer, self.header = folder, trainer, header
         self.pairs, self.validation = pairs, validation
         self.train = trainer.config.train
+        self.warned = False
         self.skipped = int(before.state["skipped"]) if before else 0
         self.seconds_before = float(before.state["seconds"]) if before else 0.0
         self.started = time.monotonic()
@@ -75,8 +85,9 @@ class Recorder:
         saving = last or step % self.train.checkpoint_every == 0
         scores = self._validate() if saving else {}
         sample = None
+        warning = ""
         if last or step % self.train.sample_every == 0:
-            sample = self._draw(step)
+            sample, warning = self._draw(step), self._warning()
         if saving or step == 1 or step % self.train.log_every == 0:
             self._log(result, rate, scores)
         self.loggers.hand_on(step)
@@ -84,7 +95,7 @@ class Recorder:
         self.clock.forget()
         memory = memory_used(self.trainer.device)
         size = self.train.batch_size
-        return Progress(result, total, size, rate, memory, self.skipped, sample, scores, checkpoint)
+        return Progress(result, total, size, rate, memory, self.skipped, sample, scores, checkpoint, warning)
 
     def save(self, scores: Mapping[str, float] | None = None) -> Path | None:
         """A checkpoint of this moment and the report, unless there is one. scores: None validates now."""
@@ -105,7 +116,20 @@ class Recorder:
         return path
 
     def _validate(self) -> dict[str, float]:
-        return self.validation.scores(self.trainer.average, self.trainer.device, self.trainer.precision)
+        trainer = self.trainer
+        return self.validation.scores(
+            trainer.average, trainer.device, trainer.precision, trainer.phi, trainer.generates
+        )
+
+    def _warning(self) -> str:
+        """What to say, once, where outputs do not depend on what they are made of although the generator had time."""
+        trainer = self.trainer
+        trained = trainer.steps_done - self.train.generator_start * trainer.total
+        if self.warned or trained < SETTLED:
+            return ""
+        what = self.validation.independence(trainer.average, trainer.device, trainer.precision)
+        self.warned = what is not None
+        return f"outputs hardly depend on the {what}: {WAY_OUT}" if what else ""
 
     def _log(self, result: StepResult, rate: float, scores: Mapping[str, float]) -> None:
         row = {

@@ -13,6 +13,7 @@ from pathlib import Path
 from PIL import Image
 
 from mcltool.core.files import write_text
+from mcltool.evaluate.picture import WANTED
 from mcltool.train.run_folder import Row, RunFolder
 
 WIDTH, HEIGHT = 300, 130
@@ -113,9 +114,18 @@ GRIDS = 8
 """Sample grids shown at most, spread over the run; the last one always."""
 
 NAMES = {
-    "val_l1_warp": "Held-out: L1 of the warp",
-    "val_class_match": "Held-out: class match",
-    "val_match_error": "Held-out: match error",
+    "val_score": "Score of the picture (0 to 1)",
+    "val_vary": "Variety, to that of photos",
+    "val_layout": "Colours explained by the classes, to photos",
+    "val_style": "Colours follow the exemplar (correlation)",
+    "val_detail": "Detail, to that of photos",
+    "val_patch": "Patch distance, to that of a blur",
+    "val_l1": "L1 of the output to a known answer",
+    "val_l1_warp": "L1 of the warp to a known answer",
+    "val_perceptual": "Perceptual distance to a known answer",
+    "val_statistics": "Perceptual distance to the exemplar's means",
+    "val_class_match": "Class match",
+    "val_match_error": "Match error",
     "lr": "Learning rate",
     "gradient_norm": "Gradient norm",
     "images_per_second": "Images a second",
@@ -133,7 +143,9 @@ h1 { font-size: 1.5rem; margin: 0; } h2 { font-size: 1.1rem; margin: 2.2rem 0 .6
 p.facts { color: var(--faint); margin: .2rem 0 0; }
 .curves { display: grid; gap: 1rem 1.5rem; grid-template-columns: repeat(auto-fill, minmax(260px, 1fr)); }
 figure { margin: 0; } figcaption { display: flex; justify-content: space-between; font-size: .9rem; }
-figcaption b { font-weight: 600; } figcaption span { font-variant-numeric: tabular-nums; }
+figcaption b { font-weight: 600; }
+i { font-style: normal; color: #c2452d; } i.good { color: #2d8a4e; }
+figcaption span { font-variant-numeric: tabular-nums; }
 svg { width: 100%; height: auto; display: block; } svg text { fill: var(--faint); font-size: 10px; }
 svg .raw { stroke: var(--line); opacity: .3; fill: none; }
 svg .smooth { stroke: var(--line); fill: none; stroke-width: 1.8; } svg .dot { fill: var(--line); }
@@ -185,6 +197,10 @@ def _curves(rows: Sequence[Row], prefix: str) -> str:
 def _figure(curve: Curve) -> str:
     title = escape(NAMES.get(curve.name, curve.name.removeprefix("loss_")))
     last = f"{curve.values[-1]:.4g}"
+    wanted = WANTED.get(curve.name.removeprefix("val_")) if curve.name.startswith("val_") else None
+    if wanted:
+        verdict = wanted.verdict(curve.values[-1])
+        last = f"<i class={verdict}>{last} {verdict}, wanted {wanted.good_from:g} to {wanted.good_to:g}</i>"
     return f"<figure><figcaption><b>{title}</b><span>{last}</span></figcaption>{svg(curve, title)}</figure>"
 
 

@@ -13,6 +13,7 @@ from mcltool.core.config import MOST_BYTES, Config
 from mcltool.core.errors import UsageError
 from mcltool.core.files import MIB, parse_json, read_json, read_limited, write_text
 from mcltool.core.locks import is_locked
+from mcltool.evaluate.picture import marked
 
 Row = dict[str, Any]
 """A line of metrics.jsonl."""
@@ -226,7 +227,7 @@ def overview(run: RunFolder) -> Overview:
         step=rows[-1]["step"] if rows and running else saved.get("step", 0),
         total=config.train.max_steps or saved.get("total"),
         state=state(run),
-        scores=", ".join(f"{name} {value:.3f}" for name, value in latest_scores(rows, saved).items()),
+        scores=", ".join(f"{name} {value:.3f}" for name, value in shown_scores(rows, saved).items()),
         changed=datetime.fromtimestamp(last_worked_on(run)).strftime("%Y-%m-%d %H:%M"),
     )
 
@@ -249,9 +250,15 @@ def latest_scores(rows: list[Row], saved: Row) -> dict[str, float]:
     return {name: value for name, value in found.items() if value is not None}
 
 
+def shown_scores(rows: list[Row], saved: Row) -> dict[str, float]:
+    """The few of ``latest_scores`` that a list has room for."""
+    found = latest_scores(rows, saved)
+    return {name: found[name] for name in ("score", "l1", "l1_warp", "class_match") if name in found}
+
+
 def facts(run: RunFolder) -> dict[str, str]:
     """All that ``runs show`` prints, by name."""
-    line, rows = overview(run), run.rows()
+    line, rows, saved = overview(run), run.rows(), (_checkpoints(run) or [{}])[-1]
     last = rows[-1] if rows else {}
     losses = {n.removeprefix("loss_"): v for n, v in last.items() if n.startswith("loss_") and v is not None}
     found = {
@@ -260,7 +267,7 @@ def facts(run: RunFolder) -> dict[str, str]:
         "data set": line.plugin,
         "preset": f"{line.preset}, {line.size} pixels",
         "step": f"{line.step} of {line.total or 'as many as the epochs make'}",
-        "held out": line.scores,
+        "held out": marked(latest_scores(rows, saved)),
         "losses": "  ".join(f"{name} {value:.4g}" for name, value in losses.items()),
         "speed": f"{last.get('images_per_second', 0)} images/s, {last.get('memory_mib', 0)} MiB",
         "skipped": str(last.get("skipped") or ""),

@@ -89,7 +89,8 @@ class Trainer:
                 spare_waiting(network, device, precision)
         objective = GeneratorObjective(self.net, config.loss, spec)
         objective_d = AdversarialObjective(self.discriminator, config.loss)
-        self.objective_phi = FeatureObjective(frozen(phi, device, precision), config.loss) if phi else None
+        self.phi = frozen(phi, device, precision) if phi else None
+        self.objective_phi = FeatureObjective(self.phi, config.loss) if self.phi else None
         if train.compile:
             torch._functorch.config.donated_buffer = (
                 False  # the discriminator's graph serves two backward passes
@@ -100,10 +101,15 @@ class Trainer:
         self.objective, self.objective_d = ranks.wrap(objective), ranks.wrap(objective_d)
         self.steps_done = 0
 
+    @property
+    def generates(self) -> bool:
+        """Whether the generator has joined."""
+        return self._has_reached(self.config.train.generator_start)
+
     def step(self, *parts: Batch) -> StepResult:
         """Train on one batch, given in ``train.accumulate`` parts of one size."""
         rate = self._set_learning_rate()
-        generate = self._has_reached(self.config.train.generator_start)
+        generate = self.generates
         wanted = bool(active(ADVERSARIAL_TERMS, self.config.loss))
         adversarial = generate and wanted and self._has_reached(self.config.train.gan_start)
         used = [self.optimiser, *([self.optimiser_d] if adversarial else [])]

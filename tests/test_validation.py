@@ -1,0 +1,87 @@
+"""What a run says of itself: does the output depend on condition and exemplar, and which checkpoint is the best?"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple, cast
+
+import pytest
+import torch
+from torch import Tensor
+from training import small_config, small_job
+
+from mcltool.data.dataset import TrainingData
+from mcltool.model.network import MCLNet
+from mcltool.plugin import registry as plugins
+from mcltool.train import checkpoints
+from mcltool.train.loop import fit, iterate
+from mcltool.train.run_folder import RunFolder
+from mcltool.train.validation import Validation
+
+CPU = torch.device("cpu")
+
+
+class Made(NamedTuple):
+    image: Tensor
+    warped: Tensor
+
+
+def network(make: Callable[[Tensor, Tensor], Tensor]) -> MCLNet:
+    """In the place of a network: ``make`` of the condition as grey planes and the exemplar."""
+
+    def translate(condition: Tensor, exemplar: Tensor) -> Made:
+        image = make((condition.float()[:, None] / 3 - 1).expand_as(exemplar), exemplar)
+        return Made(image, image)
+
+    return cast(MCLNet, translate)
+
+
+@pytest.fixture(scope="module")
+def held_out() -> Validation:
+    shapes = plugins.load("shapes")
+    data = TrainingData(shapes, shapes.index(None, "val")[::6][:8], small_config().data, 0)
+    return Validation.of(data, 8, 4)
+
+
+@pytest.mark.parametrize(
+    ("make", "missing"),
+    [
+        (lambda X, Z: torch.zeros_like(Z), "condition"),
+        (lambda X, Z: Z.mean((2, 3), keepdim=True).expand_as(Z) + 0.01 * X, "condition"),
+        (lambda X, Z: X + 0.01 * Z, "exemplar"),
+        (lambda X, Z: X + Z.mean((2, 3), keepdim=True), None),
+    ],
+)
+def test_outputs_that_do_not_depend_on_what_they_are_made_of_are_found(
+    held_out: Validation, make: Callable[[Tensor, Tensor], Tensor], missing: str | None
+) -> None:
+    assert held_out.independence(network(make), CPU, "fp32") == missing
+
+
+def test_one_smear_for_everything_has_the_score_0(held_out: Validation) -> None:
+    scores = held_out.picture_scores(network(lambda X, Z: torch.zeros_like(Z)), CPU, "fp32")
+    assert (scores["val_vary"], scores["val_score"]) == (0, 0)
+
+
+def test_a_collapsed_run_says_so_once_in_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mcltool.train.recorder.SETTLED", 2)
+    steps = iterate(small_job(tmp_path, train__sample_every=2, train__lr=1e-9, train__validation_samples=4))
+    warnings = [step.warning for step in steps if step.warning]
+    assert len(warnings) == 1
+    assert warnings[0].startswith("outputs hardly depend on the ")
+    assert "\n" not in warnings[0]
+
+
+def test_the_best_checkpoint_is_that_of_the_best_picture(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The warp is best at step 2, the picture at step 4."""
+    found = iter(
+        [{"val_score": 0.1, "val_l1_warp": 0.1}, {"val_score": 0.6, "val_l1_warp": 0.3}, {"val_score": 0.2}]
+    )
+    monkeypatch.setattr("mcltool.train.validation.Validation.scores", lambda *_: next(found))
+    fit(small_job(tmp_path))
+    best = checkpoints.best(RunFolder(tmp_path).checkpoints)
+    assert best is not None
+    assert best.step == 4
