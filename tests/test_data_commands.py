@@ -10,6 +10,7 @@ import pytest
 from click.testing import CliRunner, Result
 from PIL import Image
 from scenes import make_scenes
+from tiny_weights import make_weights
 
 from mcltool.cli.main import cli
 from mcltool.plugin import registry as plugins
@@ -151,6 +152,18 @@ def test_a_preview_is_a_function_of_its_seed(tmp_path: Path) -> None:
 def test_a_preview_needs_the_name_of_a_png(tmp_path: Path) -> None:
     result = run("preview", "--plugin", "shapes", tmp_path / "sheet.jpg")
     assert (result.exit_code, "expected the name of a .png file" in result.stderr) == (2, True)
+
+
+def test_drawn_conditions_have_the_size_of_the_model_they_are_for(tmp_path: Path) -> None:
+    """Lines that are drawn for 256 px and shrunk to 64 are thicker than what the model was trained on."""
+    weights = make_weights(tmp_path / "w.safetensors")  # of 32 px
+    given: dict[int, tuple[str | Path, ...]] = {64: (), 48: ("--size", "48"), 32: ("--weights", weights)}
+    for side, options in given.items():
+        out = tmp_path / str(side)
+        command = ("export-conditions", "--plugin", "shapes", "--count", "1", out)
+        assert run(*command, *options).exit_code == 0
+        (file,) = (path for path in out.rglob("*.png"))
+        assert Image.open(file).size == (side, side)
 
 
 def test_exported_conditions_read_as_what_they_were(root: Path, tmp_path: Path) -> None:

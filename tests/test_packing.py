@@ -76,6 +76,15 @@ def root(tmp_path: Path) -> Path:
     )
 
 
+def test_small_photos_are_counted(root: Path, tmp_path: Path) -> None:
+    for size, said in (("48x64", False), ("64", True)):
+        done = run(
+            "--plugin", "ade20k", "--root", root, "--size", size, "--workers", "0", tmp_path / f"{size}.h5"
+        )
+        words = "4 of 4 photos are smaller than 64x64 (height x width) and were enlarged"
+        assert (words in done.stdout) is said, done.output
+
+
 def test_broken_samples_are_named_and_the_rest_is_not_read_again(root: Path, tmp_path: Path) -> None:
     out, broken = tmp_path / "a.h5", root / "images" / "training" / "1.jpg"
     good = broken.read_bytes()

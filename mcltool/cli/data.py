@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from mcltool.cli.options import CONDITION, Canvas, data_options, open_dataset
+from mcltool.cli.options import CONDITION, WEIGHTS, Canvas, data_options, open_dataset
 from mcltool.cli.program import Commands
 
 if TYPE_CHECKING:
@@ -180,9 +180,10 @@ def data_preview(
 @click.option(
     "--size",
     type=click.IntRange(32),
-    default=256,
-    help="Short side of conditions that are drawn.  [default: 256]",
+    help="Short side of conditions that are drawn: that of the model they are for.  [default: of --weights, else what "
+    "the data set trains at]",
 )
+@click.option("--weights", metavar=WEIGHTS, help="The model that they are for, which says their size.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, one object a sample.")
 def data_export(
     plugin: str | None,
@@ -192,7 +193,8 @@ def data_export(
     out: Path,
     split: str,
     count: int | None,
-    size: int,
+    size: int | None,
+    weights: str | None,
     as_json: bool,
 ) -> int:
     """Write the conditions of a split to OUT, named by the samples' ids: a folder for translate-dir.
@@ -207,6 +209,8 @@ def data_export(
     from mcltool.data.export import export_conditions
 
     dataset, root = open_dataset(plugin, root, condition, canvas)
+    if size is None:
+        size = _size_of(dataset, weights)
     samples = dataset.index(root, split)
     samples = samples[:count] if count else samples
     bar, steps = progress(f"writing {split}", len(samples))
@@ -284,3 +288,13 @@ def _png(path: Path) -> Path:
     if path.suffix.lower() != ".png":
         raise click.UsageError(f"{path}: expected the name of a .png file to write")
     return path
+
+
+def _size_of(dataset: DatasetPlugin, weights: str | None) -> int:
+    """The short side that a model was, or that models of the data set are, trained at."""
+    from mcltool.core.config import resolve
+    from mcltool.core.weights import find_weights, read_header
+
+    if weights:
+        return min(read_header(find_weights(weights)).size)
+    return min(resolve(dataset.name, dataset.preset, dataset.defaults).data.size)

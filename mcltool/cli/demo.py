@@ -19,9 +19,14 @@ from mcltool.cli.options import DEVICE_HELP, FOLDER, threads_option
     "--steps", type=int, metavar="N", help="Training steps.  [default: what fits 5 minutes on a CPU]"
 )
 @click.option("--seed", type=int, metavar="N", help="Seed of everything random.  [default: 0]")
+@click.option(
+    "--workers", type=int, metavar="N", help="Processes that draw the shapes; 0: none.  [default: 1]"
+)
 @click.option("--device", metavar="NAME", help=DEVICE_HELP)
 @threads_option
-def demo(out: Path, pretrained: bool, steps: int | None, seed: int | None, device: str | None) -> None:
+def demo(
+    out: Path, pretrained: bool, steps: int | None, seed: int | None, workers: int | None, device: str | None
+) -> None:
     """See the whole road in minutes, with nothing to download: train, translate, score.
 
     Trains the tiny model on the procedural data set shapes, writes conditions and exemplars it has not seen
@@ -34,22 +39,23 @@ def demo(out: Path, pretrained: bool, steps: int | None, seed: int | None, devic
       mcltool demo
       mcltool demo --out /tmp/demo --steps 200
     """
-    if pretrained and (steps is not None or seed is not None):
-        raise click.UsageError("--pretrained trains nothing: leave out --steps and --seed")
-
-    from mcltool.core.weights import shipped_weights
-    from mcltool.tools.demo import run_demo, show_weights
-    from mcltool.train.display import show
+    if pretrained and {steps, seed, workers} != {None}:
+        raise click.UsageError("--pretrained trains nothing: leave out --steps, --seed and --workers")
 
     if pretrained:
+        from mcltool.core.weights import shipped_weights
+
         weights = shipped_weights()
-        click.echo(
-            f"weights: {weights.name}, which comes with mcltool; translating held-out pairs",
-            err=True,
-        )
+        click.echo(f"weights: {weights.name}, which comes with mcltool; translating held-out pairs", err=True)
+        from mcltool.tools.demo import show_weights
+
         metrics = show_weights(weights, out, device)
     else:
-        metrics = run_demo(out, steps, seed or 0, device, show)
+        click.echo("training a small model on made-up shapes, then translating with it", err=True)
+        from mcltool.tools.demo import run_demo
+        from mcltool.train.display import show
+
+        metrics = run_demo(out, steps, seed or 0, device, show, workers)
     _show_scores(metrics)
     click.echo(f"look at {out / 'contact_sheet.png'}")
 

@@ -107,12 +107,13 @@ def _pack(dataset: DatasetPlugin, root: Path | None, splits: list[str], out: Pat
             click.echo(f"doubtful: {line}", err=True)
     count = sum(map(len, samples.values()))
     problems: list[tuple[str, str]] = []
-    kept = 0
+    kept = enlarged = 0
     bar, move = progress("packing", 2 * count)  # each sample is read, and then put in its place
     with bar:
         for step in pack(dataset, samples, out, options):
             problems += step.problems
             kept += step.samples * (step.stage == "kept")
+            enlarged += step.enlarged
             for _ in range(step.samples):
                 next(move)
     _show_problems(problems)
@@ -123,6 +124,11 @@ def _pack(dataset: DatasetPlugin, root: Path | None, splits: list[str], out: Pat
         return 1
     again = f", {kept} of them from parts that were there" if kept else ""
     click.echo(f"{out}: {count} samples{again}, {out.stat().st_size / 1e6:.1f} MB")
+    if enlarged:
+        click.echo(
+            f"{enlarged} of {count} photos are smaller than {options.size[0]}x{options.size[1]} (height x width) and "
+            "were enlarged: training on them gives blurred results; a smaller --size keeps them sharp"
+        )
     return 0
 
 

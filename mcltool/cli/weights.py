@@ -174,11 +174,15 @@ def export(weights: str, out: Path, form: Any, size: str | None) -> None:
 
     wanted = parse_size(size) if size else None
 
-    from mcltool.core.weights import find_weights
-    from mcltool.tools.export import TOLERANCE
-    from mcltool.tools.export import export as write
+    from mcltool.cli.tables import working
 
-    made = write(find_weights(weights), out, form, wanted)
+    click.echo(f"exporting to {out} and comparing with the model: about a minute", err=True)
+    with working("exporting"):
+        from mcltool.core.weights import find_weights
+        from mcltool.tools.export import TOLERANCE
+        from mcltool.tools.export import export as write
+
+        made = write(find_weights(weights), out, form, wanted)
     click.echo(f"{out}: {made.form}, {out.stat().st_size / 1e6:,.1f} MB")
     click.echo(f"condition {made.condition}, exemplar {made.exemplar} -> image {made.exemplar}")
     click.echo(

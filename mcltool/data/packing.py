@@ -68,11 +68,13 @@ class PackOptions:
 
 @dataclass(frozen=True)
 class PackStep:
-    """What a step of packing did to how many samples. problems: (sample id, cause) of those not read."""
+    """What a step of packing did to how many samples. problems: (sample id, cause) of those not read. enlarged: how
+    many photos were smaller than what they are made to cover."""
 
     stage: Literal["read", "kept", "assembled"]
     samples: int
     problems: tuple[tuple[str, str], ...] = ()
+    enlarged: int = 0
 
 
 def pack(
@@ -184,25 +186,34 @@ def _remove_others(folder: Path, wanted: set[Path]) -> None:
 
 def _make_part(part: _Part) -> PackStep:
     if _is_whole(part.path):
-        return PackStep("kept", len(part.samples))
+        return PackStep("kept", len(part.samples), enlarged=_enlarged_in(part.path))
     views: list[View] = []
-    problems = []
+    problems, enlarged = [], 0
     for sample in part.samples:
         try:
-            views.append(_packed_view(part, sample))
+            view, is_enlarged = _packed_view(part, sample)
+            views.append(view)
+            enlarged += is_enlarged
         except Exception as error:  # a plugin's own mistake as well; another sample may be fine
             words = " ".join(str(error).split())
             name = "" if isinstance(error, McltoolError) else f"{type(error).__name__}: "
             problems.append((sample.id, name + words))
     if not problems:
-        write_bytes(part.path, _image(part, views))
-    return PackStep("read", len(part.samples), tuple(problems))
+        write_bytes(part.path, _image(part, views, enlarged))
+    return PackStep("read", len(part.samples), tuple(problems), enlarged)
 
 
-def _packed_view(part: _Part, sample: Sample) -> View:
-    photo, condition = cover(*read_view(part.plugin, sample, max(part.size)), part.size)
+def _packed_view(part: _Part, sample: Sample) -> tuple[View, bool]:
+    """And whether its photo was enlarged."""
+    read, condition = read_view(part.plugin, sample, max(part.size))
+    photo, condition = cover(read, condition, part.size)
     device_input(part.plugin, condition)  # say now what training would stumble over
-    return photo, condition
+    return (photo, condition), photo.shape[0] > read.shape[0]
+
+
+def _enlarged_in(path: Path) -> int:
+    with h5py.File(path, "r", locking=False) as file:
+        return int(file.attrs.get("enlarged", 0))
 
 
 def _is_whole(path: Path) -> bool:
@@ -214,7 +225,7 @@ def _is_whole(path: Path) -> bool:
         return False
 
 
-def _image(part: _Part, views: Sequence[View]) -> bytes:
+def _image(part: _Part, views: Sequence[View], enlarged: int) -> bytes:
     """The bytes of a part's file, laid out as a split of a pack."""
     shapes: dict[tuple[Any, ...], list[int]] = {}
     places, sums = [], []
@@ -227,6 +238,7 @@ def _image(part: _Part, views: Sequence[View]) -> bytes:
         members.append(row)
     memory = BytesIO()
     with h5py.File(memory, "w", libver=_VERSION) as file:
+        file.attrs["enlarged"] = enlarged
         file.create_group("buckets")
         for number, ((kind, *found), members) in enumerate(shapes.items()):
             bucket = _create_bucket(file, number, kind, dict(found), len(members), part.compression)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -28,6 +29,8 @@ from mcltool.train.recorder import Progress
 from mcltool.translate import job as translation
 from mcltool.translate.run import Run
 
+log = logging.getLogger(__name__)
+
 PAIRS = 24
 """Held-out pairs that are translated and scored."""
 SHEET_ROWS = 10
@@ -36,7 +39,12 @@ EARLY, PROMISED = 10, 600.0
 
 
 def run_demo(
-    out: Path, steps: int | None = None, seed: int = 0, device: str | None = None, show: Show | None = None
+    out: Path,
+    steps: int | None = None,
+    seed: int = 0,
+    device: str | None = None,
+    show: Show | None = None,
+    workers: int | None = None,
 ) -> dict[str, float]:
     """Train ``tiny`` on ``shapes`` and show what it learned; returns what metrics.json holds.
 
@@ -44,7 +52,8 @@ def run_demo(
     """
     started = time.monotonic()
     plugin = plugins.load("shapes")
-    settings = {"train.seed": seed} | ({} if steps is None else {"train.max_steps": steps})
+    asked = {"train.seed": seed, "train.max_steps": steps, "data.workers": workers}
+    settings = {address: value for address, value in asked.items() if value is not None}
     config = resolve("shapes", plugin.preset, plugin.defaults, settings)
     weights = out / "weights.safetensors"
     job = Job(plugin, config, None, _new_run(out), weights, device)
@@ -80,14 +89,17 @@ def show_weights(
     plugin = plugins.load("shapes")
     net, header = load_model(weights, pick_device(device))
     side = min(header.size)
+    log.info("drawing %d pairs that were not trained on, with their exact answers", PAIRS)
     pairs = held_out_pairs(plugin, plugin.index(None, "val"), PAIRS, side)
     write_pairs(plugin, pairs, out, side)
+    log.info("translating them, as mcltool translate-dir does")
     options = translation.Options(device=device)
     job = translation.Job(out / "conditions", out / "exemplars", out / "out", weights, options=options)
     failed = [result for result in Run(job) if result.status == "failed"]
     if failed:
         raise McltoolError(f"{failed[0].input}: {failed[0].cause}")
 
+    log.info("comparing with the exact answers")
     images = [read_photo(out / "out" / f"{pair.name}.png") for pair in pairs]
     metrics, warped = score(net, plugin, pairs, images, side)
     metrics["seconds"] = round(time.monotonic() - started, 1)
