@@ -74,7 +74,7 @@ class WandB:
 
         settings = wandb.Settings(silent=True, console="off")
         is_online = os.environ.get("WANDB_MODE", "online") == "online"
-        if is_online and not wandb.api.api_key:  # else it would ask for one
+        if is_online and not wandb.login(prompt=False, verify=False):  # else it would ask for one
             raise UsageError("not logged in; run 'wandb login', or set WANDB_MODE=offline")
         self._run = wandb.init(
             project=os.environ.get("WANDB_PROJECT", "mcltool"),
