@@ -11,7 +11,7 @@ import re
 import tomllib
 import types
 import typing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from difflib import get_close_matches
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal
@@ -24,7 +24,11 @@ MOST_CLASSES = 255
 MOST_BYTES = 1 << 20
 
 RGB = tuple[int, int, int]
-Pair = tuple[float, float]
+
+
+def _key(default: Any, says: str, *kinds: str) -> Any:
+    """A key of the file. says: the comment beside it. kinds: of conditions that it is for; none: all."""
+    return field(default=default, metadata={"says": says, "kinds": kinds})
 
 
 @dataclass(frozen=True)
@@ -38,31 +42,26 @@ class ClassEntry:
 
 @dataclass(frozen=True)
 class Part:
-    """One of the things a condition is made of."""
+    """One of the things a condition is made of. classes: of masks."""
 
     kind: Literal["labels", "edges", "depth", "normals", "picture", "poses"]
-    files: str = ""
-    """Folder, "*_ending" beside the photos, or column of the metadata. Empty: made from the photos."""
-    made: bool = False
-    """Edges: drawn from the photos and, where files names masks, along their outlines; else read."""
-    by: Literal["number", "colour"] = "number"
-    """Masks: what says the class of a pixel."""
-    unknown: str = ""
-    """Masks: the class that means that nothing is known there."""
-    near: float = 0.0
-    """Masks of colours: the share of a mask whose colours may be nearly a class's (edges that were smoothed)."""
-    background: str = ""
-    """Edges made inside masks: the class in which nothing is drawn."""
-    range: Pair | None = None
-    """Depth: the values that become 0 and 1. Normals: the values that mean -1 and 1."""
-    void: float | None = None
-    """Depth: the value that means that nothing was measured."""
-    y: Literal["up", "down"] = "up"
-    """Normals: where their second channel points."""
+    files: str = _key("", "folder, *_ending beside the photos, or column of the metadata")
+    made: bool = _key(
+        False, "drawn from the photos, and along the outlines of masks that files names", "edges"
+    )
+    by: Literal["number", "colour"] = _key("number", "number or colour: what says a pixel's class", "labels")
+    unknown: str = _key("", "the class where nothing is known, if there is one", "labels")
+    near: float = _key(0.0, "of masks of colours: share of pixels that may have nearly a class's", "labels")
+    background: str = _key("", "the class in which nothing is drawn", "edges")
+    range: tuple[float, float] | None = _key(
+        None, "values that become 0 and 1; of normals, -1 and 1", "depth", "normals"
+    )
+    void: float | None = _key(None, "value where nothing was measured", "depth")
+    y: Literal["up", "down"] = _key("up", "where the second channel points: up or down", "normals")
     classes: tuple[ClassEntry, ...] = ()
 
     def __post_init__(self) -> None:
-        masks = self.kind == "labels" or (self.made and self.files)
+        masks = "labels" in self.kinds
         names = [entry.name for entry in self.classes]
         _require(
             not masks or 1 <= len(names) <= MOST_CLASSES, f"classes: expected 1 to {MOST_CLASSES} of them"
@@ -83,27 +82,29 @@ class Part:
         _require(self.kind not in ("depth", "normals") or self.range is not None, "range: missing")
         _require(self.made is False or self.kind == "edges", "made: only edges can be made from photos")
 
+    @property
+    def kinds(self) -> set[str]:
+        """Its own, and labels where it is drawn along the outlines of masks."""
+        return {self.kind, "labels"} if self.made and self.files else {self.kind}
+
 
 @dataclass(frozen=True)
 class Description:
     """What a folder is taken for. Paths are relative to it."""
 
     condition: tuple[Part, ...]
-    layout: Literal["folders", "beside", "metadata"] = "folders"
-    train: str = "."
-    """Folder of the samples to train on."""
-    val: str | float = 0.1
-    """Folder of those held out; or the share of train that is, chosen by name."""
-    photos: str = ""
-    """Folder of the photos in train and val; or the metadata's column."""
-    group: str = ""
-    """What photos of one thing share: "folder", or a regular expression that finds it in their names."""
-    flip: bool = True
-    """Whether a mirrored picture is as good as the picture."""
-    unpaired: Literal["refuse", "leave out"] = "refuse"
-    """What is done with photos and conditions without their other half."""
-    short_side: tuple[int, int] | None = None
-    """[least, most]: photos with another short side in pixels are left out."""
+    layout: Literal["folders", "beside", "metadata"] = _key(
+        "folders", "folders (images/, masks/), beside (x.jpg with x_mask.png) or metadata (metadata.csv ...)"
+    )
+    train: str = _key(".", "folder of the training samples; . is this one")
+    val: str | float = _key(0.1, "folder of those held out, or a share of train, chosen by name")
+    photos: str = _key("", "folder of the photos in there, or column of the metadata")
+    group: str = _key("", "photos of one thing: folder, or a pattern that finds it in a name, like '^[^_]+'")
+    flip: bool = _key(True, "whether a mirrored picture is as good")
+    unpaired: Literal["refuse", "leave out"] = _key(
+        "refuse", "photos without condition: refuse, or leave out"
+    )
+    short_side: tuple[int, int] | None = _key(None, "[least, most] in pixels, of photos to use")
 
     def __post_init__(self) -> None:
         _require(bool(self.condition), "condition: at least one is needed")
@@ -153,54 +154,24 @@ def write_toml(description: Description, notes: typing.Sequence[str]) -> str:
     """The file for a person to correct: every key with what it is for. notes: comments above, a line each."""
     lines = [f"# What mcltool takes this folder for. Correct what is wrong; delete {NAME} to begin anew."]
     lines += [f"# {note}" for note in notes] + [""]
-    lines += _entries(description, leave_out=("condition",))
+    lines += _entries(description, leave_out="condition")
     for part in description.condition:
-        lines += ["", "[[condition]]", *_entries(part, leave_out=("classes", *_unused(part)))]
+        lines += ["", "[[condition]]", *_entries(part, leave_out="classes")]
         if part.classes:
             lines += ["classes = [", *(f"  {_inline(entry)}," for entry in part.classes), "]"]
     return "\n".join(lines) + "\n"
 
 
-_COMMENTS = {
-    "layout": "folders (images/, masks/), beside (x.jpg with x_mask.png) or metadata (metadata.csv and the like)",
-    "train": "folder of the training samples, . is this one",
-    "val": "folder of those held out, or a share of train such as 0.1, chosen by name",
-    "photos": "folder of the photos in there, or column of the metadata",
-    "group": "photos of one thing: folder, or a regular expression that finds it in a name, such as '^[^_]+'",
-    "flip": "whether a mirrored picture is as good",
-    "unpaired": "photos without condition and conditions without photo: refuse, or leave out",
-    "short_side": "of photos to use, [least, most] in pixels",
-    "kind": ", ".join(KINDS),
-    "files": "folder, *_ending beside the photos, or column of the metadata",
-    "made": "drawn from the photos (and along the outlines of masks, where files names them)",
-    "by": "number or colour: what says the class of a mask's pixel",
-    "unknown": "the class where nothing is known, if there is one",
-    "near": "share of a mask's pixels whose colours may be nearly a class's",
-    "background": "the class in which nothing is drawn",
-    "range": "values that become 0 and 1 (normals: that mean -1 and 1)",
-    "void": "value where nothing was measured",
-    "y": "where the second channel of the normals points: up or down",
-}
-_USED: dict[str, tuple[str, ...]] = {
-    "by": ("labels",), "unknown": ("labels",), "near": ("labels",), "range": ("depth", "normals"),
-    "void": ("depth",), "y": ("normals",), "made": ("edges",), "background": ("edges",),
-}  # fmt: skip
-
-
-def _unused(part: Part) -> tuple[str, ...]:
-    """Keys that mean nothing for its kind."""
-    kinds = {part.kind, "labels"} if part.made and part.files else {part.kind}
-    return tuple(key for key, used in _USED.items() if not kinds & {*used})
-
-
-def _entries(value: Description | Part, leave_out: tuple[str, ...]) -> list[str]:
+def _entries(value: Description | Part, leave_out: str) -> list[str]:
+    """A line a key that is for its kind."""
     lines = []
-    for field in dataclasses.fields(value):
-        if field.name in leave_out:
+    for item in dataclasses.fields(value):
+        kinds = item.metadata.get("kinds")
+        if item.name == leave_out or (kinds and isinstance(value, Part) and not {*kinds} & value.kinds):
             continue
-        found = getattr(value, field.name)
-        text = f"{field.name} = {_toml(found)}" if found is not None else f"# {field.name} ="
-        lines.append(f"{text:<28} # {_COMMENTS[field.name]}")
+        found = getattr(value, item.name)
+        text = f"{item.name} = {_toml(found)}" if found is not None else f"# {item.name} ="
+        lines.append(f"{text:<28} # {item.metadata.get('says', ', '.join(KINDS))}")
     return lines
 
 
@@ -217,9 +188,9 @@ def _toml(value: Any) -> str:
 def _plain(value: Any) -> Any:
     if dataclasses.is_dataclass(value):
         return {
-            field.name: _plain(getattr(value, field.name))
-            for field in dataclasses.fields(value)
-            if getattr(value, field.name) != field.default
+            item.name: _plain(getattr(value, item.name))
+            for item in dataclasses.fields(value)
+            if getattr(value, item.name) != item.default
         }
     return [_plain(item) for item in value] if isinstance(value, tuple) else value
 
