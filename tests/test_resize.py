@@ -140,3 +140,14 @@ def test_training_geometry_keeps_the_field_through_crop_and_mirror() -> None:
         )
         assert condition.smooth
         np.testing.assert_array_equal(condition.raster, photo[..., 0])
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32])
+@pytest.mark.parametrize("size", [(20, 25), (17, 23), (80, 99)])
+def test_many_channels_are_resized_as_each_by_itself(dtype: type, size: tuple[int, int]) -> None:
+    raster = np.random.default_rng(0).uniform(0, 200, (40, 50, 9)).astype(dtype)
+    for resize in (resize_photo, resize_labels):
+        found = resize(raster, size)
+        assert found.dtype == dtype
+        alone = np.stack([resize(raster[..., c], size) for c in range(9)], 2)
+        assert np.allclose(found, alone, rtol=1e-5, atol=0)

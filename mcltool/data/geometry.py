@@ -66,6 +66,10 @@ def resize_condition(condition: Condition, size: Size) -> Condition:
 def _resize(image: NDArray[Any], size: Size, interpolation: int) -> NDArray[Any]:
     if image.shape[:2] == size:
         return image
+    if image.ndim == 3 and image.shape[2] > AT_ONCE:
+        starts = range(0, image.shape[2], AT_ONCE)
+        some = [_resize(image[..., start : start + AT_ONCE], size, interpolation) for start in starts]
+        return np.concatenate(some, 2)
     resized: NDArray[Any] = cv2.resize(image, size[::-1], interpolation=interpolation)
     return resized.reshape(*size, *image.shape[2:])  # OpenCV drops a single channel
 
@@ -84,6 +88,9 @@ TRANSLATION = (-0.1, 0.1)
 """Shares of width and of height, drawn apart."""
 SHEAR = (-8.0, 8.0)
 """Degrees along x and along y, drawn apart."""
+
+AT_ONCE = 4
+"""Channels; OpenCV averages no more of them in one go."""
 
 ASPECT_TOLERANCE = 0.01
 """Share by which the aspects of a photo and its condition may differ: rounding. DeepFashion's photos of 1101 x 750
