@@ -41,7 +41,7 @@ def test_a_metric_is_one_entry(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
         result = CliRunner().invoke(cli, ["evaluate", *given, "--to", str(tmp_path / f"{out}-scores")])
         assert result.exit_code == 0, result.output
         assert "mean of all pixels" in " ".join(result.output.split())
-        assert "brightness&nbsp;↓" in (tmp_path / f"{out}-scores" / "report.html").read_text()
+        assert "brightness\xa0↓" in (tmp_path / f"{out}-scores" / "report.html").read_text()
     scores = json.loads((tmp_path / "dark-scores" / "scores.json").read_text())["scores"]
     assert scores["brightness"]["value"] == 40.5
     result = CliRunner().invoke(
