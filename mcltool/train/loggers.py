@@ -91,7 +91,7 @@ class WandB:
         import wandb
 
         pictures = {"samples": wandb.Image(str(picture))} if picture else {}
-        self._run.log({**values, **pictures}, step=step)
+        self._run.log({**values, **pictures}, step=step, commit=True)  # else it waits for the next step
 
     def finish(self) -> None:
         self._run.finish()
