@@ -322,3 +322,44 @@ def test_a_plugin_that_renders_something_else_than_its_spec_says_so() -> None:
 
     with pytest.raises(DataError, match=r"shapes: label 6 is outside the classes 0\.\.5"):
         prepare_condition(Wrong(), Condition((2, 2), np.zeros((2, 2), np.uint8)), (32, 32))
+
+
+# --- what names do not decide, single files, files that are not read, other numberings ---
+
+
+def test_auto_keeps_the_photos_of_a_name_and_says_what_the_rest_get(work: Path) -> None:
+    (work / "photos" / "deep" / "er" / "c.jpg").rename(work / "photos" / "other.jpg")
+    result = run()
+    assert result.exit_code == 0, result.output
+    said = "2 of 3 conditions get the photo of their name; 1 without one (deep/er/c.png) get the photo whose"
+    assert said in result.stderr
+    lines = manifest(work / "out")
+    assert [lines[name]["exemplar"] for name in ("a.png", "deep/b.png")] == ["a.jpg", "deep/b.jpg"]
+    assert run("--pair", "nearest", out="nearest").exit_code == 0
+    assert lines["deep/er/c.png"]["exemplar"] == manifest(work / "nearest")["deep/er/c.png"]["exemplar"]
+    assert "3 skipped" in run().output
+
+
+def test_a_single_file_is_translated_as_it_is_in_its_folder(work: Path) -> None:
+    assert run().exit_code == 0
+    result = run(conditions="masks/deep/b.png", exemplars="photos/deep", out="one")
+    assert result.exit_code == 0, result.output
+    assert list(files(work / "one")) == ["b.png"]
+    one, other = (np.asarray(Image.open(work / name)) for name in ("one/b.png", "out/deep/b.png"))
+    np.testing.assert_allclose(one, other, atol=1)  # another batch, other last bits
+
+
+def test_files_that_are_not_read_are_named(work: Path) -> None:
+    (work / "photos" / "z.heic").write_bytes(b"x")
+    result = run("--dry-run")
+    assert "not read below photos: 1 .heic (z.heic)" in result.stderr
+
+
+def test_weights_trained_on_another_numbering_ask_for_the_conditions(work: Path) -> None:
+    weights = make_weights(work / "w.safetensors", labels="zero-based")
+    result = run("--weights", str(weights))
+    assert (
+        result.exit_code,
+        "trained on label files numbered zero-based; are these too?" in result.stderr,
+    ) == (2, True)
+    assert run("--weights", str(weights), "--labels", "standard").exit_code == 0

@@ -184,14 +184,42 @@ def test_pairing(ids: list[str], exemplars: list[str], pair: str, expected: list
     ("ids", "exemplars", "pair"),
     [
         (["a"], ["a.jpg"], "nearest"),
-        (["a", "b"], ["a.jpg", "c.jpg"], "auto"),
         (["a"], ["a.jpg", "a.png"], "auto"),  # which of the two?
+        (["a", "b"], ["c.jpg", "d.jpg"], "auto"),
     ],
 )
 def test_what_names_do_not_decide_is_left_to_the_features(
     ids: list[str], exemplars: list[str], pair: str
 ) -> None:
     assert pairs_of(ids, exemplars, pair) is None
+
+
+def test_auto_keeps_what_names_decide_and_leaves_the_rest_open() -> None:
+    found = pair_by_names(
+        ["s1", "s2", "s3"], ["s1.png", "s2.png", "s3.png"], ["other.jpg", "s1.jpg", "s2.jpg"], "auto"
+    )
+    assert found is not None
+    assert found.exemplars.tolist() == [1, 2, -1]
+
+
+def test_cycle_counts_as_people_do() -> None:
+    ids, exemplars = ["1", "10", "2", "a/3"], ["p10.jpg", "p9.jpg"]
+    assert pairs_of(ids, exemplars, "cycle") == [(0, 1), (1, 1), (2, 0), (3, 0)]
+
+
+def test_a_single_file_can_be_given_for_a_folder_of_conditions(tmp_path: Path) -> None:
+    touch(tmp_path, "masks/a.png", "masks/b.png")
+    conditions = Conditions(PLUGIN, tmp_path / "masks" / "b.png")
+    assert (conditions.inputs, conditions.files(0)) == (["b.png"], ((str(tmp_path / "masks" / "b.png"),), ""))
+
+    class Poses(ShapesPlugin):
+        def conditions(self, folder: Path):  # type: ignore[no-untyped-def]
+            yield ConditionFiles("other", (folder / "other.json",))
+            for part in "12":
+                yield ConditionFiles(f"poses/{part}", (folder / "poses.json",), part)
+
+    touch(tmp_path, "poses/poses.json")
+    assert Conditions(Poses(), tmp_path / "poses" / "poses.json").inputs == ["poses/1", "poses/2"]
 
 
 def test_all_pairs_every_condition_with_every_exemplar() -> None:

@@ -23,11 +23,16 @@ SMALL = {
 
 
 def make_weights(
-    path: Path, plugin: str = "shapes", spec: ConditionSpec = SPEC, seed: int = 0, preset: str = "tiny"
+    path: Path,
+    plugin: str = "shapes",
+    spec: ConditionSpec = SPEC,
+    seed: int = 0,
+    preset: str = "tiny",
+    labels: str = "",
 ) -> Path:
-    """preset: whose architecture it is, in the smallest widths."""
+    """preset: whose architecture it is, in the smallest widths. labels: how the data set's files were numbered."""
     torch.manual_seed(seed)
-    config = resolve(plugin, preset, SMALL)
+    config = resolve(plugin, preset, {**SMALL, "data.labels": labels})
     network = make_network(config.model, spec.channels, config.data.size)
     save_weights(path, network.state_dict(), WeightsHeader(config, spec, "1", step=1))
     return path

@@ -87,32 +87,28 @@ def canvas_option(command: Command) -> Command:
     )(command)
 
 
-def reading_options(command: Command) -> Command:
-    """--labels and --exif, which ``reading`` gives."""
+def _keep(context: click.Context, option: click.Parameter, given: Any) -> None:
+    context.meta[f"mcltool.{option.name}"] = given
 
-    def keep(context: click.Context, option: click.Parameter, given: Any) -> None:
-        context.meta[f"mcltool.{option.name}"] = given
 
-    for option in (
-        click.option(
-            "--exif/--no-exif",
-            default=None,
-            expose_value=False,
-            callback=keep,
-            help="Turn photos and label maps as their EXIF orientation says, or take them as they are stored.  "
-            "[default: turn them, and say how many]",
-        ),
-        click.option(
-            "--labels",
-            metavar="NUMBERING",
-            expose_value=False,
-            callback=keep,
-            help="How label files are numbered, where it is not the data set's own way (standard). ade20k: zero-based "
-            "(0 is wall, 150 or 255 unknown). celebahq-mask: bisenet (the face-parsing network's), cocosnet.",
-        ),
-    ):
-        command = option(command)
-    return command
+labels_option = click.option(
+    "--labels",
+    metavar="NUMBERING",
+    expose_value=False,
+    callback=_keep,
+    help="How label files are numbered, where it is not the data set's own way (standard). ade20k: zero-based (0 is "
+    "wall, 150 or 255 unknown). celebahq-mask: bisenet (the face-parsing network's), cocosnet.",
+)
+"""--labels, which ``reading`` gives."""
+exif_option = click.option(
+    "--exif/--no-exif",
+    default=None,
+    expose_value=False,
+    callback=_keep,
+    help="Turn photos and label maps as their EXIF orientation says, or take them as they are stored.  "
+    "[default: turn them, and say how many]",
+)
+"""--exif, which ``reading`` gives."""
 
 
 def reading() -> dict[str, Any]:
@@ -125,9 +121,26 @@ def reading() -> dict[str, Any]:
     }
 
 
+def labels_for(weights: Path) -> str:
+    """--labels, for conditions to translate.
+
+    Raises UsageError where it was not given and the model was trained on label files that were numbered otherwise.
+    """
+    from mcltool.core.errors import UsageError
+    from mcltool.core.weights import read_header
+
+    given = reading().get("labels", "")
+    trained = read_header(weights).config.data.labels
+    if not given and trained not in ("", "standard"):
+        raise UsageError(
+            f"{weights}: trained on label files numbered {trained}; are these too? --labels {trained} (or standard)"
+        )
+    return str(given)
+
+
 def data_options(command: Command) -> Command:
-    """--plugin, --root, --condition, --canvas and those of ``reading_options``, which ``open_dataset`` takes."""
-    return PLUGIN(ROOT(CONDITION(canvas_option(reading_options(command)))))
+    """--plugin, --root, --condition, --canvas, --labels and --exif, which ``open_dataset`` takes."""
+    return PLUGIN(ROOT(CONDITION(canvas_option(labels_option(exif_option(command))))))
 
 
 def open_dataset(

@@ -17,6 +17,8 @@ from mcltool.cli.options import (
     WEIGHTS,
     WEIGHTS_HELP,
     chosen_weights,
+    labels_for,
+    labels_option,
     threads_option,
 )
 from mcltool.cli.program import Commands
@@ -31,6 +33,7 @@ def model_options(command: F) -> F:
     """The options of both commands."""
     for option in (
         threads_option,
+        labels_option,
         click.option("--device", metavar="NAME", help=DEVICE_HELP),
         click.option(
             "--precision",
@@ -80,10 +83,11 @@ def model_options(command: F) -> F:
     metavar="HOW",
     default="auto",
     help="Which exemplar a condition gets. stem: the one of the same relative path without suffix, else the "
-    "only one of its base name; one: the only exemplar there is; cycle: in turn, sorted by name; random: "
+    "only one of its base name; one: the only exemplar there is; cycle: in turn, 2 before 10; random: "
     "drawn from --seed and the condition's name; all: every one; nearest: the one whose features fit best; "
     "FILE.csv: rows of condition,exemplar, and perhaps weight, region and classes, with which the exemplars of one "
-    "condition act together; auto: stem where every condition has one, else one, else nearest.  [default: auto]",
+    "condition act together; auto: the only exemplar there is, else stem, and nearest for those without.  "
+    "[default: auto]",
 )
 @click.option(
     "--regions",
@@ -153,9 +157,9 @@ def translate_dir(
     """Translate every condition below CONDITIONS, in the style of a photo below EXEMPLARS, into OUT.
 
     OUT mirrors the folders of CONDITIONS, with one PNG a condition: of the condition's own aspect, its short
-    side as long as in training. EXEMPLARS may be a single photo. OUT/manifest.jsonl has one line an input: ok,
-    skipped or failed with the cause. Run it again to finish what is missing; what is done with the same weights
-    and settings is left alone, and so is what failed and has not changed.
+    side as long as in training. CONDITIONS may be a single file, EXEMPLARS a single photo. OUT/manifest.jsonl has
+    one line an input: ok, skipped or failed with the cause. Run it again to finish what is missing; what is done
+    with the same weights and settings is left alone, and so is what failed and has not changed.
 
     Exit code: 0 all done, 1 some failed, 2 the request cannot be carried out, 130 interrupted.
 
@@ -167,6 +171,7 @@ def translate_dir(
       mcltool translate-dir masks/ photos/ out/ --shard 2/8   the second of eight machines
       torchrun --nproc-per-node 4 -m mcltool translate-dir masks/ photos/ out/
     """
+    from mcltool.data.left_out import unread
     from mcltool.translate.folder import Shard, settle_ranks
     from mcltool.translate.job import Job, Options, pinned
     from mcltool.translate.run import Run
@@ -182,8 +187,17 @@ def translate_dir(
         cache_mebibytes=exemplar_cache,
         provenance=provenance,
     )
-    file, chosen = chosen_weights(weights and pinned(weights, out)), _settings(**settings)
-    run = Run(Job(conditions, exemplars, out, file, pair, seed, chosen, options, regions))
+    file = chosen_weights(weights and pinned(weights, out))
+    job = Job(conditions, exemplars, out, file, pair, seed, _settings(file, **settings), options, regions)
+    if options.shard.index == 0:
+        for line in (
+            unread(conditions) if job.conditions.are_pictures else "",
+            unread(exemplars),
+            job.pairing,
+        ):
+            if line:
+                click.echo(line, err=True)
+    run = Run(job)
     if dry_run:
         show_plan(run, as_json)
         return 0
@@ -236,13 +250,15 @@ def translate(
         )
     condition, *single, out = paths
     chosen = [*map(Exemplar, single), *map(Exemplar.parse, exemplars)]
-    form, tell = _settings(form=out.suffix, **settings), lambda line: click.echo(line, err=True)
-    made = translate_file(condition, chosen, out, chosen_weights(weights), form, device, provenance, tell)
+    file = chosen_weights(weights)
+    form, tell = _settings(file, form=out.suffix, **settings), lambda line: click.echo(line, err=True)
+    made = translate_file(condition, chosen, out, file, form, device, provenance, tell)
     for path in made:
         click.echo(path)
 
 
 def _settings(
+    weights: Path,
     precision: str,
     canvas: str | None,
     save: str,
@@ -265,6 +281,7 @@ def _settings(
         quality=quality,
         save=tuple(dict.fromkeys(word.strip() for word in save.split(",") if word.strip())),
         batch_size=0 if batch_size == "auto" else int(batch_size),
+        labels=labels_for(weights),
     )
 
 

@@ -169,7 +169,7 @@ def translate_file(
     """
     settings.check_format()
     _check_out(out, condition, *(Path(exemplar.path) for exemplar in exemplars))
-    plugin = plugin_of(weights, settings.canvas)
+    plugin = plugin_of(weights, settings.canvas, settings.labels)
     check(exemplars, plugin.spec, "--exemplar")
     translator = Translator(weights, plugin, settings.precision, device)
     (made,) = _images(translator, [(condition, exemplars)], settings, 0)

@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from PIL import features
 
 from mcltool.core.config import parse_size
@@ -44,6 +45,7 @@ class Settings:
     or "keep" for each condition's own. canvas: (height, width) in pixels of conditions whose files do not say it.
     format: of the outputs; quality: 1 to 100 of lossy ones, None for the format's default. save: which of EXTRAS to
     write beside the outputs. batch_size: images of the trained size a batch; 0: find what fits.
+    labels: how label files are numbered.
     """
 
     precision: str = "auto"
@@ -53,6 +55,7 @@ class Settings:
     quality: int | None = None
     save: tuple[str, ...] = ()
     batch_size: int = 0
+    labels: str = ""
 
     def __post_init__(self) -> None:
         if self.format not in FORMATS:
@@ -78,6 +81,8 @@ class Settings:
     def digest(self) -> str:
         """Of all but the batch size, which changes no more than the last bits."""
         decisive = {name: value for name, value in asdict(self).items() if name != "batch_size"}
+        if not self.labels:  # as before there was the setting
+            decisive.pop("labels")
         return hashlib.sha256(json.dumps(decisive).encode()).hexdigest()[:16]
 
     def completed(self, earlier: Settings) -> Settings:
@@ -138,7 +143,7 @@ class Job:
         self.options = options or Options()
         settings = settings or Settings()
         settings.check_format()
-        self.plugin = plugin_of(weights, settings.canvas)
+        self.plugin = plugin_of(weights, settings.canvas, settings.labels)
         check_places(conditions, exemplars, out)
         self.digest = digest(weights)
         self.conditions, self.exemplars = Conditions(self.plugin, conditions), Exemplars(exemplars)
@@ -153,7 +158,24 @@ class Job:
             )
         else:
             pairs = pair_by_names(*names, pair, seed)
-        self._plan = self._checked(pairs) if pairs else None
+        self.chosen = pairs.exemplars if pairs else np.full(len(self.conditions), -1, np.int32)
+        self._plan = self._checked(pairs) if pairs and (self.chosen >= 0).all() else None
+
+    @property
+    def pairing(self) -> str:
+        """What to say of --pair auto where names do not decide it; "" where they do."""
+        left = np.flatnonzero(self.chosen < 0)
+        if self.pair != "auto" or not left.size:
+            return ""
+        count, rule = len(self.conditions), "the photo whose features fit best (nearest)"
+        if left.size == count:
+            return f"no condition has a photo of its name: each gets {rule}"
+        some = ", ".join(self.conditions.inputs[int(number)] for number in left[:3])
+        more = ", ..." if left.size > 3 else ""
+        return (
+            f"{count - left.size} of {count} conditions get the photo of their name; {left.size} without one "
+            f"({some}{more}) get {rule}"
+        )
 
     def plan(self, nearest: Callable[[], Pairs]) -> Plan:
         """What to do. nearest: called for the pairs where names do not decide them."""
@@ -175,7 +197,7 @@ def read_job(out: Path, weights: str) -> Settings | None:
         raw = read_json(out / NAME)
         if raw["weights"] != weights:
             return None
-        return _checked_settings({f.name: raw["settings"][f.name] for f in fields(Settings)})
+        return _checked_settings({f.name: raw["settings"].get(f.name, f.default) for f in fields(Settings)})
     except (OSError, ValueError, KeyError, TypeError, UsageError):
         return None
 
@@ -203,7 +225,7 @@ def _checked_settings(raw: dict[str, Any]) -> Settings:
     """Settings of JSON values, which may be anything. Raises TypeError, ValueError or UsageError."""
     height, width = raw["canvas"] or (1, 1)
     numbers = [height, width, raw["batch_size"], 1 if raw["quality"] is None else raw["quality"]]
-    texts = [raw["precision"], raw["format"], *raw["save"]]
+    texts = [raw["precision"], raw["format"], raw["labels"], *raw["save"]]
     is_sound = {*map(type, numbers)} == {int} and {*map(type, texts)} == {str} and min(height, width) >= 1
     if not is_sound or not isinstance(raw["save"], list):
         raise TypeError("not the settings of a job")
@@ -233,8 +255,8 @@ def format_of(suffix: str) -> str:
     return name
 
 
-def plugin_of(weights: Path, canvas: Size | None = None) -> DatasetPlugin:
-    """The installed plugin that a weights file was trained with. canvas: as in Settings.
+def plugin_of(weights: Path, canvas: Size | None = None, labels: str = "") -> DatasetPlugin:
+    """The installed plugin that a weights file was trained with. canvas, labels: as in Settings.
 
     Raises UsageError where it is not installed, or its conditions are not those of the weights.
     """
@@ -247,6 +269,7 @@ def plugin_of(weights: Path, canvas: Size | None = None) -> DatasetPlugin:
         raise UsageError(f"{weights}: {_difference(header, plugin)}")
     if canvas:
         plugin.canvas = canvas
+    plugins.use_reading(plugin, labels)
     return plugin
 
 

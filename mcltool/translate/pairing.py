@@ -7,6 +7,7 @@ of their mean correspondence features, exactly, in bounded memory: features lie 
 from __future__ import annotations
 
 import hashlib
+import re
 import tempfile
 import zlib
 from collections.abc import Callable, Sequence
@@ -43,13 +44,15 @@ Features = NDArray[np.float32]
 def pair_by_names(
     ids: Sequence[str], inputs: Sequence[str], exemplars: Sequence[str], pair: str, seed: int = 0
 ) -> Pairs | None:
-    """The pairs of a job; None where the exemplars have to be looked at (nearest).
+    """The pairs of a job; None where all exemplars have to be looked at (nearest), -1 where some have.
 
     ids, inputs: of the conditions, without and with suffix. exemplars: names relative to their folder.
     pair: "stem" takes the exemplar of the same relative path without suffix, else the only one of the same
-    base name; "one" the only exemplar; "cycle" all in turn; "random" one drawn from the seed and the
-    condition's name; "all" every one; "nearest"; "auto" stem where every condition has one, else one, else
-    nearest; anything else is a list of exemplars (mcltool.data.pairs). Raises UsageError where that cannot be.
+    base name; "one" the only exemplar; "cycle" all in turn, in natural order (2 before 10); "random" one drawn
+    from the seed and the condition's name; "all" every one; "nearest"; "auto" the only exemplar there is, else
+    stem, and nearest for what has none; anything else is a list of exemplars (mcltool.data.pairs).
+
+    Raises UsageError where that cannot be.
     """
     count = len(ids)
     if pair == "nearest":
@@ -57,17 +60,19 @@ def pair_by_names(
     if pair in ("stem", "auto"):
         matches = _match_stems(ids, exemplars)
         missing = np.flatnonzero(matches < 0)
-        if not missing.size:
-            return _each(matches)
-        if pair == "stem":
+        if missing.size and pair == "stem":
             raise UsageError(f"--pair stem: {_lacking(ids, missing, 'an exemplar of their name')}")
-        return _each(np.zeros(count)) if len(exemplars) == 1 else None
+        if missing.size and len(exemplars) == 1:
+            return _each(np.zeros(count))
+        return _each(matches) if missing.size < count else None
     if pair == "one":
         if len(exemplars) > 1:
             raise UsageError(f"--pair one: expected a single exemplar, found {len(exemplars)}")
         return _each(np.zeros(count))
     if pair == "cycle":
-        return _each(np.arange(count) % len(exemplars))
+        chosen = np.zeros(count, np.int32)
+        chosen[_natural_order(inputs)] = np.resize(_natural_order(exemplars), count)
+        return _each(chosen)
     if pair == "random":
         return _each(np.fromiter((_drawn(name, seed, len(exemplars)) for name in ids), np.int32, count))
     if pair == "all":
@@ -77,6 +82,12 @@ def pair_by_names(
         ways = ", ".join(PAIRINGS)
         raise UsageError(f"--pair {pair}: must be one of {ways}, or a list (CSV or text) that is there")
     return read_list(Path(pair), ids, inputs, exemplars)
+
+
+def _natural_order(names: Sequence[str]) -> Indices:
+    """The numbers of ``names`` sorted as people count: 2 before 10."""
+    keys = [re.sub(r"\d+", lambda digits: digits[0].zfill(20), name) for name in names]
+    return np.array(sorted(range(len(names)), key=keys.__getitem__), np.int32)
 
 
 def _each(chosen: NDArray[np.generic]) -> Pairs:
@@ -124,14 +135,17 @@ def nearest_pairs(
     exemplars: Exemplars,
     workers: int,
     scratch: Path | None,
+    chosen: Indices,
 ) -> Pairs:
-    """For each condition the exemplar of the largest cosine. A condition that cannot be read gets the first one, and
-    fails when it is translated.
+    """For each condition that has none the exemplar of the largest cosine. A condition that cannot be read gets the
+    first one, and fails when it is translated.
 
-    size: as in Settings. scratch: a folder for temporary files. Raises UsageError where no exemplar can be read.
+    chosen: the exemplar of each condition, -1 for none. size: as in Settings. scratch: a folder for temporary
+    files. Raises UsageError where no exemplar can be read.
     """
     photos = [exemplars.path(number) for number in range(len(exemplars.names))]
-    wanted = [(*conditions.files(number), ()) for number in range(len(conditions))]
+    left = np.flatnonzero(chosen < 0)
+    wanted = [(*conditions.files(number), ()) for number in left.tolist()]
     preparer = Preparer(translator.plugin, translator.short_side, size)
     with (
         tempfile.TemporaryDirectory(dir=scratch, prefix="features-") as folder,
@@ -141,7 +155,9 @@ def nearest_pairs(
         if not usable.any():
             raise UsageError(f"{exemplars.folder}: none of its photos can be read")
         queries, _ = _features(Path(folder, "conditions"), wanted, reader, translator.pooled_conditions)
-        return Pairs(np.arange(len(conditions), dtype=np.int32), top_1(queries, keys, usable))
+        found = chosen.copy()
+        found[left] = top_1(queries, keys, usable)
+        return _each(found)
 
 
 def kept_pairs(out: Path, about: str, conditions: Conditions, exemplars: Exemplars) -> Pairs | None:

@@ -69,25 +69,29 @@ class Task:
 
 
 class Conditions:
-    """The conditions of a folder. inputs: their names, unique: the file's own where a condition is one file
-    named after its id, else the id. ids: names without suffix.
+    """The conditions of a folder, or those of one file. inputs: their names, unique: the file's own where a condition
+    is one file named after its id, else the id. ids: names without suffix. are_pictures: each is a picture file.
 
     Raises UsageError where the folder is missing or has none.
     """
 
-    def __init__(self, plugin: DatasetPlugin, folder: Path) -> None:
-        self.folder = folder
+    def __init__(self, plugin: DatasetPlugin, place: Path) -> None:
+        self.folder = folder = place.parent if place.is_file() else place
         self.inputs: list[str] = []
         self._special: dict[int, ConditionFiles] = {}
         self.ids = _Ids(self.inputs, self._special)
         self._prefix = os.path.join(folder, "") if os.fspath(folder) != "." else ""
-        if type(plugin).conditions is DatasetPlugin.conditions:  # a file each: a million Paths take 10 s more
-            self.inputs.extend(walk_names(folder, IMAGE_SUFFIXES, every=True))
+        self.are_pictures = type(plugin).conditions is DatasetPlugin.conditions
+        if self.are_pictures:  # a file each: a million Paths take 10 s more
+            self.inputs.extend(
+                walk_names(folder, IMAGE_SUFFIXES, every=True) if place is folder else [place.name]
+            )
         else:
             for found in plugin.conditions(folder):
-                self._add(found)
+                if place is folder or place in found.files:
+                    self._add(found)
         if not self.inputs:
-            raise UsageError(f"{folder}: no conditions of {plugin.name} in it")
+            raise UsageError(f"{place}: no conditions of {plugin.name} in it")
         check_names(self.inputs)
 
     def __len__(self) -> int:
@@ -138,7 +142,9 @@ class Exemplars:
             return
         self.folder, self.names = place, list(walk_names(place, IMAGE_SUFFIXES))
         if not self.names:
-            raise UsageError(f"{place}: no photos in it ({', '.join(sorted(IMAGE_SUFFIXES))})")
+            raise UsageError(
+                f"{place}: no photos in it that can be read ({', '.join(sorted(IMAGE_SUFFIXES))})"
+            )
 
     def path(self, index: int) -> str:
         return os.path.join(self.folder, self.names[index])

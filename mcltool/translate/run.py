@@ -118,13 +118,15 @@ class Run:
             write_pairs(options.pair_out, self.plan.rows())
 
     def _nearest(self, scratch: Path | None) -> Pairs:
-        """The pairs of --pair nearest; kept in OUT, if it is claimed (scratch)."""
+        """The pairs where names do not decide them all; kept in OUT, if it is claimed (scratch)."""
         job, size = self.job, self.settings.size
-        about = f"{job.digest} {size}"
+        about = f"{job.digest} {size}" + (" by name first" if (job.chosen >= 0).any() else "")
         pairs = kept_pairs(job.out, about, job.conditions, job.exemplars)
         if pairs is None:
             workers = job.options.workers or 0
-            pairs = nearest_pairs(self.translator(), size, job.conditions, job.exemplars, workers, scratch)
+            pairs = nearest_pairs(
+                self.translator(), size, job.conditions, job.exemplars, workers, scratch, job.chosen
+            )
             if scratch:
                 keep_pairs(job.out, about, job.conditions, job.exemplars, pairs, scratch)
         return pairs
