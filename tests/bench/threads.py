@@ -30,6 +30,11 @@ ROWS = {
     "default": {},
 }
 STEPS, CONDITIONS = 10, 96
+JOBS = {
+    "fit": f"fit --plugin shapes, {STEPS} steps",
+    "translate": f"translate-dir, {CONDITIONS} images",
+    "evaluate": f"evaluate, {CONDITIONS} images",
+}
 
 
 def main() -> None:
@@ -54,6 +59,28 @@ def main() -> None:
             for job in args.jobs:
                 found += compare(job, rows, busy, args.turns, Path(folder))
                 args.out.write_text(json.dumps({"cores": os.cpu_count(), "rows": found}, indent=1) + "\n")
+    write_page(found)
+
+
+def write_page(found: list[dict[str, Any]]) -> None:
+    """The table of docs/benchmarks.md between its markers."""
+    from speed_tables import PAGE, table
+
+    best: dict[tuple[str, int], float] = {}
+    for row in found:
+        case = (row["job"], row["busy"])
+        best[case] = max(best.get(case, 0), row["images_per_second"])
+    cells = [
+        (
+            JOBS[row["job"]], row["busy"], row["row"], f"{row['images_per_second']:.2f}", f"{row['processor']:.0f}",
+            f"{row['wall']:.0f}", f"{row['images_per_second'] / best[row['job'], row['busy']]:.0%}",
+        )
+        for row in found
+    ]  # fmt: skip
+    headings = ("", "busy processes", "setting", "images/s", "processor seconds", "seconds", "of the best")
+    head, _, rest = PAGE.read_text().partition("<!-- threads -->\n")
+    _, _, tail = rest.partition("<!-- end -->")
+    PAGE.write_text(f"{head}<!-- threads -->\n{table(headings, cells)}<!-- end -->{tail}")
 
 
 def prepare(folder: Path) -> None:
@@ -98,7 +125,8 @@ def measure(job: str, setting: dict[str, str], folder: Path) -> dict[str, float]
     with tempfile.TemporaryDirectory(dir=folder) as out:
         command = {
             "fit": ["fit", "--plugin", "shapes", "--max-steps", str(STEPS), "--run", f"{out}/run"],
-            "translate": ["translate-dir", str(folder / "conditions"), str(folder / "exemplars"), f"{out}/o", "--json"],
+            "translate": ["translate-dir", str(folder / "conditions"), str(folder / "exemplars"), f"{out}/o",
+                          "--weights", "shapes", "--json"],
             "evaluate": ["evaluate", str(folder / "exemplars"), "--real", str(folder / "truth"), "--to", f"{out}/to",
                          "--metrics", "psnr,ssim,swd,style", "--exemplars", str(folder / "exemplars"),
                          "--perceptual", "random"],
