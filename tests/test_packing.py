@@ -202,7 +202,7 @@ def test_the_default_size_is_what_training_takes(root: Path, tmp_path: Path) -> 
     assert about["splits"]["train"] == {"samples": 2, "groups": 0, "shapes": 1, "retrieved": 0}
     shown = run("info", out).stdout
     assert "286 x 286 pixels" in shown
-    assert "2 samples in 1 shapes" in shown
+    assert "2 samples, 1 picture size" in shown
 
 
 def test_help_shows_how_to_pack_and_the_other_commands() -> None:

@@ -248,10 +248,10 @@ def check_damage(subject: Subject) -> str:
     suffixes = {path.suffix for sample in subject.probes() for path in sample.condition} | {".png"}
     with tempfile.TemporaryDirectory() as name:
         for suffix in sorted(suffixes):
-            for stem, content in (("empty", b""), ("damaged", b"\x89PNG\r\n\x1a\nnothing of the kind")):
-                path = Path(name) / f"{stem}{suffix}"
+            for stem, content in (("an empty", b""), ("a damaged", b"\x89PNG\r\n\x1a\nnothing of the kind")):
+                path = Path(name) / f"{stem.split()[1]}{suffix}"
                 path.write_bytes(content)
-                what = f"read_condition() of a {stem} {suffix} file"
+                what = f"read_condition() of {stem} {suffix} file"
                 require_raises(McltoolError, partial(subject.plugin.read_condition, [path]), what)
         missing = Path(name) / "missing.png"
         what = "read_condition() of a missing file"

@@ -41,6 +41,8 @@ class DeepFashionPlugin(DatasetPlugin):
 
     name: ClassVar[str] = "deepfashion"
     draw_points = staticmethod(draw_points)
+    _told: Size | None = None
+    """The canvas of which was said already what is assumed."""
     home_page: ClassVar[str] = PAGE
     # After the published settings; all of those are in the configuration paper-deepfashion.
     defaults: ClassVar[Mapping[str, Any]] = {
@@ -67,7 +69,8 @@ class DeepFashionPlugin(DatasetPlugin):
             samples = find_samples(root, split)
         except DataError as error:  # of a file of many poses
             raise UsageError(str(error)) from None
-        if self.canvas and samples and samples[0].photo:
+        if self.canvas and self.canvas != self._told and samples and samples[0].photo:
+            self._told = self.canvas
             _say_whether_stretched(self.canvas, samples[0].photo)
         return samples
 
