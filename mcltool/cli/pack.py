@@ -185,9 +185,8 @@ def pack_info(file: Path, as_json: bool) -> None:
     }
     for split, held in found["splits"].items():
         pairs = f", {held['retrieved']} exemplars each" if held["retrieved"] else ""
-        facts[split] = (
-            f"{held['samples']} samples, {held['shapes']} picture {'size' if held['shapes'] == 1 else 'sizes'}, {held['groups']} groups{pairs}"
-        )
+        shapes = f"{held['shapes']} picture size{'s' * (held['shapes'] != 1)}"
+        facts[split] = f"{held['samples']} samples, {shapes}, {held['groups']} groups{pairs}"
     show_facts(facts)
 
 
