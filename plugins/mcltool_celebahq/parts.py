@@ -22,7 +22,13 @@ HEAD = (
 """The 13 parts that have a distance map: the head's, without what is worn on it but glasses (ours: the papers give the
 number of them alone)."""
 PLANES = ("edges", *(f"distance to {part}" for part in HEAD), "outlines")
-COLOURS = ((255, 255, 255), *(PALETTE[NAMES.index(part)] for part in HEAD), (128, 128, 128))
+_FAINT = 10
+"""Pictures of conditions show lines, and of the distance maps a glow: a part that is not there is far everywhere."""
+COLOURS = (
+    (255, 255, 255),
+    *((r // _FAINT, g // _FAINT, b // _FAINT) for r, g, b in (PALETTE[NAMES.index(part)] for part in HEAD)),
+    (128, 128, 128),
+)
 SIDES = tuple(
     (1 + HEAD.index(NAMES[left]), 1 + HEAD.index(NAMES[right]))
     for left, right in MIRROR
