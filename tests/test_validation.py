@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple, cast
 
@@ -85,3 +86,21 @@ def test_the_best_checkpoint_is_that_of_the_best_picture(
     best = checkpoints.best(RunFolder(tmp_path).checkpoints)
     assert best is not None
     assert best.step == 4
+
+
+def test_samples_that_nothing_can_be_learned_from_are_named(held_out: Validation) -> None:
+    assert held_out.doubts() == []
+    blank = [replace(b, condition=b.condition * 0 + 2, target=b.target * 0) for b in held_out.batches]
+    doubts = replace(held_out, batches=blank).doubts()
+    assert [doubt.split(":")[0] for doubt in doubts] == [
+        f"the held-out conditions have one class only ({held_out.spec.names[2]})",
+        "the held-out photos are all alike",
+    ]
+
+
+def test_fewer_photos_than_a_batch_is_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    job = small_job(tmp_path, train__max_steps=1, train__batch_size=4)
+    few = plugins.load("shapes")
+    few.index = lambda root, split: type(few).index(few, root, split)[:3]  # type: ignore[method-assign]
+    fit(replace(job, plugin=few))
+    assert "3 training photos are fewer than a batch of 4" in caplog.text

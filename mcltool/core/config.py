@@ -150,6 +150,8 @@ class LossConfig:
     """Whether what is said of the output trains the generator alone, and not the correspondence through the warp."""
     gan: float = 10.0
     """L_adv, the hinge loss by the discriminators."""
+    augment: bool = False
+    """Differentiable augmentation of what the discriminator sees, real and generated alike: for few photos."""
     fm: float = 10.0
     """Feature matching over the discriminator's layers."""
     perc: float = 0.001

@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm
 
+from mcltool.model.augment import augmented
 from mcltool.model.blocks import ConditionEmbedding, SelfAttention, pyramid
 
 
@@ -69,12 +70,17 @@ class Discriminator(nn.Module):
         inputs = self.embed_condition.channels + 3
         self.scales = nn.ModuleList(judge(inputs, widths) for _ in range(scales))
 
-    def forward(self, condition: Tensor, image_B3HW: Tensor) -> list[list[Tensor]]:
+    def forward(
+        self, condition: Tensor, image_B3HW: Tensor, augmentation: int | None = None
+    ) -> list[list[Tensor]]:
         """The outputs of every layer, a list a scale; the scores are each list's last.
 
-        condition: as MCLNet takes it.
+        condition: as MCLNet takes it. augmentation: a seed to change both halves of the batch by; None: as they are.
         """
         X_BEHW = self.embed_condition(condition)
-        x = torch.cat([X_BEHW, image_B3HW.to(X_BEHW.dtype)], 1)
+        image_B3HW = image_B3HW.to(X_BEHW.dtype)
+        if augmentation is not None:
+            X_BEHW, image_B3HW = augmented(X_BEHW, image_B3HW, augmentation)
+        x = torch.cat([X_BEHW, image_B3HW], 1)
         sizes = pyramid(x.contiguous(memory_format=torch.channels_last), len(self.scales))
         return [d(part) for d, part in zip(self.scales, sizes, strict=True)]

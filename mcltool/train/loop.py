@@ -212,6 +212,13 @@ def _recorder(
     # As training data every held-out sample has an exemplar that makes its photo the right answer.
     answers = TrainingData(held_out.plugin, held_out.samples, replace(data.config, flip=False), train.seed)
     validation = Validation.of(answers, train.validation_samples, train.batch_size // train.accumulate)
+    if len(data) < train.batch_size:
+        log.warning(
+            "%d training photos are fewer than a batch of %d: steps repeat them; lower --batch-size",
+            len(data), train.batch_size,
+        )  # fmt: skip
+    for doubt in validation.doubts():
+        log.warning("%s", doubt)
     return Recorder(folder, trainer, header, FixedPairs(held_out, SAMPLE_ROWS), validation, before)
 
 

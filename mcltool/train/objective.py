@@ -306,24 +306,27 @@ class AdversarialObjective(nn.Module):
     def __init__(self, discriminator: Discriminator, weights: LossConfig) -> None:
         super().__init__()
         self.discriminator, self.terms = discriminator, active(ADVERSARIAL_TERMS, weights)
+        self.augment = weights.augment
 
-    def forward(self, x: Inputs, image: Tensor) -> tuple[Terms, Tensor]:
+    def forward(self, x: Inputs, image: Tensor, step: int = 0) -> tuple[Terms, Tensor]:
         """-> the generator's terms and the discriminator's hinge loss. image: (B, 3, H, W), the generated one.
+
+        step: seeds the augmentation, where there is one.
 
         All share the graph: take the terms' gradient with respect to the image alone, and the loss's with
         respect to the discriminator's parameters alone.
         """
-        real, fake = judge(self.discriminator, x.X, x.Y, image)
+        real, fake = judge(self.discriminator, x.X, x.Y, image, step if self.augment else None)
         judgement = Judgement(x, real, fake)
         terms = {term.name: term.compute(judgement) for term in self.terms}
         return terms, losses.hinge_discriminator([s[-1] for s in real], [s[-1] for s in fake])
 
 
 def judge(
-    discriminator: Discriminator, X: Tensor, real: Tensor, fake: Tensor
+    discriminator: Discriminator, X: Tensor, real: Tensor, fake: Tensor, seed: int | None = None
 ) -> tuple[list[list[Tensor]], list[list[Tensor]]]:
-    """The discriminator's layers on real and generated images, in one pass over both."""
-    both = discriminator(torch.cat([X, X]), torch.cat([real, fake.to(real.dtype)]))
+    """The discriminator's layers on real and generated images, in one pass over both; seed: of their augmentation."""
+    both = discriminator(torch.cat([X, X]), torch.cat([real, fake.to(real.dtype)]), seed)
     halves = [[layer.chunk(2) for layer in scale] for scale in both]
     return [[h[0] for h in scale] for scale in halves], [[h[1] for h in scale] for scale in halves]
 

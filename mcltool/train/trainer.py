@@ -162,7 +162,7 @@ class Trainer:
                 self.optimiser.backward(share * weighted(terms, weights), [image])
         if adversarial:
             with autocast(self.device, self.precision):
-                more, loss = self.objective_d(x, image)
+                more, loss = self.objective_d(x, image, self.steps_done)
             self.optimiser.backward(share * weighted(more, weights), [image], keep=True)
             self.optimiser_d.backward(share * loss, list(self.discriminator.parameters()))
             terms, judged = terms | more, {"discriminator": loss.detach().float()}

@@ -57,7 +57,7 @@ TRUTH_PAIRS = 24
 """Pairs whose correspondence is scored where the plugin knows the truth."""
 PICTURES = 32
 """Held-out samples whose outputs are judged as pictures."""
-LEAST_VARIETY = 0.3
+LEAST_VARIETY = 0.2
 """Share of the photos' own variety below which outputs are taken not to depend on what is changed."""
 
 
@@ -147,6 +147,23 @@ class Validation:
         if statistics:
             scores["val_statistics"] = sum(statistics) / len(photos)
         return scores | {"val_score": picture_score(found)}
+
+    def doubts(self) -> list[str]:
+        """A line for each thing about the held-out samples that nothing can be learned from."""
+        found = []
+        if sum(len(batch) for batch in self.batches) > 1:
+            conditions, photos = (
+                torch.cat([getattr(batch, name) for batch in self.batches])
+                for name in ("condition", "target")
+            )
+            if self.spec.kind == "labels" and conditions.amin() == conditions.amax():
+                name = self.spec.names[int(conditions.amin())]
+                found.append(
+                    f"the held-out conditions have one class only ({name}): check the masks with mcltool data preview"
+                )
+            if (photos == photos[:1]).all():
+                found.append("the held-out photos are all alike: check the data with mcltool data preview")
+        return found
 
     def independence(self, net: MCLNet, device: torch.device, precision: Precision) -> str | None:
         """ "condition" or "exemplar" where outputs hardly change with it, the other being the same; else None.
