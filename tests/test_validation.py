@@ -104,3 +104,18 @@ def test_fewer_photos_than_a_batch_is_said(tmp_path: Path, caplog: pytest.LogCap
     few.index = lambda root, split: type(few).index(few, root, split)[:3]  # type: ignore[method-assign]
     fit(replace(job, plugin=few))
     assert "3 training photos are fewer than a batch of 4" in caplog.text
+
+
+def test_patience_ends_a_run_with_the_weights_of_the_best_picture(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scores = iter([0.1, 0.6, 0.2, 0.3, 0.9])
+    monkeypatch.setattr(
+        "mcltool.train.validation.Validation.scores",
+        lambda *_: {"val_score": next(scores), "val_l1_warp": 0.1},
+    )
+    weights = fit(small_job(tmp_path, train__max_steps=10, train__patience=2))
+    run = RunFolder(tmp_path)
+    assert run.rows()[-1]["step"] == 8  # the checkpoints of steps 6 and 8 are no better than that of step 4
+    assert weights == run.weights
+    assert weights.read_bytes() == (run.checkpoints / "step-000004" / "weights.safetensors").read_bytes()

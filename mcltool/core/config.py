@@ -257,6 +257,8 @@ class TrainConfig:
     """Steps between two pictures of samples."""
     checkpoint_every: int = 500
     """Steps between checkpoints; each one is validated."""
+    patience: int = 0
+    """Checkpoints without a better val_score after which the run ends with the best one's weights; 0: never."""
     keep_checkpoints: int = 3
     """The newest checkpoints that are kept, beside the best."""
     validation_samples: int = 64
@@ -277,6 +279,7 @@ class TrainConfig:
             "train.batch_size",
             f"{self.batch_size} does not divide into {self.accumulate} parts (train.accumulate)",
         )
+        _check(self.patience >= 0, "train.patience", "must not be negative")
         _check(self.validation_samples >= 0, "train.validation_samples", "must not be negative")
         _check(self.seed >= 0, "train.seed", "must not be negative")
         _check(self.max_steps is None or self.max_steps >= 1, "train.max_steps", "must be at least 1")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import os
+import shutil
 from collections.abc import Callable, Generator, Iterator
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, replace
@@ -16,7 +17,7 @@ import torch
 from mcltool.core.config import Config
 from mcltool.core.device import explaining_memory, pick_device, pick_precision
 from mcltool.core.errors import McltoolError, UsageError
-from mcltool.core.files import write_text
+from mcltool.core.files import replacing, write_text
 from mcltool.core.locks import locked
 from mcltool.core.pretrained import CAFFE_VGG, load_vgg, vgg_file
 from mcltool.core.weights import WeightsHeader, save_weights
@@ -28,7 +29,7 @@ from mcltool.data.pack import open_data
 from mcltool.data.workers import NO_SHARED_MEMORY, is_shared_memory
 from mcltool.model.vgg import VGGFeatures, random_vgg
 from mcltool.plugin.contract import DatasetPlugin
-from mcltool.train.checkpoints import Checkpoint, newest_whole, sweep
+from mcltool.train.checkpoints import Checkpoint, best, newest_whole, sweep
 from mcltool.train.distributed import (
     InterruptedRun,
     Ranks,
@@ -155,10 +156,13 @@ def iterate(job: Job) -> Generator[Progress, None, bool]:
             held.callback(lambda: recorder.loggers.close(trainer.steps_done))
         _say_what_starts(job, config, trainer, data, ranks)
         with _explaining_killed_workers():
-            yield from _steps(trainer, data, recorder, stop, folder)
-        if trainer.steps_done < trainer.total:
+            best_suffices = yield from _steps(trainer, data, recorder, stop, folder)
+        if best_suffices:
+            with replacing(job.weights) as temporary:
+                shutil.copyfile(best_suffices.path / "weights.safetensors", temporary)
+        elif trainer.steps_done < trainer.total:
             return False
-        if main:
+        elif main:
             save_weights(job.weights, trainer.average.state_dict(), header)
         return True
 
@@ -224,8 +228,11 @@ def _recorder(
 
 def _steps(
     trainer: Trainer, data: TrainingData, recorder: Recorder | None, stop: Stop, folder: RunFolder
-) -> Iterator[Progress]:
-    """Train to the last step, or until ``stop`` asks for an end and the state is saved."""
+) -> Generator[Progress, None, Checkpoint | None]:
+    """Train to the last step, or until ``stop`` asks for an end and the state is saved.
+
+    Returns the best checkpoint where ``train.patience`` ended the run.
+    """
     train, ranks = trainer.config.train, trainer.ranks
     stream = SampleStream(
         trainer.steps_done, trainer.total, ranks.rank, ranks.world, train.batch_size, train.accumulate
@@ -241,8 +248,15 @@ def _steps(
                 raise _failure(result, folder)
             if recorder:
                 yield recorder.record(result)
+            impatient = recorder is not None and recorder.is_out_of_patience()
             with ranks.in_touch():
-                stopping = ranks.any(stop.requested(), trainer.device)
+                stopping = ranks.any(stop.requested() or impatient, trainer.device)
+            if stopping and impatient and (found := best(folder.checkpoints)):
+                log.info(
+                    f"no better picture in {train.patience} checkpoints: ended at step {trainer.steps_done} with the "
+                    f"weights of step {found.step}"
+                )
+                return found
             if stopping and trainer.steps_done < trainer.total:
                 if recorder:
                     recorder.save()
@@ -251,7 +265,8 @@ def _steps(
                 if stop.signal is not None:
                     raise InterruptedRun(f"stopped and saved at {where}", stop.signal)
                 log.info("the time is up: saved at %s", where)
-                return
+                return None
+    return None
 
 
 @contextmanager

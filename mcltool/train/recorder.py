@@ -97,6 +97,13 @@ class Recorder:
         size = self.train.batch_size
         return Progress(result, total, size, rate, memory, self.skipped, sample, scores, checkpoint, warning)
 
+    def is_out_of_patience(self) -> bool:
+        """Whether the last ``train.patience`` checkpoints brought no better picture."""
+        if not self.train.patience or self.saved != self.trainer.steps_done:
+            return False
+        scores = [row["val_score"] for row in self.folder.rows() if row.get("val_score") is not None]
+        return bool(scores) and len(scores) - 1 - scores.index(max(scores)) >= self.train.patience
+
     def save(self, scores: Mapping[str, float] | None = None) -> Path | None:
         """A checkpoint of this moment and the report, unless there is one. scores: None validates now."""
         step = self.trainer.steps_done

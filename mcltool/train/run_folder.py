@@ -165,6 +165,7 @@ MAY_CHANGE = (
     "train.sample_every",
     "train.checkpoint_every",
     "train.keep_checkpoints",
+    "train.patience",
     "train.loggers",
 )
 """Settings that do not make it another run. The number of steps moves the learning rate's decay."""
