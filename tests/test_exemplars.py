@@ -20,6 +20,7 @@ from translating import files, make_condition, make_photo, manifest, run
 import mcltool
 from mcltool import Exemplar, UsageError
 from mcltool.cli.main import cli
+from mcltool.core.pictures import MARKS
 from mcltool.translate.exemplars import check, weights_of
 
 SPEC = ShapesPlugin().spec
@@ -278,3 +279,48 @@ def test_translate_images_takes_several_exemplars(work: Path) -> None:
     assert made.image is not None
     np.testing.assert_allclose(made.image, np.asarray(Image.open("out/0.png"), int), atol=1)
     assert [exemplar.path for exemplar in made.exemplars] == ["photos/a.png", "photos/b.png"]
+
+
+# --- morph, explain and gallery ---
+
+
+def test_a_morph_goes_from_one_exemplar_to_the_other(work: Path) -> None:
+    common = ("--device", "cpu", "--precision", "fp32")
+    two = ("--exemplar", "photos/a.png", "--exemplar", "photos/b.png")
+    runner = CliRunner()
+    done = runner.invoke(cli, ["translate", "masks/0.png", "way.png", *two, "--morph", "3", *common])
+    assert done.exit_code == 0, done.output
+    for photo, name in (("a", "way-1.png"), ("b", "way-3.png")):
+        assert (
+            runner.invoke(
+                cli, ["translate", "masks/0.png", f"photos/{photo}.png", "end.png", *common]
+            ).exit_code
+            == 0
+        )
+        end, found = (np.asarray(Image.open(path), int) for path in ("end.png", name))
+        np.testing.assert_allclose(found, end, atol=1)
+    assert Path("way-2.png").is_file()
+    assert not Path("way.png").exists()
+    assert "--morph 3: goes between two exemplars, found 3" in translate(
+        *two, "--exemplar", "photos/c.png", "--morph", "3"
+    )
+
+
+def test_explain_shows_who_gave_what_in_its_colour(work: Path) -> None:
+    two = ("--exemplar", f"photos/a.png@{SPEC.names[0]}", "--exemplar", f"photos/b.png@{FIRST}")
+    done = CliRunner().invoke(cli, ["explain", "masks/0.png", "seen.png", *two, "--device", "cpu"])
+    assert done.exit_code == 0, done.output
+    assert f"photos/a.png@{SPEC.names[0]}: 50.0%" in done.output, "the background is the upper half"
+    sheet = np.asarray(Image.open("seen.png"))
+    pixels = (sheet[:, :, None] == np.array(MARKS[:2])[None, None]).all(-1).sum((0, 1))
+    assert (pixels > 100 * 200).all(), "half of a panel of 256 x 256 pixels each"
+    refused = CliRunner().invoke(cli, ["explain", "masks/0.png", "seen.png", *two, "--at", "1,1"])
+    assert "--at: looks at one exemplar" in refused.output
+
+
+def test_the_gallery_shows_each_exemplar_with_its_weight(work: Path) -> None:
+    write_list(*everyone("a,1,,", f"b.png,0.5,,{FIRST}"))
+    assert run("--pair", "list.csv", "--gallery").exit_code == 0
+    page = Path("out/index.html").read_text()
+    assert page.count("<b>Exemplar</b> a.png<") == 6
+    assert page.count(f"<b>Exemplar</b> b.png:0.5@{FIRST}<") == 6

@@ -20,6 +20,8 @@ from mcltool.cli.options import (
     canvas_option,
     chosen_weights,
     complete_plugins,
+    exemplar_option,
+    parse_paths,
     threads_option,
 )
 from mcltool.evaluate.metrics import METRICS
@@ -236,9 +238,8 @@ def compare(a: Path, b: Path, as_json: bool) -> None:
 
 
 @click.command(short_help="Show in one picture what the model sees in a pair.")
-@click.argument("condition", type=FILE)
-@click.argument("exemplar", type=FILE)
-@click.argument("out", type=FILE, metavar="OUT.png")
+@click.argument("paths", type=FILE, nargs=-1, metavar="CONDITION [EXEMPLAR] OUT.png")
+@exemplar_option
 @click.option("--weights", metavar=WEIGHTS, help=WEIGHTS_HELP)
 @click.option(
     "--at",
@@ -251,9 +252,8 @@ def compare(a: Path, b: Path, as_json: bool) -> None:
 @click.option("--device", metavar="NAME", help=DEVICE_HELP)
 @threads_option
 def explain(
-    condition: Path,
-    exemplar: Path,
-    out: Path,
+    paths: tuple[Path, ...],
+    exemplars: tuple[str, ...],
     weights: str | None,
     at: tuple[str, ...],
     part: str,
@@ -264,19 +264,32 @@ def explain(
 
     The picture has the condition, the exemplar, the warped exemplar, the result and how sure each match is; and
     for some marked places, where in the exemplar their colours come from, and the self-correlation map: how
-    alike all other places are to them.
+    alike all other places are to them. With several --exemplar it has which of them gave each place its colours.
 
     \b
     Examples:
       mcltool explain masks/1.png photos/1.jpg seen.png
       mcltool explain masks/1.png photos/1.jpg seen.png --weights w.safetensors --at 120,80 --at 40,200
+      mcltool explain masks/1.png seen.png --exemplar day.jpg --exemplar dusk.jpg@sky
     """
+    condition, chosen, out = parse_paths(paths, exemplars)
     places = [_place(text) for text in at]
     file = chosen_weights(weights)
 
     from mcltool.tools.explain import explain as draw
 
-    for spot in draw(condition, exemplar, out, file, places, part, device, canvas):
+    if len(chosen) > 1:
+        from mcltool.core.errors import UsageError
+        from mcltool.tools.explain_several import explain_several
+
+        if places:
+            raise UsageError("--at: looks at one exemplar; leave it out, or give one --exemplar")
+        shares = explain_several(condition, chosen, out, file, part, device, canvas)
+        for exemplar, share in zip(chosen, shares, strict=True):
+            click.echo(f"{exemplar.label(str(exemplar.path))}: {share:.1%} of the warped exemplar")
+        click.echo(f"look at {out}")
+        return
+    for spot in draw(condition, Path(chosen[0].path), out, file, places, part, device, canvas):
         match = f"{spot.match_x},{spot.match_y}"
         place = f"{spot.x},{spot.y} {spot.name}"
         click.echo(f"{place:<28} -> {match:<12} cosine {spot.cosine:.3f}  probability {spot.probability:.3f}")

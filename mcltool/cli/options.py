@@ -46,6 +46,7 @@ PRECISION = click.Choice(["auto", "bf16", "fp16", "fp32"])
 
 if TYPE_CHECKING:
     from mcltool.plugin.contract import DatasetPlugin
+    from mcltool.translate.exemplars import Exemplar
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -190,3 +191,26 @@ def complete_presets(_: click.Context, __: click.Parameter, begun: str) -> list[
     from mcltool.core.presets import PRESETS
 
     return [name for name in PRESETS if name.startswith(begun)]
+
+
+exemplar_option = click.option(
+    "--exemplar",
+    "exemplars",
+    multiple=True,
+    metavar="PHOTO[:WEIGHT][@WHERE]",
+    help="Instead of EXEMPLAR, as often as you like: they act together. WEIGHT: relative to the others' 1. WHERE: "
+    "classes between ;, or a grey picture that is white where this photo may serve.",
+)
+
+
+def parse_paths(paths: tuple[Path, ...], exemplars: tuple[str, ...]) -> tuple[Path, list[Exemplar], Path]:
+    """Condition, exemplars and output of CONDITION [EXEMPLAR] OUT and ``exemplar_option``. Raises UsageError."""
+    from mcltool.core.errors import UsageError
+    from mcltool.translate.exemplars import Exemplar
+
+    if len(paths) != (2 if exemplars else 3):
+        raise UsageError(
+            "expected CONDITION EXEMPLAR OUT, or CONDITION OUT and --exemplar PHOTO once or more"
+        )
+    condition, *single, out = paths
+    return condition, [*map(Exemplar, single), *map(Exemplar.parse, exemplars)], out

@@ -17,8 +17,10 @@ from mcltool.cli.options import (
     WEIGHTS,
     WEIGHTS_HELP,
     chosen_weights,
+    exemplar_option,
     labels_for,
     labels_option,
+    parse_paths,
     threads_option,
 )
 from mcltool.cli.program import Commands
@@ -212,18 +214,18 @@ def translate_dir(
 
 @click.command("translate", short_help="Translate one condition into a photo.")
 @click.argument("paths", type=FILE, nargs=-1, metavar="CONDITION [EXEMPLAR] OUT")
+@exemplar_option
 @click.option(
-    "--exemplar",
-    "exemplars",
-    multiple=True,
-    metavar="PHOTO[:WEIGHT][@WHERE]",
-    help="Instead of EXEMPLAR, as often as you like: they act together. WEIGHT: relative to the others' 1. WHERE: "
-    "classes between ;, or a grey picture that is white where this photo may serve.",
+    "--morph",
+    type=click.IntRange(2),
+    metavar="N",
+    help="With two --exemplar: N pictures OUT-1 to OUT-N, from the first one's style to the second's.",
 )
 @model_options
 def translate(
     paths: tuple[Path, ...],
     exemplars: tuple[str, ...],
+    morph: int | None,
     device: str | None,
     weights: str | None,
     provenance: bool,
@@ -239,20 +241,14 @@ def translate(
       mcltool translate mask.png style.jpg result.jpg --size keep --save grid
       mcltool translate mask.png result.png --exemplar day.jpg --exemplar dusk.jpg:0.5
       mcltool translate mask.png result.png --exemplar a.jpg --exemplar "b.jpg@sky;tree"
+      mcltool translate mask.png way.png --exemplar day.jpg --exemplar dusk.jpg --morph 7
     """
-    from mcltool.core.errors import UsageError
     from mcltool.translate.api import translate_file
-    from mcltool.translate.exemplars import Exemplar
 
-    if len(paths) != (2 if exemplars else 3):
-        raise UsageError(
-            "expected CONDITION EXEMPLAR OUT, or CONDITION OUT and --exemplar PHOTO once or more"
-        )
-    condition, *single, out = paths
-    chosen = [*map(Exemplar, single), *map(Exemplar.parse, exemplars)]
+    condition, chosen, out = parse_paths(paths, exemplars)
     file = chosen_weights(weights)
     form, tell = _settings(file, form=out.suffix, **settings), lambda line: click.echo(line, err=True)
-    made = translate_file(condition, chosen, out, file, form, device, provenance, tell)
+    made = translate_file(condition, chosen, out, file, form, device, provenance, tell, morph)
     for path in made:
         click.echo(path)
 

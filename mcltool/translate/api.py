@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice, repeat
 from os import PathLike, fspath
 from pathlib import Path
@@ -160,34 +160,60 @@ def translate_file(
     device: str | None = None,
     provenance: bool = True,
     tell: Callable[[str], None] = lambda line: None,
+    morph: int | None = None,
 ) -> list[Path]:
     """Translate one condition into the picture ``out``; returns all files that were written.
 
     provenance: whether pictures say that they are generated and of what. tell: is told what was assumed.
+    morph: so many pictures, numbered, from the first of two exemplars to the second.
 
     Raises DataError where a file cannot be read, UsageError where the request cannot be carried out.
     """
     settings.check_format()
-    _check_out(out, condition, *(Path(exemplar.path) for exemplar in exemplars))
     plugin = plugin_of(weights, settings.canvas, settings.labels)
     check(exemplars, plugin.spec, "--exemplar")
+    styles = {out: tuple(exemplars)} if morph is None else _morphed(out, exemplars, morph)
+    for path in styles:
+        _check_out(path, condition, *(Path(exemplar.path) for exemplar in exemplars))
     translator = Translator(weights, plugin, settings.precision, device)
-    (made,) = _images(translator, [(condition, exemplars)], settings, 0)
-    if made.image is None:
-        raise DataError(made.cause)
-    if made.uncovered:
-        tell(
-            f"{made.uncovered} places of 4 x 4 pixels have no exemplar by regions and classes: all serve there"
-        )
-    label = " + ".join(exemplar.label(Path(exemplar.path).name) for exemplar in exemplars)
-    made_of = Provenance(digest(weights), translator.plugin.name, condition.name, label)
-    pictures = {
-        out.with_name(f"{out.stem}.{kind}{out.suffix}"): picture for kind, picture in made.extras.items()
-    }
-    for path, picture in (pictures | {out: made.image}).items():
+    pictures: dict[Path, tuple[NDArray[np.uint8], Provenance | None]] = {}
+    for (path, style), made in zip(
+        styles.items(),
+        _images(translator, ((condition, style) for style in styles.values()), settings, 0),
+        strict=True,
+    ):
+        if made.image is None:
+            raise DataError(made.cause)
+        if made.uncovered:
+            tell(
+                f"{path}: {made.uncovered} places of 4 x 4 pixels have no exemplar by regions and classes: all serve"
+            )
+        label = " + ".join(exemplar.label(Path(exemplar.path).name) for exemplar in style)
+        made_of = Provenance(digest(weights), plugin.name, condition.name, label) if provenance else None
+        kinds = {f".{kind}": picture for kind, picture in made.extras.items()} | {"": made.image}
+        pictures |= {
+            path.with_name(f"{path.stem}{kind}{path.suffix}"): (picture, made_of)
+            for kind, picture in kinds.items()
+        }
+    for path, (picture, made_of) in pictures.items():
         with files.replacing(path) as temporary, files.create(temporary) as file:
-            save_picture(file, picture, settings.format, settings.quality, made_of if provenance else None)
-    return [*pictures, out]
+            save_picture(file, picture, settings.format, settings.quality, made_of)
+    return list(pictures)
+
+
+def _morphed(out: Path, exemplars: Sequence[Exemplar], count: int) -> dict[Path, tuple[Exemplar, ...]]:
+    """Pictures OUT-1, OUT-2 ..., and their exemplars, whose weights go from all of the first to all of the second."""
+    if len(exemplars) != 2 or count < 2:
+        raise UsageError(f"--morph {count}: goes between two exemplars, found {len(exemplars)}")
+    first, second = exemplars
+    found: dict[Path, tuple[Exemplar, ...]] = {}
+    for number in range(count):
+        share, name = number / (count - 1), f"{out.stem}-{number + 1:0{len(str(count))}d}{out.suffix}"
+        found[out.with_name(name)] = (
+            replace(first, weight=first.weight * (1 - share)),
+            replace(second, weight=second.weight * share),
+        )
+    return found
 
 
 def _images(

@@ -85,8 +85,7 @@ _CARD = """<li>
 <div class="sources">
 <figure><img loading="lazy" src="{condition}" alt="Condition {input}">
 <figcaption><b>Condition</b> {input}</figcaption></figure>
-<figure><img loading="lazy" src="{exemplar}" alt="Exemplar {photo}">
-<figcaption><b>Exemplar</b> {photo}</figcaption></figure>
+{exemplars}
 </div>
 </li>"""
 
@@ -127,10 +126,19 @@ def _card(job: Job, task: Task) -> str:
         href=quote(os.fsencode(task.output)),
         result=_data_url(result),
         condition=_condition(job.plugin, task),
-        exemplar=_exemplar(task.photos[0]),
+        exemplars="\n".join(_exemplars(job, task)),
         input=_text(task.input),
-        photo=_text(task.exemplar),
     )
+
+
+def _exemplars(job: Job, task: Task) -> Iterator[str]:
+    """Of several that act together each with its weight and place."""
+    for photo, exemplar in zip(task.photos, task.exemplars, strict=True):
+        name = _text(exemplar.label(os.path.relpath(photo, job.exemplars.folder)))
+        yield (
+            f'<figure><img loading="lazy" src="{_exemplar(photo)}" alt="Exemplar {name}">\n'
+            f"<figcaption><b>Exemplar</b> {name}</figcaption></figure>"
+        )
 
 
 def _condition(plugin: DatasetPlugin, task: Task) -> str:
