@@ -324,3 +324,13 @@ def test_the_gallery_shows_each_exemplar_with_its_weight(work: Path) -> None:
     page = Path("out/index.html").read_text()
     assert page.count("<b>Exemplar</b> a.png<") == 6
     assert page.count(f"<b>Exemplar</b> b.png:0.5@{FIRST}<") == 6
+
+
+def test_evaluate_does_not_compare_several_exemplars_with_one(work: Path) -> None:
+    """A photo of the output's own name would be taken for its exemplar."""
+    write_list(*everyone("a,1,,", "b,1,,"))
+    assert run("--pair", "list.csv").exit_code == 0
+    make_photo(work / "photos" / "0.png")
+    done = CliRunner().invoke(cli, ["evaluate", "out", "--exemplars", "photos", "--perceptual", "random"])
+    assert done.exit_code == 2
+    assert "made of several exemplars (a.png + b.png)" in done.output.splitlines()[-1]

@@ -114,6 +114,10 @@ def pair_exemplars(out: Path, outputs: Files, names: Sequence[str], folder: Path
         used = said.get(outputs[name].relative_to(out).as_posix())
         if used is not None and (folder / used).is_file():
             chosen[name] = folder / used
+        elif used is not None and " + " in used:
+            raise UsageError(
+                f"--exemplars: {name} was made of several exemplars ({used}), and style compares with one; leave it out"
+            )
         elif name in exemplars:
             chosen[name] = exemplars[name]
         elif len(exemplars) == 1:
