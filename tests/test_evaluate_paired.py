@@ -158,7 +158,7 @@ def test_missing_networks_say_how_to_get_them(tmp_path: Path, monkeypatch: pytes
         lpips_distance(CPU)
     NETWORKS["vgg19"].path.parent.mkdir()
     NETWORKS["vgg19"].path.write_bytes(b"cut off")
-    with pytest.raises(UsageError, match="get it anew"):
+    with pytest.raises(UsageError, match="download it again"):
         vgg_network("vgg", CPU)
 
 

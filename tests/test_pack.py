@@ -108,7 +108,7 @@ def test_a_larger_pack_serves_a_smaller_size_and_a_smaller_one_is_refused(
     item = TrainingData(dataset, dataset.index(None, "train"), small, 0)[0]
     assert item["target"].shape == (3, 32, 32)
     for size in ((64, 64), (32, 96)):
-        with pytest.raises(UsageError, match=r"packed at 40x80, training at .* pack anew with --size"):
+        with pytest.raises(UsageError, match=r"packed at 40x80, training at .* pack again with --size"):
             dataset.check_size(replace(CONFIG, size=size))
 
 
@@ -224,7 +224,7 @@ def tamper(kind: str, file: h5py.File) -> None:
 @pytest.mark.parametrize(
     ("kind", "cause"),
     [
-        ("cut", "cut off; pack it anew"),
+        ("cut", "cut off; pack it again"),
         ("text", "not a pack (not an HDF5 file)"),
         ("missing", "no such pack"),
         ("folder", "expected a pack (.h5), found a folder"),
@@ -239,7 +239,7 @@ def tamper(kind: str, file: h5py.File) -> None:
         ("objects", "/train/id is no array of plain numbers, refused"),
         ("stranger", "/train/buckets/0 is not laid out as in a pack"),
         ("shorter", "/train/group is not of 7 samples"),
-        ("floats", "float32; pack it anew"),
+        ("floats", "float32; pack it again"),
     ],
 )
 @pytest.mark.parametrize("command", ["check", "info"])
@@ -271,7 +271,7 @@ def test_a_pack_of_another_plugin_or_version_is_refused(album: Path) -> None:
 def test_a_split_that_is_not_packed_is_named(tmp_path: Path) -> None:
     out = tmp_path / "album.h5"
     list(pack(Album(), {"train": Album().index(None, "train")}, out, PackOptions(LOADED)))
-    with pytest.raises(UsageError, match=r"no split 'val' in this pack, which holds train; pack it anew"):
+    with pytest.raises(UsageError, match=r"no split 'val' in this pack, which holds train; pack it again"):
         PackedDataset(Album(), out).index(None, "val")
 
 

@@ -408,7 +408,9 @@ def test_exemplars_can_be_put_into_a_pack_again_and_nothing_is_lost_on_the_way(
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (len(whole) // 2, limits[1]))  # stands for a full disk
     try:
-        with pytest.raises(McltoolError, match=r"a\.h5: cannot be written anew \(.*\); it is as it was"):
+        with pytest.raises(
+            McltoolError, match=r"a\.h5: cannot be replaced \(.*\); the old file is unchanged"
+        ):
             store_retrieved(out, {"train": first + 1})
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)

@@ -25,7 +25,7 @@ def data_group() -> None:
     """Look at a data set before training on it."""
 
 
-@data_group.command("describe", short_help="Say what a folder of your own is taken for, and write it down.")
+@data_group.command("describe", short_help="Detect what your own folder holds, and write dataset.toml.")
 @click.argument("root", type=FOLDER, metavar="DIR")
 @CONDITION
 def data_describe(root: Path, condition: str) -> None:
@@ -53,7 +53,7 @@ def data_describe(root: Path, condition: str) -> None:
     click.echo()
     show_classes(dataset.spec)
     if dataset.description is None:
-        click.echo("as its dataset.toml says; delete that to begin anew")
+        click.echo("as its dataset.toml says; delete that to begin again")
         return
     name, text = dataset.description
     path = root / name
@@ -68,7 +68,7 @@ def data_describe(root: Path, condition: str) -> None:
     click.echo(f"{path}: written; look through it, then mcltool data preview --root {root} sheet.png")
 
 
-@data_group.command("check", short_help="Read every sample and say what is wrong with which.")
+@data_group.command("check", short_help="Read every sample and report what is wrong.")
 @data_options
 @click.option("--split", type=click.Choice(["train", "val"]), help="Only this one.  [default: both]")
 @click.option(
@@ -142,7 +142,7 @@ def data_check(
 @click.option(
     "--size", metavar="S|HxW", help="Training size in pixels.  [default: 256, or the data set's own]"
 )
-@click.option("--seed", type=click.IntRange(0), default=0, help="Of everything random.  [default: 0]")
+@click.option("--seed", type=click.IntRange(0), default=0, help="Seed of everything random.  [default: 0]")
 def data_preview(
     plugin: str | None,
     root: Path | None,

@@ -10,10 +10,10 @@ import click
 from mcltool.cli.options import DEVICE_HELP, FOLDER, threads_option
 
 
-@click.command(short_help="Train a small model on made-up shapes and show what it does.")
-@click.option("--out", type=FOLDER, default="demo", metavar="DIR", help="Where all goes.  [default: demo/]")
+@click.command(short_help="Train a small model on synthetic shapes and show what it does.")
+@click.option("--out", type=FOLDER, default="demo", metavar="DIR", help="Output folder.  [default: demo/]")
 @click.option(
-    "--pretrained", is_flag=True, help="Show the weights that come with mcltool instead of training: seconds."
+    "--pretrained", is_flag=True, help="Use the shipped weights instead of training: takes seconds."
 )
 @click.option(
     "--steps", type=int, metavar="N", help="Training steps.  [default: what fits 5 minutes on a CPU]"
@@ -27,7 +27,7 @@ from mcltool.cli.options import DEVICE_HELP, FOLDER, threads_option
 def demo(
     out: Path, pretrained: bool, steps: int | None, seed: int | None, workers: int | None, device: str | None
 ) -> None:
-    """See the whole road in minutes, with nothing to download: train, translate, score.
+    """Train, translate and score in minutes, with nothing to download.
 
     Trains the tiny model on the procedural data set shapes, writes conditions and exemplars it has not seen
     to OUT/conditions and OUT/exemplars, runs translate-dir on them and compares with the exact answers in
@@ -35,7 +35,7 @@ def demo(
 
     \b
     Examples:
-      mcltool demo --pretrained                  the picture at once, without training
+      mcltool demo --pretrained                  skip training: the picture in seconds
       mcltool demo
       mcltool demo --out /tmp/demo --steps 200
     """

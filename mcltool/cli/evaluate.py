@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 @click.command(short_help="Score a folder of outputs, or a model on its held-out split.")
 @click.argument("out", type=FOLDER, required=False)
-@click.option("--real", type=FOLDER, metavar="DIR", help="The right answers, by the outputs' names.")
+@click.option("--real", type=FOLDER, metavar="DIR", help="Real photos (targets), matched to outputs by name.")
 @click.option("--exemplars", type=FOLDER, metavar="DIR", help="The outputs' exemplars.  [needed by: style]")
 @click.option("--conditions", type=FOLDER, metavar="DIR", help="The outputs' conditions, for the report.")
 @click.option(
@@ -54,9 +54,7 @@ if TYPE_CHECKING:
 @click.option(
     "--root", type=FOLDER, metavar="DIR", help="Folder of the data set.  [default: $MCLTOOL_DATA/PLUGIN]"
 )
-@click.option(
-    "--data", "pack", type=FILE, metavar="FILE", help="A pack (mcltool pack) in the place of --root."
-)
+@click.option("--data", "pack", type=FILE, metavar="FILE", help="A pack (mcltool pack) instead of --root.")
 @click.option(
     "--pairs",
     type=FILE,
@@ -94,7 +92,7 @@ if TYPE_CHECKING:
     help="Where scores.json and report.html go.  [default: OUT-scores; of weights, evaluation/ beside the file, or "
     "NAME-scores where they are found by name]",
 )
-@click.option("--seed", type=click.IntRange(0), default=0, help="Of everything random.  [default: 0]")
+@click.option("--seed", type=click.IntRange(0), default=0, help="Seed of everything random.  [default: 0]")
 @click.option("--device", metavar="NAME", help=DEVICE_HELP)
 @threads_option
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, with the scores of every image.")
@@ -122,9 +120,8 @@ def evaluate(
 ) -> None:
     """Score the outputs below OUT against the photos below --real, or a model's on its held-out split.
 
-    Prints a table with 95% intervals, and writes scores.json and report.html, where the best and the worst
-    images are. A metric that cannot be run is listed with the reason. mcltool compare tells two scores.json
-    apart.
+    Prints a table with 95% intervals, and writes scores.json and report.html with the best and worst images. A
+    metric that cannot be run is listed with the reason. mcltool compare compares two scores.json files.
 
     \b
     Examples:
@@ -217,8 +214,8 @@ def _progress() -> Iterator[Tell]:
 def compare(a: Path, b: Path, as_json: bool) -> None:
     """Compare two evaluations: scores.json files, or the folders they are in.
 
-    Where both scored the same images, the difference has a 95% interval (a paired bootstrap), and the better one
-    is named only where that leaves 0 out.
+    For images that both scored, the difference has a 95% interval (paired bootstrap); the better one is named
+    only where the interval excludes 0.
 
     \b
     Example:
@@ -237,7 +234,7 @@ def compare(a: Path, b: Path, as_json: bool) -> None:
         show_comparison(found)
 
 
-@click.command(short_help="Show in one picture what the model sees in a pair.")
+@click.command(short_help="Show in one picture how the model matches a pair.")
 @click.argument("paths", type=FILE, nargs=-1, metavar="CONDITION [EXEMPLAR] OUT.png")
 @exemplar_option
 @click.option("--weights", metavar=WEIGHTS, help=WEIGHTS_HELP)
@@ -260,7 +257,7 @@ def explain(
     canvas: Canvas,
     device: str | None,
 ) -> None:
-    """Draw what the model sees in CONDITION and EXEMPLAR, and what it makes of them, into OUT.png.
+    """Draw how the model matches CONDITION with EXEMPLAR, and its output, into OUT.png.
 
     The picture has the condition, the exemplar, the warped exemplar, the result and how sure each match is; and
     for some marked places, where in the exemplar their colours come from, and the self-correlation map: how

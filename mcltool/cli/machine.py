@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from mcltool.tools.doctor import Finding
 
 
-@click.command(short_help="Look for what is wrong with this machine or installation.")
+@click.command(short_help="Check this machine and installation for problems.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, with every finding.")
 def doctor(as_json: bool) -> int:
     """Look at versions, devices and their number formats, disk space, plugins, weights and feature networks.
@@ -94,8 +94,8 @@ def bench(
 ) -> None:
     """Measure how fast this machine translates and trains, and how far that is from the machine's limit.
 
-    Needs no data and no weights: all is random, which takes as long. The limit is what the machine was seen to
-    do in products of large matrices and in convolutions.
+    Needs no data and no weights: inputs and parameters are random, which takes the same time. The limit is
+    measured with large matrix products and convolutions.
 
     \b
     Examples:
@@ -157,14 +157,14 @@ _FIGURES = {
 }
 
 
-@click.command(short_help="Print what makes a shell complete mcltool's commands and options.")
+@click.command(short_help="Print the script for shell completion.")
 @click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]), metavar="bash|zsh|fish")
 @click.pass_context
 def completion(ctx: click.Context, shell: str) -> None:
-    """Print the script that makes a shell complete commands, options, plugins and presets with the tab key.
+    """Print a script for shell completion of commands, options, plugins and presets.
 
     \b
-    Examples, each to be done once:
+    Run one of these once:
       mcltool completion bash >> ~/.bashrc
       mcltool completion zsh >> ~/.zshrc
       mcltool completion fish > ~/.config/fish/completions/mcltool.fish

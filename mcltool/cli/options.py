@@ -18,7 +18,7 @@ WEIGHTS = "FILE|RUN|NAME|hf://ORG/NAME[@REVISION]"
 """What names weights; see ``core.weights.find_weights``."""
 WEIGHTS_HELP = (
     "Weights: a file, a run folder, a name of 'mcltool weights list', or a repository on the Hugging Face Hub.  "
-    "shapes: those that come with mcltool, for its made-up data set.  "
+    "shapes: those shipped with mcltool, for its synthetic data set.  "
     "[default: the newest runs/*/weights.safetensors below the working folder]"
 )
 Canvas = tuple[int, int] | None

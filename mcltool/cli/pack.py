@@ -72,14 +72,14 @@ def pack_write(
     """Decode the photos and conditions of a data set once, resized, into OUT.h5, which trains much faster.
 
     fit --data OUT.h5 then sees the batches that it would see from the files, and needs nothing but the pack.
-    Killed or out of room, the same command goes on where it was: parts wait in OUT.h5.parts.
+    If interrupted, rerun the same command to resume; finished parts are kept in OUT.h5.parts.
     Exit code: 0 packed, 1 samples cannot be read, which are named.
 
     \b
     Examples:
       mcltool pack --plugin ade20k --root ADEChallengeData2016 ade20k.h5
       mcltool pack --plugin ade20k --root ADEChallengeData2016 --size 572 ade20k-512.h5
-      mcltool pack check ade20k.h5     prove every sample in it by its checksum
+      mcltool pack check ade20k.h5     verify every sample by its checksum
       mcltool pack info ade20k.h5      what it holds
     """
     from mcltool.core.config import parse_size, resolve
@@ -132,7 +132,7 @@ def _pack(dataset: DatasetPlugin, root: Path | None, splits: list[str], out: Pat
     return 0
 
 
-@pack_group.command("check", short_help="Prove every sample of a pack by its checksum.")
+@pack_group.command("check", short_help="Verify every sample of a pack by its checksum.")
 @click.argument("file", type=FILE, metavar="FILE.h5")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, with every problem.")
 def pack_check(file: Path, as_json: bool) -> int:
@@ -163,11 +163,11 @@ def pack_check(file: Path, as_json: bool) -> int:
     return 1 if problems else 0
 
 
-@pack_group.command("info", short_help="Say what a pack holds.")
+@pack_group.command("info", short_help="Show what a pack holds.")
 @click.argument("file", type=FILE, metavar="FILE.h5")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def pack_info(file: Path, as_json: bool) -> None:
-    """Say what a pack holds and was made with."""
+    """Show what a pack holds and how it was made."""
     from mcltool.cli.tables import show_facts
     from mcltool.data.pack_format import describe_pack
 

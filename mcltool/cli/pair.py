@@ -19,14 +19,14 @@ if TYPE_CHECKING:
     from mcltool.plugin.contract import DatasetPlugin, Sample
 
 
-@click.command("pair", short_help="Find for every photo of a data set those that are most like it.")
+@click.command("pair", short_help="Find the most similar photos for every photo of a data set.")
 @data_options
 @click.option(
     "--data",
     "pack",
     type=FILE,
     metavar="FILE.h5",
-    help="A pack (mcltool pack) in the place of --plugin and --root.",
+    help="A pack (mcltool pack) instead of --plugin and --root.",
 )
 @click.argument("out", type=FILE, metavar="[OUT.csv]", required=False)
 @click.option("--split", type=click.Choice(["train", "val"]), help="Only this one.  [default: both]")
@@ -59,7 +59,7 @@ def pair(
     workers: int | None,
     device: str | None,
 ) -> None:
-    """Find for every photo of a data set the photos that are most like it, as exemplars to train with.
+    """Find the most similar photos for every photo of a data set, as exemplars for training.
 
     Without OUT.csv they are put into the pack, and fit --data FILE.h5 takes them from there. OUT.csv has a line
     of samples' ids a photo, key,exemplar,exemplar,..., the nearest first; fit --pairs OUT.csv takes it, and

@@ -23,7 +23,7 @@ def plugins_group() -> None:
 @plugins_group.command("list")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, one object a plugin.")
 def plugins_list(as_json: bool) -> None:
-    """List every data set plugin that is installed; a broken one says why, and hinders nothing.
+    """List the installed data set plugins; broken ones are listed with the reason.
 
     MCLTOOL_DISABLE_PLUGINS leaves plugins out: NAME,NAME,... or DISTRIBUTION:NAME where two claim a name.
     """
@@ -123,7 +123,7 @@ def plugins_check(name: str, root: Path | None, as_json: bool) -> int:
 @click.argument("name")
 @click.option("--out", type=FOLDER, metavar="DIR", help="Folder to make.  [default: mcltool-NAME]")
 def plugins_new(name: str, out: Path | None) -> None:
-    """Write a complete plugin package, to be changed into your own: photos with label masks.
+    """Write a complete plugin package as a starting point for your own.
 
     It has a pyproject.toml, a module and a test, and passes mcltool plugins check as it is.
 

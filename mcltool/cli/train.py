@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     "pack",
     type=FILE,
     metavar="FILE.h5",
-    help="A pack (mcltool pack) in the place of --plugin and --root.",
+    help="A pack (mcltool pack) instead of --plugin and --root.",
 )
 @click.option(
     "--pairs",
@@ -55,7 +55,7 @@ if TYPE_CHECKING:
     "published) or hd (512 px).  "
     "[default: the data set's own; tiny for shapes, else base]",
 )
-@click.option("--max-steps", type=int, metavar="N", help="Stop after N steps.  [default: as epochs make]")
+@click.option("--max-steps", type=int, metavar="N", help="Stop after N steps.  [default: from train.epochs]")
 @click.option("--batch-size", type=int, metavar="B", help="Samples a step.  [default: the preset's]")
 @click.option(
     "--run",
@@ -69,13 +69,13 @@ if TYPE_CHECKING:
 @click.option(
     "--resume",
     is_flag=True,
-    help="Go on from the newest whole checkpoint: of --run, else of the run that was worked on last.",
+    help="Continue from the newest intact checkpoint of --run, or of the latest run.",
 )
 @click.option(
-    "--max-minutes", type=float, metavar="M", help="Save and end after M minutes; --resume goes on."
+    "--max-minutes", type=float, metavar="M", help="Save and exit after M minutes; --resume continues."
 )
 @click.option(
-    "--dry-run", is_flag=True, help="Say what would be trained, and its size and memory; train nothing."
+    "--dry-run", is_flag=True, help="Show what would be trained, its size and memory; train nothing."
 )
 @click.option(
     "--json", "as_json", is_flag=True, help="With --dry-run: print JSON, with the whole configuration."
@@ -139,9 +139,9 @@ def fit(
 ) -> None:
     """Train a model on a data set and write its weights, with all that translate-dir needs, to one file.
 
-    What wins: an option, then --set, then --config, then the data set's own defaults, then the preset. The
+    Precedence: option, --set, --config, the data set's defaults, the preset. The
     run folder gets the resolved config.json, metrics.jsonl, sample pictures, checkpoints, report.html and at
-    last weights.safetensors. Ctrl-C saves and ends; the same command with --resume goes on exactly there.
+    last weights.safetensors. Ctrl-C saves and ends; the same command with --resume continues exactly there.
 
     \b
     Examples:

@@ -53,7 +53,7 @@ def model_options(command: F) -> F:
             "--save",
             metavar="KINDS",
             default="",
-            help="More pictures beside each result, between commas: warp (the warped exemplar), grid (condition, "
+            help="Extra pictures for each result, separated by commas: warp (the warped exemplar), grid (condition, "
             "exemplar, warp and result side by side), confidence (how sure each place is of its match).",
         ),
         click.option(
@@ -84,7 +84,7 @@ def model_options(command: F) -> F:
     "--pair",
     metavar="HOW",
     default="auto",
-    help="Which exemplar a condition gets. stem: the one of the same relative path without suffix, else the "
+    help="How conditions get their exemplars. stem: the one of the same relative path without suffix, else the "
     "only one of its base name; one: the only exemplar there is; cycle: in turn, 2 before 10; random: "
     "drawn from --seed and the condition's name; all: every one; nearest: the one whose features fit best; "
     "FILE.csv: rows of condition,exemplar, and perhaps weight, region and classes, with which the exemplars of one "
@@ -130,10 +130,10 @@ def model_options(command: F) -> F:
     metavar="I/N",
     help="Do part I of N, for job arrays. torchrun sets it by itself.  [default: all]",
 )
-@click.option("--overwrite", is_flag=True, help="Make everything anew.")
+@click.option("--overwrite", is_flag=True, help="Redo everything.")
 @click.option("--retry-failed", is_flag=True, help="Try again what failed before, changed or not.")
-@click.option("--dry-run", is_flag=True, help="Say what would be done, and write nothing.")
-@click.option("--gallery", is_flag=True, help="Write OUT/index.html with the pictures, to look through.")
+@click.option("--dry-run", is_flag=True, help="Show what would be done; write nothing.")
+@click.option("--gallery", is_flag=True, help="Write OUT/index.html, a gallery of the results.")
 @click.option("--json", "as_json", is_flag=True, help="Sum up as one JSON line on stdout.")
 def translate_dir(
     conditions: Path,
@@ -163,7 +163,7 @@ def translate_dir(
     one line an input: ok, skipped or failed with the cause. Run it again to finish what is missing; what is done
     with the same weights and settings is left alone, and so is what failed and has not changed.
 
-    Exit code: 0 all done, 1 some failed, 2 the request cannot be carried out, 130 interrupted.
+    Exit code: 0 all done, 1 some failed, 2 invalid request, 130 interrupted.
 
     \b
     Examples:
@@ -309,7 +309,7 @@ def merge(out: Path) -> None:
 @click.argument("out", type=FOLDER)
 @click.option("--json", "as_json", is_flag=True, help="As one JSON line.")
 def summary(out: Path, as_json: bool) -> None:
-    """Count what is done in OUT, and name the causes of what failed."""
+    """Count what is done in OUT, and list why inputs failed."""
     from mcltool.translate.view import summary as summed
 
     found = summed(out)

@@ -44,7 +44,7 @@ INDEX = click.option(
 @weights_group.command("list")
 @INDEX
 def weights_list(index: str | None) -> None:
-    """List the weights that can be got by name: models, and networks for losses and metrics."""
+    """List weights available by name: models, and networks for losses and metrics."""
     from rich.console import Console
     from rich.table import Table
 
@@ -61,7 +61,7 @@ def weights_list(index: str | None) -> None:
 @INDEX
 @click.option("--url", metavar="URL", help="A mirror of the file.  [default: its publisher's own address]")
 def weights_get(name: str, index: str | None, url: str | None) -> None:
-    """Download weights by name: a model, or a network that training's losses or evaluate's metrics look through.
+    """Download weights by name: a model, or a network used by losses or metrics.
 
     \b
     vgg19      perceptual losses; style relevance and semantic consistency   torchvision's, 575 MB
@@ -161,9 +161,9 @@ def export(weights: str, out: Path, form: Any, size: str | None) -> None:
     """Write the model of the weights FILE to OUT, for programs without mcltool.
 
     The graph takes bytes and gives bytes: condition (B, H, W) uint8 labels (or B, K, H, W float32 channels),
-    exemplar and image (B, H, W, 3) uint8 RGB, for any B. What was written is run and compared with the model
-    before it takes its place. FILE is what --weights takes elsewhere: a file, a run folder or a name; published
-    CoCosNet checkpoints are not loaded.
+    exemplar and image (B, H, W, 3) uint8 RGB, for any B. The exported file is run and compared with
+    the model before it is put in place. FILE is what --weights takes elsewhere: a file, a run folder or a name;
+    published CoCosNet checkpoints are not loaded.
 
     \b
     Examples:

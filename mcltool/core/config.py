@@ -266,7 +266,7 @@ class TrainConfig:
     loggers: tuple[Literal["tensorboard", "wandb", "mlflow"], ...] = ()
     """Where rows and sample grids are shown too; each needs the extra of its name, as mcltool[wandb]."""
     seed: int = 0
-    """Of everything random."""
+    """Seed of everything random."""
 
     def __post_init__(self) -> None:
         for name in (

@@ -25,6 +25,6 @@ class DataError(McltoolError):
 
 
 def printable(text: str) -> str:
-    """Text as it can be shown: what is none, and what a terminal would take for commands, as escapes."""
+    """Text that is safe to show: undecodable bytes and control characters are escaped."""
     shown = text.encode("utf-8", "backslashreplace").decode()
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in shown)

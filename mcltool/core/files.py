@@ -101,7 +101,7 @@ def append(handle: int, data: bytes) -> int:
 
 
 def replace(source: Path, target: Path) -> None:
-    """Give a whole file its name, in the place of any that has it."""
+    """Give a finished file its name, replacing any file that has it."""
     os.replace(source, target)
 
 

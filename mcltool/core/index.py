@@ -23,7 +23,7 @@ from mcltool.core.files import MIB, parse_json, read_limited
 
 TIMEOUT = 30.0
 """Seconds without an answer after which a server counts as gone."""
-OTHERWISE = "try again, or give a mirror with --url"
+WAY_OUT = "try again, or give a mirror with --url"
 """What a user can do where a download fails."""
 
 
@@ -118,7 +118,7 @@ def fetch(url: str, target: Path, sha256: str) -> None:
             got = found[1][:16] if found else "unknown"
             raise DataError(
                 f"{url}: cut off, or not the file that was published (SHA-256 {got}, expected {sha256[:16]}); "
-                f"{OTHERWISE}"
+                f"{WAY_OUT}"
             ) from None
 
 
@@ -136,10 +136,10 @@ def _explained(url: str) -> Iterator[None]:
     try:
         yield
     except HTTPError as error:
-        raise McltoolError(f"{url}: the server answers {error.code} {error.reason}; {OTHERWISE}") from None
+        raise McltoolError(f"{url}: the server answers {error.code} {error.reason}; {WAY_OUT}") from None
     except (URLError, HTTPException, TimeoutError, ConnectionError) as error:
         cause = (error.reason if isinstance(error, URLError) else error) or type(error).__name__
-        raise McltoolError(f"{url}: cannot be downloaded ({cause}); {OTHERWISE}") from None
+        raise McltoolError(f"{url}: cannot be downloaded ({cause}); {WAY_OUT}") from None
     finally:
         socket.setdefaulttimeout(before)
 

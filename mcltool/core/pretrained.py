@@ -98,7 +98,7 @@ def load_vgg(path: Path) -> VGGFeatures:
         network.load_state_dict(_read(path))
     except (UsageError, RuntimeError) as error:
         cause = str(error).splitlines()[0]
-        raise UsageError(f"{path}: not the VGG-19 feature weights ({cause}); get them anew") from None
+        raise UsageError(f"{path}: not the VGG-19 feature weights ({cause}); download them again") from None
     return network
 
 
@@ -174,7 +174,9 @@ def _read(path: Path) -> dict[str, Tensor]:
     try:
         return load_file(path)
     except (OSError, SafetensorError) as error:
-        raise UsageError(f"{path}: cannot be read ({str(error).splitlines()[0]}); get it anew") from None
+        raise UsageError(
+            f"{path}: cannot be read ({str(error).splitlines()[0]}); download it again"
+        ) from None
 
 
 def is_whole(network: Network) -> bool:

@@ -215,7 +215,7 @@ def default_weights(folder: Path) -> Path:
             _in_folder(run)  # says so
         raise UsageError(
             "no weights: there is no runs/*/weights.safetensors below the working folder; name them with --weights "
-            "(shapes: those that come with mcltool, for its made-up data set), or make them with mcltool fit"
+            "(shapes: those shipped with mcltool, for its synthetic data set), or make them with mcltool fit"
         )
     return found
 

@@ -138,7 +138,7 @@ class Batch:
         return type(self)(*(tensor.to(device) for tensor in self._tensors()))
 
     def record_stream(self, stream: torch.cuda.Stream) -> None:
-        """Say that ``stream`` works on them, so that their memory is not used anew before."""
+        """Say that ``stream`` works on them, so that their memory is not reused too early."""
         for tensor in self._tensors():
             tensor.record_stream(stream)  # type: ignore[no-untyped-call]
 

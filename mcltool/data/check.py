@@ -28,7 +28,7 @@ DRAWN_SIZE = 256
 
 NEAR = 0.2
 """Distance of descriptors below which two samples are nearly the same: a photo that was shrunk to two thirds, cut by
-4 pixels a side or saved as JPEG anew is 0.02 to 0.14 from itself, other photos of its kind mostly 0.4 and more."""
+4 pixels a side or saved as JPEG again is 0.02 to 0.14 from itself, other photos of its kind mostly 0.4 and more."""
 
 Size = tuple[int, int]
 

@@ -65,7 +65,7 @@ class TrainingData(_Samples):
 
     An item has the fields of a Batch. Its exemplar is another member of the photo's group; without one, a
     retrieved candidate (see DataConfig.exemplar_last); with the probability ``config.exemplar_self`` instead of
-    either, and where there is neither, the photo itself, cropped anew and augmented.
+    either, and where there is neither, the photo itself, cropped again and augmented.
 
     retrieved: for each of ``samples``, indices of its candidate exemplars, or none.
     Raises UsageError where there are no samples; items raise DataError for what cannot be read or used.

@@ -1,4 +1,4 @@
-"""A pack in the place of the data set it was made of, and what a run reads: from files or from a pack."""
+"""Packs in place of the data sets they were made from, and what a run reads: files or a pack."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ log = logging.getLogger(__name__)
 
 
 class PackedDataset(DatasetPlugin):
-    """A pack in the place of the data set it was made of. What is not stored in it is the plugin's.
+    """A pack that stands in for the data set it was made from. What is not stored in it is the plugin's.
 
     Each process opens the file on its first read, forked ones too, and pickling leaves the open file behind.
     Raises UsageError where the file is no pack, is damaged, or was made with another plugin or version of it.
@@ -41,9 +41,9 @@ class PackedDataset(DatasetPlugin):
         made_with = self.header.plugin, self.header.plugin_version
         if made_with != (plugin.name, plugin.version):
             found, needed = " version ".join(made_with), f"{plugin.name} version {plugin.version}"
-            raise UsageError(f"{path}: packed with plugin {found}, this one is {needed}; pack it anew")
+            raise UsageError(f"{path}: packed with plugin {found}, this one is {needed}; pack it again")
         if self.header.spec != plugin.spec:
-            raise UsageError(f"{path}: its {plugin.spec.kind} are not those of {plugin.name}; pack it anew")
+            raise UsageError(f"{path}: its {plugin.spec.kind} are not those of {plugin.name}; pack it again")
 
     @property
     def spec(self) -> ConditionSpec:
@@ -54,7 +54,7 @@ class PackedDataset(DatasetPlugin):
         wanted, stored = load_size(config), self.header.size
         if stored[0] < wanted[0] or stored[1] < wanted[1]:
             needs = f"training at {size_text(config.size)} takes {size_text(wanted)}"
-            way_out = f"pack anew with --size {size_text(wanted)}, or give a smaller --size here"
+            way_out = f"pack again with --size {size_text(wanted)}, or give a smaller --size here"
             raise UsageError(f"{self.path}: packed at {size_text(stored)}, {needs}: {way_out}")
 
     def index(self, root: Path | None, split: str) -> Sequence[Sample]:
@@ -62,7 +62,7 @@ class PackedDataset(DatasetPlugin):
         if split not in self.header.samples:
             held = ", ".join(self.header.samples)
             raise UsageError(
-                f"{self.path}: no split {split!r} in this pack, which holds {held}; pack it anew"
+                f"{self.path}: no split {split!r} in this pack, which holds {held}; pack it again"
             )
         with open_pack(self.path) as file:
             group = file[split]

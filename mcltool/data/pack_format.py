@@ -149,7 +149,7 @@ def digest_of(table: NDArray[np.int32]) -> bytes:
 
 def read_header(path: Path) -> PackHeader:
     """What a pack says of itself. Raises UsageError where it is none or more than a pack may be."""
-    with open_pack(path) as file, reading(path, "its layout", "pack it anew"):
+    with open_pack(path) as file, reading(path, "its layout", "pack it again"):
         try:
             header = PackHeader.from_json(bytes(file.attrs[ATTRIBUTE]).decode())
         except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
@@ -203,7 +203,7 @@ def open_file(path: Path) -> h5py.File:
         if "signature not found" in cause:
             raise UsageError(f"{path}: not a pack (not an HDF5 file)") from None
         what = "cut off" if "truncated" in cause else "cannot be opened, perhaps damaged"
-        raise UsageError(f"{path}: {what}; pack it anew ({_cause(error)})") from None
+        raise UsageError(f"{path}: {what}; pack it again ({_cause(error)})") from None
 
 
 @contextmanager
@@ -234,7 +234,7 @@ def _refuse_strangers(path: Path, file: h5py.File, header: PackHeader) -> None:
             _check_dataset(path, group[name])
             table = group[name]
             if table.ndim < 1 or len(table) != count:
-                raise UsageError(f"{path}: {table.name} is not of {count} samples; pack it anew")
+                raise UsageError(f"{path}: {table.name} is not of {count} samples; pack it again")
             if table.nbytes > path.stat().st_size:  # tables are stored as they are: this one is not there
                 raise UsageError(f"{path}: {table.name} is larger than the file, refused")
         _check_group(path, group["buckets"], set(), None)
@@ -245,7 +245,7 @@ def _refuse_strangers(path: Path, file: h5py.File, header: PackHeader) -> None:
                     _check_dataset(path, bucket[name])
                     if str(bucket[name].dtype) not in dtypes or bucket[name].ndim not in dimensions:
                         found = f"{bucket[name].shape} {bucket[name].dtype}"
-                        raise UsageError(f"{path}: {bucket[name].name} is {found}; pack it anew")
+                        raise UsageError(f"{path}: {bucket[name].name} is {found}; pack it again")
             _check_samples(path, bucket)
 
 
@@ -258,7 +258,7 @@ def _check_samples(path: Path, bucket: h5py.Group) -> None:
         alike = rows == count and (name == "points" or shape[:2] == picture[:2])
         if not alike or array.chunks != (1, *shape) or prod(shape) > MAX_SAMPLE or 0 in shape:
             raise UsageError(
-                f"{path}: {array.name} is {array.shape} in chunks of {array.chunks}; pack it anew"
+                f"{path}: {array.name} is {array.shape} in chunks of {array.chunks}; pack it again"
             )
 
 
@@ -266,7 +266,7 @@ def _check_group(path: Path, group: Any, needed: set[str], allowed: set[str] | N
     """It is a group, it holds the objects of these names, and holds them itself. allowed: None for any."""
     names = set(group) if isinstance(group, h5py.Group) else None
     if names is None or not needed <= names or (allowed is not None and not names <= allowed):
-        raise UsageError(f"{path}: {group.name} is not laid out as in a pack; pack it anew")
+        raise UsageError(f"{path}: {group.name} is not laid out as in a pack; pack it again")
     for name in names:
         if not isinstance(group.get(name, getlink=True), h5py.HardLink):
             raise UsageError(f"{path}: {group.name.rstrip('/')}/{name} is a link to elsewhere, refused")

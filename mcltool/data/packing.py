@@ -142,7 +142,7 @@ def store_retrieved(path: Path, tables: Mapping[str, NDArray[np.int32]]) -> None
                     stored.attrs["digest"] = np.bytes_(digest_of(stored[...]))
     except (OSError, RuntimeError) as error:
         cause = os.strerror(_error_number(error))
-        raise McltoolError(f"{path}: cannot be written anew ({cause}); it is as it was") from None
+        raise McltoolError(f"{path}: cannot be replaced ({cause}); the old file is unchanged") from None
 
 
 def _plan(

@@ -25,7 +25,7 @@ NO_SHARED_MEMORY = (
     "a container gets more by docker run --shm-size 2g"
 )
 
-PATIENCE, LOOKS = 10.0, 180
+POLL_SECONDS, MAX_POLLS = 10.0, 180
 """Seconds between two looks whether anything is done, and how many there are before all counts as hung: a process
 that was stopped meanwhile has missed one look."""
 LOCKS = 4
@@ -74,11 +74,12 @@ def in_processes(
 
 def _some(running: Iterable[Future[Result]]) -> set[Future[Result]]:
     """Those that are done, at least one."""
-    for _ in range(LOOKS):
-        if done := wait(running, PATIENCE, FIRST_COMPLETED).done:
+    for _ in range(MAX_POLLS):
+        if done := wait(running, POLL_SECONDS, FIRST_COMPLETED).done:
             return done
     raise HungError(
-        f"nothing was read in {PATIENCE * LOOKS / 60:.0f} minutes; is the file system still there? run again to go on"
+        f"nothing was read in {POLL_SECONDS * MAX_POLLS / 60:.0f} minutes; check the file system, then run again "
+        "to resume"
     )
 
 

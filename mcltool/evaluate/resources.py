@@ -67,7 +67,7 @@ class Resources:
     def vgg(self) -> VGGFeatures:
         network = paired.vgg_network(self.request.perceptual, self.device)
         if self.request.perceptual == "random":
-            self.warn("style and semantic look through random filters: no published number compares")
+            self.warn("style and semantic use random filters: no published number compares")
         else:
             self._check_official("vgg19")
         return network

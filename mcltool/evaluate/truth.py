@@ -79,7 +79,7 @@ def score_matches(truth: Truth, match: Ints, grid_hw: tuple[int, int]) -> MatchS
         raise ValueError(f"expected one match for each of the {h * w} cells, got {match.shape}")
     classes = cell_classes(truth.labels, grid_hw).ravel()
     theirs = cell_classes(truth.exemplar_labels, grid_hw).ravel()
-    rows, columns = _spokesmen(truth.labels, grid_hw)
+    rows, columns = _representatives(truth.labels, grid_hw)
     counted = truth.visible[rows, columns] & np.isin(classes, theirs)
     if ((match < 0) | (match >= h * w))[counted].any():
         raise ValueError("a cell that counts has a match outside the grid")
@@ -99,7 +99,7 @@ def true_matches(truth: Truth, grid_hw: tuple[int, int]) -> NDArray[np.int64]:
     """(h*w,) the exemplar cell that holds the true source of every condition cell, -1 where it is hidden."""
     height, width = truth.labels.shape
     h, w = grid_hw
-    rows, columns = _spokesmen(truth.labels, grid_hw)
+    rows, columns = _representatives(truth.labels, grid_hw)
     x, y = np.nan_to_num(truth.source[rows, columns].astype(np.float64)).T
     column = np.clip(np.floor((x + 0.5) * w / width), 0, w - 1).astype(np.int64)
     row = np.clip(np.floor((y + 0.5) * h / height), 0, h - 1).astype(np.int64)
@@ -153,7 +153,7 @@ def _cells(labels: NDArray[np.uint8], grid_hw: tuple[int, int]) -> NDArray[np.in
     return cells.astype(np.int64)
 
 
-def _spokesmen(
+def _representatives(
     labels: NDArray[np.uint8], grid_hw: tuple[int, int]
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Rows and columns (h*w,) of the pixels that stand for the cells; of equally near ones the first."""

@@ -336,4 +336,4 @@ def _check_places(folder: RunFolder, weights: Path, resume: bool) -> None:
     for place in (folder.path, weights.parent):
         existing = next(path for path in (place, *place.parents) if path.exists())
         if not existing.is_dir() or not os.access(existing, os.W_OK):
-            raise UsageError(f"{place}: cannot be made or written: {existing} is no folder one can write to")
+            raise UsageError(f"{place}: cannot be written: {existing} is not a writable directory")

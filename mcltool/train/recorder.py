@@ -53,7 +53,7 @@ WAY_OUT = (
 class Recorder:
     """Writes what belongs to a run into its folder, after each step of ``trainer``.
 
-    header: of the weights; its step is set anew for each file. before: the checkpoint that the run goes on from.
+    header: of the weights; its step is updated for each file. before: the checkpoint that the run goes on from.
     """
 
     def __init__(

@@ -174,7 +174,7 @@ MAY_CHANGE = (
 def resumed(
     folder: Path, saved: Config, plugin: str | None, preset: str | None, given: Mapping[str, Any]
 ) -> Config:
-    """The configuration of the run in ``folder``, with what was ``given`` anew.
+    """The configuration of the run in ``folder``, with the settings ``given`` now.
 
     Raises UsageError for what may not change, naming every key that differs and those that may.
     """

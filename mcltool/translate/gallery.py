@@ -1,4 +1,4 @@
-"""OUT/index.html: what a directory job has made, to look through in a browser. One file, nothing fetched."""
+"""OUT/index.html: what a directory job has made, to browse. One file, nothing fetched."""
 
 from __future__ import annotations
 

@@ -81,7 +81,7 @@ class Entry(NamedTuple):
 
 
 def stamp(paths: Iterable[str]) -> str:
-    """Size and time of change of files, "SIZE@NANOSECONDS" each: what is edited is translated anew."""
+    """Size and time of change of files, "SIZE@NANOSECONDS" each: what is edited is translated again."""
     found = []
     for path in paths:
         try:
@@ -240,7 +240,7 @@ class Ledger:
         self._file[number], self._place[number], self._made_now[number] = 0, place, True
 
     def forget(self, states: tuple[int, ...]) -> None:
-        """Make anew what is in one of ``states``."""
+        """Make again what is in one of ``states``."""
         self.states[np.isin(self.states, states) & self.mine] = TODO
 
     def entry(self, number: int) -> Entry | None:

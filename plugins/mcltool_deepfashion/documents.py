@@ -111,7 +111,7 @@ def is_patn(head: bytes) -> bool:
 
 
 def open_poses(path: Path) -> PoseFile:
-    """The poses of a file, parsed anew only where it has changed. Raises DataError for any other file."""
+    """The poses of a file, parsed again only where it has changed. Raises DataError for any other file."""
     try:
         stat = path.stat()
     except OSError as error:

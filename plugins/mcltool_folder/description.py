@@ -152,7 +152,7 @@ class Description:
 
 def write_toml(description: Description, notes: typing.Sequence[str]) -> str:
     """The file for a person to correct: every key with what it is for. notes: comments above, a line each."""
-    lines = [f"# What mcltool takes this folder for. Correct what is wrong; delete {NAME} to begin anew."]
+    lines = [f"# What mcltool takes this folder for. Correct what is wrong; delete {NAME} to begin again."]
     lines += [f"# {note}" for note in notes] + [""]
     lines += _entries(description, leave_out="condition")
     for part in description.condition:

@@ -139,7 +139,7 @@ def draw_scene(key: tuple[int, ...]) -> Scene:
     """The layout that belongs to ``key`` (the seed sequence of a generator).
 
     Every class is there once, and up to MOST_EXTRAS shapes more, in any order of painting; each class
-    shows at least MIN_VISIBLE. Layouts are drawn anew until they do, from the same stream, so that the
+    shows at least MIN_VISIBLE. Layouts are drawn again until they do, from the same stream, so that the
     result depends on nothing else. The cache is for the callers who ask for the photo and then for its
     condition.
     """

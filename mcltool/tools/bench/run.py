@@ -226,7 +226,7 @@ def the_subject(
 ) -> Subject:
     """A model to measure, all networks of which are trained from the first step. preset: None takes the plugin's.
 
-    Raises UsageError where the preset, the size, the precision or the batch is not to be had here.
+    Raises UsageError where the preset, the size, the precision or the batch is not available here.
     """
     dataset = plugins.load(plugin)
     settings: dict[str, Any] = {"train.batch_size": batch, "train.recompute": recompute}
