@@ -11,6 +11,7 @@ from click.testing import CliRunner, Result
 from mcltool_ade20k import Ade20kPlugin
 from PIL import Image
 from scenes import make_scenes
+from tiny_weights import make_weights
 
 from mcltool import Condition, ConditionSpec, DatasetPlugin, Sample, UsageError
 from mcltool.cli.main import cli
@@ -119,6 +120,28 @@ def test_a_quarter_turn_that_does_not_fit_names_exif(tmp_path: Path) -> None:
     plugin = Ade20kPlugin()
     use_reading(plugin, exif=False)
     assert plugin.photo(plugin.index(root, "train")[0], 0).shape == (32, 48, 3)
+
+
+# --- conditions to translate ---
+
+
+def test_translate_dir_says_the_doubt(tmp_path: Path) -> None:
+    for folder, name, picture in (
+        ("masks", "a.png", Image.fromarray(np.full((32, 32), 150, np.uint8))),
+        ("photos", "a.jpg", Image.new("RGB", (32, 32))),
+    ):
+        (tmp_path / folder).mkdir()
+        picture.save(tmp_path / folder / name)
+    weights = make_weights(tmp_path / "w.safetensors", "ade20k", Ade20kPlugin().spec)
+    given = ("translate-dir", tmp_path / "masks", tmp_path / "photos", tmp_path / "out", "--weights", weights)
+    found = run(*given, "--device", "cpu", "--precision", "fp32", "--dry-run")
+    assert (found.exit_code, "doubtful: 1 of 1 samples: label 150, flag" in found.stderr) == (0, True), (
+        found.output
+    )
+    assert (
+        "doubtful"
+        not in run(*given, "--device", "cpu", "--precision", "fp32", "--labels", "zero-based").stderr
+    )
 
 
 # --- ids ---

@@ -14,8 +14,8 @@ from mcltool.data.workers import in_processes
 
 
 def test_work_that_hangs_is_given_up_and_ended(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(workers, "PATIENCE", 0.1)
-    monkeypatch.setattr(workers, "LOOKS", 3)
+    monkeypatch.setattr(workers, "POLL_SECONDS", 0.1)
+    monkeypatch.setattr(workers, "MAX_POLLS", 3)
     with pytest.raises(
         HungError, match=r"nothing was read in .* minutes; check the file system, then run again"
     ):

@@ -196,6 +196,7 @@ def translate_dir(
             unread(conditions) if job.conditions.are_pictures else "",
             unread(exemplars),
             job.pairing,
+            *job.doubts(),
         ):
             if line:
                 click.echo(line, err=True)

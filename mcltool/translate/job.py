@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
@@ -17,15 +18,16 @@ import numpy as np
 from PIL import features
 
 from mcltool.core.config import parse_size
-from mcltool.core.errors import UsageError
+from mcltool.core.errors import DataError, UsageError
 from mcltool.core.files import digest, read_json, write_text
 from mcltool.core.hub import SCHEME, repository_of
 from mcltool.core.weights import WeightsHeader, read_header
+from mcltool.data.doubts import FEW, summed_up
 from mcltool.data.geometry import Size
 from mcltool.plugin import registry as plugins
 from mcltool.plugin.contract import DatasetPlugin
 from mcltool.translate.folder import Shard
-from mcltool.translate.images import OutputSize
+from mcltool.translate.images import OutputSize, read_condition
 from mcltool.translate.lists import read_list
 from mcltool.translate.pairing import PAIRINGS, pair_by_names
 from mcltool.translate.plan import Conditions, Exemplars, Pairs, Plan, check_outputs, check_places
@@ -160,6 +162,21 @@ class Job:
             pairs = pair_by_names(*names, pair, seed)
         self.chosen = pairs.exemplars if pairs else np.full(len(self.conditions), -1, np.int32)
         self._plan = self._checked(pairs) if pairs and (self.chosen >= 0).all() else None
+
+    def doubts(self) -> list[str]:
+        """What makes a few of the conditions look as if they were read wrongly, a line each."""
+        counts: Counter[str] = Counter()
+        some = range(0, len(self.conditions), max(1, len(self.conditions) // FEW))[:FEW]
+        for number in some:
+            paths, part = self.conditions.files(number)
+            try:
+                counts.update(
+                    [self.plugin.doubt(read_condition(self.plugin, [Path(path) for path in paths], part))]
+                )
+            except DataError:
+                continue  # it is said when it is translated
+        counts.pop("", None)
+        return [f"doubtful: {line}" for line in summed_up(counts, len(some))]
 
     @property
     def pairing(self) -> str:
