@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import struct
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -33,7 +34,12 @@ log = logging.getLogger(__name__)
 
 
 class Logger(Protocol):
-    """Where a run is shown. Anything may be raised: it is said once, and the logger is started again later."""
+    """Where a run is shown. Anything may be raised: it is said once, and the logger is started again later.
+
+    last: the last step that is there for sure, after ``start``; None: the last that ``log`` was called for.
+    """
+
+    last: int | None = None
 
     def start(self, folder: Path, run: str | None, config: Mapping[str, Any]) -> str:
         """Begin a run, or go on with ``run``, of an earlier start; returns its id. folder: the run folder. config:
@@ -46,7 +52,7 @@ class Logger(Protocol):
         """All has been logged, for now."""
 
 
-class TensorBoard:
+class TensorBoard(Logger):
     """Event files in RUN/tensorboard."""
 
     def start(self, folder: Path, run: str | None, config: Mapping[str, Any]) -> str:
@@ -66,7 +72,7 @@ class TensorBoard:
         self._writer.close()
 
 
-class WandB:
+class WandB(Logger):
     """Weights & Biases; files of an offline run (WANDB_MODE=offline) are in RUN/wandb."""
 
     def start(self, folder: Path, run: str | None, config: Mapping[str, Any]) -> str:
@@ -85,6 +91,7 @@ class WandB:
             config=dict(config),
             settings=settings,
         )
+        self.last = _last_step_in(folder, run) if run and not is_online else None
         return str(self._run.id)
 
     def log(self, step: int, values: Mapping[str, float], picture: Path | None) -> None:
@@ -97,7 +104,7 @@ class WandB:
         self._run.finish()
 
 
-class MLflow:
+class MLflow(Logger):
     """MLflow, at MLFLOW_TRACKING_URI; the experiment is MLFLOW_EXPERIMENT_NAME, or mcltool."""
 
     def start(self, folder: Path, run: str | None, config: Mapping[str, Any]) -> str:
@@ -207,6 +214,7 @@ class Follower:
         kept = self._state_file
         state: dict[str, Any] = read_json(kept) if kept.exists() else {"run": None, "step": 0}
         state["run"] = self.logger.start(self.folder.path, state["run"], self.config)
+        state["step"] = state["step"] if self.logger.last is None else self.logger.last
         self._keep(state)
         offset = 0
         while True:
@@ -248,6 +256,34 @@ class Follower:
         for step in sorted({*rows, *pictures}):
             if after < step <= limit:
                 yield step, rows.get(step, {}), pictures.get(step)
+
+
+def _last_step_in(folder: Path, run: str) -> int:
+    """The last step in the .wandb files of an offline run: wandb writes them in a process of its own, which a kill -9
+    ends before all is written. They are LevelDB's log format behind 7 bytes: blocks of 32 KiB with pieces of records,
+    each after its checksum, length and kind."""
+    from wandb.proto import wandb_internal_pb2
+
+    last = 0
+    for file in folder.glob(f"wandb/offline-run-*/run-{run}.wandb"):
+        data, place, record = file.read_bytes(), 7, b""
+        while place + 7 <= len(data):
+            room = 32768 - place % 32768
+            if room < 7:
+                place += room
+                continue
+            _, length, kind = struct.unpack_from("<IHB", data, place)
+            record += data[place + 7 : place + 7 + length]
+            place += 7 + length
+            if kind in (1, 4):  # a whole record, or the last piece of one
+                parsed, record = wandb_internal_pb2.Record.FromString(record), b""
+                last = max(
+                    [
+                        last,
+                        *(int(item.value_json) for item in parsed.history.item if "_step" in item.nested_key),
+                    ]
+                )
+    return last
 
 
 def _title(name: str) -> str:
