@@ -32,10 +32,10 @@ class Subject:
     root: Path | None
     samples: dict[str, Sequence[Sample]] = field(default_factory=dict)
 
-    def probes(self) -> list[Sample]:
-        """A few samples of each split: the first, the last and some between."""
+    def probes(self, *splits: str) -> list[Sample]:
+        """A few samples of each split, or of the given ones: the first, the last and some between."""
         found = []
-        for samples in self.samples.values():
+        for samples in (self.samples[split] for split in splits or self.samples):
             places = np.linspace(0, len(samples) - 1, min(PROBES, len(samples)))
             found += [samples[int(place)] for place in places]
         if not found:
@@ -265,10 +265,14 @@ def check_training(subject: Subject) -> str:
     plugin = subject.plugin
     settings = {"data.size": (64, 96), "data.flip": True}
     config = resolve(plugin.name, "tiny", plugin.defaults, settings).data
-    data = TrainingData(plugin, subject.probes(), config, seed=0)
     planes = (64, 96) if plugin.spec.kind == "labels" else (plugin.spec.channels, 64, 96)
-    for number in range(2 * len(data)):
-        item = data[number]
-        for name, shape in (("target", (3, 64, 96)), ("exemplar", (3, 64, 96)), ("condition", planes)):
-            require(item[name].shape == shape, f"the {name} of item {number} is {tuple(item[name].shape)}")
-    return f"{2 * len(data)} augmented samples of 64 x 96"
+    shapes = (("target", (3, 64, 96)), ("exemplar", (3, 64, 96)), ("condition", planes))
+    probes = len(subject.probes())
+    for split in subject.samples:  # one by one: an id may be in both
+        data = TrainingData(plugin, subject.probes(split), config, seed=0)
+        for number in range(2 * len(data)):
+            item = data[number]
+            for name, shape in shapes:
+                found = tuple(item[name].shape)
+                require(found == shape, f"{split}: the {name} of item {number} is {found}")
+    return f"{2 * probes} augmented samples of 64 x 96"
