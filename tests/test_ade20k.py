@@ -166,7 +166,7 @@ def test_two_photos_of_one_name_are_refused(root: Path) -> None:
 def test_labels_from_zero_on_are_read_where_that_is_said(unknown: int, tmp_path: Path) -> None:
     Image.fromarray(np.array([[0, 2, 149, unknown]], np.uint8)).save(tmp_path / "mask.png")
     plugin = Ade20kPlugin()
-    plugin.labels = "zero-based"
+    plugin.label_numbering = "zero-based"
     np.testing.assert_array_equal(plugin.read_condition([tmp_path / "mask.png"]).raster, [[1, 3, 150, 0]])
 
 
@@ -181,7 +181,7 @@ def test_a_flag_is_doubted_unless_the_numbering_was_named(tmp_path: Path) -> Non
     plugin = Ade20kPlugin()
     condition = plugin.read_condition([tmp_path / "mask.png"])
     assert "--labels zero-based" in plugin.doubt(condition)
-    plugin.labels = "standard"
+    plugin.label_numbering = "standard"
     assert plugin.doubt(condition) == ""
 
 

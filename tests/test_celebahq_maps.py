@@ -71,7 +71,7 @@ def portrait(numbering: str) -> NDArray[np.uint8]:
 
 def plugin_of(labels: str = "") -> CelebAHQMaskPlugin:
     plugin = CelebAHQMaskPlugin()
-    plugin.labels = labels
+    plugin.label_numbering = labels
     return plugin
 
 

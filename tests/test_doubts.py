@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 from mcltool_ade20k import Ade20kPlugin
+from mcltool_shapes import ShapesPlugin
 from PIL import Image
 from scenes import make_scenes
 from tiny_weights import make_weights
@@ -177,3 +178,16 @@ def test_repeated_ids_are_refused_everywhere(tmp_path: Path) -> None:
         TrainingData(plugin, samples, DataConfig(size=(32, 32)), 0)
     with pytest.raises(UsageError, match=cause):
         list(pack(plugin, {"train": samples}, tmp_path / "a.h5", PackOptions((32, 32))))
+
+
+def test_a_plugin_may_have_names_of_its_own_that_options_have() -> None:
+    class Own(ShapesPlugin):
+        def labels(self) -> str:
+            return "mine"
+
+        def exif(self) -> str:
+            return "mine"
+
+    plugin = Own()
+    use_reading(plugin, exif=False)
+    assert (plugin.labels(), plugin.exif(), plugin.follow_exif) == ("mine", "mine", False)

@@ -23,7 +23,7 @@ TURNED = (
 def doubts_of(plugin: DatasetPlugin, sample: Sample, condition: Condition) -> list[str]:
     """What to doubt of one sample, a line each."""
     found = [plugin.doubt(condition)]
-    if plugin.exif is None and _orientation(sample) != 1:
+    if plugin.follow_exif is None and _orientation(sample) != 1:
         found.append(TURNED)
     return [line for line in found if line]
 
@@ -55,7 +55,9 @@ def mismatch(plugin: DatasetPlugin, sample: Sample, photo: Size, condition: Size
         f"{sample.photo or sample.id}: the photo is {wide} x {high} pixels and its condition {width} x {height}: "
         "expected the same picture, but their aspects differ"
     )
-    turned = plugin.exif is not False and same_aspect((wide, high), condition) and _orientation(sample) > 4
+    turned = (
+        plugin.follow_exif is not False and same_aspect((wide, high), condition) and _orientation(sample) > 4
+    )
     return (
         f"{cause}; the photo's EXIF orientation turns it, --no-exif takes it as it is stored"
         if turned

@@ -153,7 +153,14 @@ def _plan(
         split: options.size if split == "train" else options.held_out or options.size for split in splits
     }
     count = min(PART_SAMPLES, max(1, PART_BYTES // (4 * height * width)))
-    reader = [plugin.name, plugin.version, plugin.spec.to_json(), plugin.canvas, plugin.labels, plugin.exif]
+    reader = [
+        plugin.name,
+        plugin.version,
+        plugin.spec.to_json(),
+        plugin.canvas,
+        plugin.label_numbering,
+        plugin.follow_exif,
+    ]
     made_of = [FORMAT, *reader, sizes, options.compression]
     parts = []
     for split, samples in splits.items():

@@ -183,12 +183,12 @@ class DatasetPlugin(ABC):
     """(height, width) in pixels of conditions whose files do not say it, where a user does (``--canvas``)."""
     short_side: int = 0
     """Short side in pixels at which ``read_condition`` is wanted, for conditions that are drawn; 0: nobody says."""
-    exif: bool | None = None
+    follow_exif: bool | None = None
     """Whether photos and label maps are turned as their EXIF orientation says: False where a user said ``--no-exif``,
     True where they said ``--exif``; None turns them too."""
     numberings: ClassVar[Mapping[str, Mapping[int, int]]] = {}
     """Other numberings of label files that people have: by name, the class of each number. See ``numbers``."""
-    labels: str = ""
+    label_numbering: str = ""
     """The numbering of label files that a user named (``--labels``): one of ``numberings``, or "standard"."""
     draw_points: PointDrawing | None = None
     """For channel conditions of points alone: a static method ``draw_points(xp, points, x, y)`` that draws a batch.
@@ -231,7 +231,7 @@ class DatasetPlugin(ABC):
     @property
     def numbers(self) -> Mapping[int, int] | None:
         """The class of each number in label files, for ``read_labels``; None where they are the classes themselves."""
-        return self.numberings.get(self.labels)
+        return self.numberings.get(self.label_numbering)
 
     def doubt(self, condition: Condition) -> str:
         """What makes ``condition`` look like one that was read wrongly, or "": what it is, and the way out.
@@ -276,7 +276,7 @@ class DatasetPlugin(ABC):
 
         if sample.photo is None:
             raise DataError(f"{self.name}: sample {sample.id} has no photo file")
-        return read_photo(sample.photo, short_side, self.exif is not False)
+        return read_photo(sample.photo, short_side, self.follow_exif is not False)
 
     def condition(self, sample: Sample, short_side: int) -> Condition:
         """The condition of a sample; ``short_side`` as in ``photo``."""

@@ -135,7 +135,7 @@ def use_reading(plugin: DatasetPlugin, labels: str = "", exif: bool | None = Non
     known = ["standard", *plugin.numberings]
     if labels and labels not in known:
         raise UsageError(f"--labels {labels}: label files of {plugin.name} are numbered {' or '.join(known)}")
-    plugin.labels, plugin.exif = labels, exif
+    plugin.label_numbering, plugin.follow_exif = labels, exif
 
 
 def describe() -> list[PluginInfo]:

@@ -95,7 +95,9 @@ class Ade20kPlugin(DatasetPlugin):
         if len(files) != 1:
             raise DataError(f"ade20k: a condition is one label map, not {len(files)} files")
         try:
-            labels = read_labels(files[0], len(NAMES), PALETTE, self.numbers, decode, self.exif is not False)
+            labels = read_labels(
+                files[0], len(NAMES), PALETTE, self.numbers, decode, self.follow_exif is not False
+            )
         except DataError as error:
             if "label 255 is outside" not in str(error):
                 raise
@@ -104,7 +106,7 @@ class Ade20kPlugin(DatasetPlugin):
 
     def doubt(self, condition: Condition) -> str:
         """A flag in every tenth picture is none: it is in every fiftieth of the data set."""
-        if self.labels or condition.raster is None or not (condition.raster == _FLAG).any():
+        if self.label_numbering or condition.raster is None or not (condition.raster == _FLAG).any():
             return ""
         return (
             f"label {_FLAG}, flag, is rare: where 0 is wall and {_FLAG} unknown, give --labels zero-based "

@@ -71,7 +71,7 @@ class _Faces(DatasetPlugin):
     def _index(self, root: Path | None, split: str, with_photo: bool) -> Sequence[Sample]:
         if split not in SPLITS:
             raise UsageError(f"{self.name}: no split {split!r}; there are {', '.join(SPLITS)}")
-        return index_faces(root, split, with_photo, self.labels)
+        return index_faces(root, split, with_photo, self.label_numbering)
 
     def _face(self, sample: Sample) -> NDArray[np.uint8]:
         """The labels (H, W) of a sample, of its part masks or its label map. Raises DataError where it has neither."""
@@ -85,7 +85,7 @@ class _Faces(DatasetPlugin):
         return read_parts(files)
 
     def _read_map(self, path: Path) -> NDArray[np.uint8]:
-        return read_labels(path, len(NAMES), PALETTE, self.numbers, upright=self.exif is not False)
+        return read_labels(path, len(NAMES), PALETTE, self.numbers, upright=self.follow_exif is not False)
 
 
 class CelebAHQPlugin(_Faces):
@@ -208,9 +208,9 @@ class CelebAHQMaskPlugin(_Faces):
 
     def doubt(self, condition: Condition) -> str:
         """Of a face whose parts lie where none has them."""
-        if self.labels == "standard" or condition.raster is None:
+        if self.label_numbering == "standard" or condition.raster is None:
             return ""
-        better = better_numbering(condition.raster, self.labels or "standard")
+        better = better_numbering(condition.raster, self.label_numbering or "standard")
         if better is None:
             return ""
         way_out = f"numbered as {better}? --labels {better}" if better else "--labels names another numbering"
