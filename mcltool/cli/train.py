@@ -53,7 +53,7 @@ if TYPE_CHECKING:
     shell_complete=complete_presets,
     help="Sizes of the networks: tiny (64 px) and small (128 px) for a CPU, base (256 px), paper (256 px, as "
     "published) or hd (512 px).  "
-    "[default: the data set's own; tiny for shapes, else base]",
+    "[default: the data set's own; tiny for shapes, small for a folder of your own, else base]",
 )
 @click.option("--max-steps", type=int, metavar="N", help="Stop after N steps.  [default: from train.epochs]")
 @click.option("--batch-size", type=int, metavar="B", help="Samples a step.  [default: the preset's]")
