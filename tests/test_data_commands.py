@@ -69,7 +69,7 @@ def test_masks_of_one_class_small_photos_and_near_duplicates_are_noted(tmp_path:
     assert result.exit_code == 0, result.output
     notes = "\n".join(json.loads(result.stdout)["notes"])
     assert "train: 1 of 3 masks are one class all over, such as 3train" in notes
-    assert "train: 3 of 3 photos are smaller than the 286 x 286 pixels" in notes
+    assert "train: 3 of 3 photos are smaller than the 128 x 128 pixels" in notes
     assert (
         "val: 1 of 2 samples are nearly the same as one of train, such as 0val and 0train of train" in notes
     )

@@ -441,7 +441,7 @@ def test_a_flipped_byte_in_the_exemplars_is_found(root: Path, tmp_path: Path) ->
 @pytest.mark.parametrize(
     ("args", "cause"),
     [
-        (("x.csv",), "Missing option '--plugin' (or '--data', a pack)"),
+        (("x.csv",), "Missing option '--plugin', or '--root', a folder (or '--data', a pack)"),
         (("--plugin", "shapes"), "Missing argument 'OUT.csv' (or '--data'"),
         (("--plugin", "shapes", "x.h5"), "expected the name of a text file"),
         (("--plugin", "shapes", "--top", "0", "x.csv"), "0 is not in the range"),
