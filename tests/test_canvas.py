@@ -56,7 +56,7 @@ def test_check_pack_pair_preview_and_export(root: Path, tmp_path: Path) -> None:
     assert OUTSIDE in run(*pack).output
     assert run(*pack, *CANVAS).exit_code == 0
     with h5py.File(tmp_path / "p.h5") as file:
-        points = file["val/buckets/0/points"][0]
+        points = file["train/buckets/0/points"][0]
     np.testing.assert_allclose(
         points, PERSON * [0.8, 0.64], atol=0.5
     )  # half a pixel: centres of larger pixels

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from mcltool_deepfashion import coco as coco_module
+from mcltool_deepfashion import documents
 from mcltool_deepfashion.joints import NAMES, SIDES
 from posing import BODY_25, PERSON, PLUGIN, coco, people, read, values, without, write_json, write_text
 
@@ -76,12 +76,12 @@ def test_a_coco_file_is_parsed_once_and_again_when_it_changes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     parsed = []
-    parse = coco_module.parse_coco
-    monkeypatch.setattr(coco_module, "parse_coco", lambda *given: parsed.append(1) or parse(*given))
-    path = write_json(tmp_path / "many.json", coco({f"{n}.jpg": PERSON + n for n in range(200)}))
+    parse = documents.parse
+    monkeypatch.setattr(documents, "parse", lambda *given: parsed.append(1) or parse(*given))
+    path = write_json(tmp_path / "many.json", coco({f"{n}.jpg": PERSON + n / 20 for n in range(200)}))
     found = list(PLUGIN.conditions(tmp_path))
     last = [PLUGIN.read_part(condition.files, condition.part) for condition in found][-1]
-    np.testing.assert_allclose(last.points[0], PERSON[0] + 199)
+    np.testing.assert_allclose(last.points[0], PERSON[0] + 199 / 20)
     assert len(parsed) == 1
     last.points[:] = 0  # belongs to the caller
     write_json(path, coco({f"{n}.jpg": PERSON for n in range(200)}))

@@ -152,10 +152,10 @@ import sys, threading
 from mcltool.translate import reader
 reader.LOOK_SECONDS, reader.LOOKS = 0.05, 10
 read = reader.Preparer.condition
-def condition(self, files, part):
+def condition(self, files, part, *exemplars):
     if files[0].endswith("6.png"):
         threading.Event().wait()
-    return read(self, files, part)
+    return read(self, files, part, *exemplars)
 reader.Preparer.condition = condition
 from mcltool.cli.main import main
 main()

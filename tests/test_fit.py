@@ -217,10 +217,12 @@ def test_places_that_cannot_be_written_are_refused_before_training(tmp_path: Pat
     (tmp_path / "file").write_text("")
     (tmp_path / "folder").mkdir()
     free = str(tmp_path / "run")
-    assert_refused(run("--run", str(tmp_path / "file")), f"{tmp_path / 'file'}: cannot be made or written")
-    assert_refused(run("--run", str(tmp_path / "file" / "run")), f"{tmp_path / 'file'} is no folder")
+    assert_refused(run("--run", str(tmp_path / "file")), f"{tmp_path / 'file'}: cannot be written")
+    assert_refused(
+        run("--run", str(tmp_path / "file" / "run")), f"{tmp_path / 'file'} is not a writable directory"
+    )
     out = str(tmp_path / "file" / "w.safetensors")
-    assert_refused(run("--run", free, "--out", out), f"{tmp_path / 'file'} is no folder")
+    assert_refused(run("--run", free, "--out", out), f"{tmp_path / 'file'} is not a writable directory")
     out = str(tmp_path / "folder")
     assert_refused(
         run("--run", free, "--out", out), f"{out}: expected a file for the weights, found a folder"

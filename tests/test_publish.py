@@ -147,6 +147,8 @@ def test_what_the_card_cannot_say_is_said(run: Path, tmp_path: Path) -> None:
 def test_bad_requests_are_one_line_and_nothing_is_written(
     args: list[str], code: int, words: str, run: Path, samples: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    if "hf://" in words:
+        pytest.importorskip("huggingface_hub")
     monkeypatch.chdir(run.parent)
     result = publish(*args)
     assert result.exit_code == code, result.output

@@ -51,7 +51,6 @@ def demo(
 
         metrics = show_weights(weights, out, device)
     else:
-        click.echo("training a small model on made-up shapes, then translating with it", err=True)
         from mcltool.tools.demo import run_demo
         from mcltool.train.display import show
 

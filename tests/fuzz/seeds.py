@@ -271,7 +271,7 @@ def scores() -> list[Files]:
     from mcltool.evaluate.scores import Scores
 
     made = Scores(
-        {"out": "out", "size": "32x32"}, {"psnr": Score(20.0, 3, 19.0, 21.0), "l1": Score(None, 3)},
+        {"out": "out", "size": "32x32"}, {"psnr": Score(20.0, 3, 19.0, 21.0), "ssim": Score(None, 3)},
         {"fid": "too few"}, ["a warning"], {"a.png": {"psnr": 20.5}, "b.png": {"psnr": 19.0}},
     )  # fmt: skip
     return [{"scores.json": made.to_json().encode()}]

@@ -136,7 +136,8 @@ def _model(folder: Path) -> None:
 
 
 def _manifest(folder: Path) -> None:
-    from mcltool.translate.manifest import merge, summary
+    from mcltool.translate.manifest import merge
+    from mcltool.translate.view import summary
 
     summary(folder)
     (folder / "scratch").mkdir()
