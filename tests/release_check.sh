@@ -43,6 +43,6 @@ EOF
 say "what a newcomer does"
 mcltool doctor
 mcltool demo --pretrained
-mcltool translate-dir demo/conditions demo/exemplars/pair-000.png out/
+mcltool translate-dir demo/conditions demo/exemplars/pair-000.png out/ --weights shapes
 test -s demo/contact_sheet.png
 say "all is well"
