@@ -83,7 +83,7 @@ def orientation(image: Image.Image) -> int:
     """The EXIF orientation, 1 (upright) to 8; 1 where the EXIF data are broken: the pixels may be sound."""
     try:
         found = image.getexif().get(_ORIENTATION)
-    except Exception:
+    except (*_DAMAGED, AttributeError):  # what Pillow raises over broken EXIF data
         return 1
     return found if isinstance(found, int) and found in _TURNS else 1
 
