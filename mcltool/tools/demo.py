@@ -63,10 +63,12 @@ def run_demo(
 
 def _telling(run: Iterator[Progress]) -> Iterator[Progress]:
     """``run``, with a word where it will take longer than promised, and why."""
-    told, started = False, time.monotonic()
+    told, started = False, None
     for progress in run:
         done = progress.result.step
-        left = (progress.total - done) * (time.monotonic() - started) / done
+        now = time.monotonic()
+        started = now if started is None else started  # behind the first step, which waits for the loader too
+        left = (progress.total - done) * (now - started) / max(1, done - 1)
         if done >= EARLY and left > PROMISED and not told:
             told, why = True, reasons()
             print(
