@@ -1,0 +1,108 @@
+"""What a model makes of held-out photographs, beside what is easily had. Prints JSON (docs/results.md).
+
+    python tests/bench/photos.py WEIGHTS MASKS PHOTOS OUT --check ../shared/tools/real_check.py [--conditions DIR]
+
+MASKS and PHOTOS: folders of held-out photos with masks of class numbers, of the same stems. Each condition (the masks, or
+the files in --conditions) is translated with a photo chosen at random. Then the same pairs are scored as: the output; the
+warped exemplar; the condition's own photo; the exemplar as it is; and the mask with each class in the exemplar's mean
+colour of it. --check: the script that scores a folder of outputs, which shares no code with mcltool.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from mcltool import IMAGE_SUFFIXES, walk_files
+
+Row = dict[str, str]
+Picture = NDArray[np.uint8]
+Maker = Callable[[Row, tuple[int, int]], Picture]
+"""What stands in the output's place, (H, W, 3), for a line of the manifest and the output's (width, height)."""
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    for name in ("weights", "masks", "photos", "out"):
+        parser.add_argument(name, type=Path)
+    parser.add_argument("--check", type=Path, required=True)
+    parser.add_argument("--conditions", type=Path)
+    args = parser.parse_args()
+    masks, photos = files(args.masks), files(args.photos)
+    command = [sys.executable, "-m", "mcltool", "translate-dir", args.conditions or args.masks, args.photos]
+    options = ["--weights", args.weights, "--pair", "random", "--seed", "1", "--save", "warp", "--overwrite"]
+    subprocess.run(list(map(str, [*command, args.out, *options])), check=True)
+    lines = (args.out / "manifest.jsonl").read_text().splitlines()
+    rows = [row for row in map(json.loads, lines) if row["status"] != "failed"]
+
+    def painted(row: Row, size: tuple[int, int]) -> Picture:
+        """Classes that the exemplar lacks get its mean colour."""
+        exemplar = np.asarray(picture(photos[stem(row["exemplar"])], size))
+        wanted, there = (classes(masks[stem(row[name])], size) for name in ("input", "exemplar"))
+        made = np.empty_like(exemplar)
+        made[:] = exemplar.mean((0, 1))
+        for k in np.intersect1d(wanted, there):
+            made[wanted == k] = exemplar[there == k].mean(0)
+        return made
+
+    def warped(row: Row, size: tuple[int, int]) -> Picture:
+        return picture(args.out / row["output"].replace(".png", ".warp.png"), size)
+
+    makers: dict[str, Maker] = {
+        "output": lambda row, size: picture(args.out / row["output"], size),
+        "warp": warped,
+        "photos": lambda row, size: picture(photos[stem(row["input"])], size),
+        "exemplars": lambda row, size: picture(photos[stem(row["exemplar"])], size),
+        "painted": painted,
+    }
+    found = {name: scored(rows, make, args) for name, make in makers.items()}
+    print(json.dumps(found, indent=1))
+
+
+def scored(rows: list[Row], make: Maker, args: argparse.Namespace) -> dict[str, Any]:
+    """What --check says of a folder that holds what ``make`` makes."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        for row in rows:
+            with Image.open(args.out / row["output"]) as output:
+                size = output.size
+            (folder / row["output"]).parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(make(row, size)).save(folder / row["output"])
+        (folder / "manifest.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+        command = [sys.executable, args.check, args.masks, args.photos, folder]
+        result = subprocess.run(list(map(str, command)), check=True, capture_output=True, text=True)
+    measures: dict[str, Any] = json.loads(result.stdout)
+    return measures
+
+
+def files(folder: Path) -> dict[str, Path]:
+    """Pictures by stem."""
+    return {path.stem: path for path in walk_files(folder, IMAGE_SUFFIXES)}
+
+
+def stem(path: str) -> str:
+    return Path(path).stem
+
+
+def picture(path: Path, size: tuple[int, int]) -> Picture:
+    return np.asarray(Image.open(path).convert("RGB").resize(size, Image.Resampling.BOX))
+
+
+def classes(path: Path, size: tuple[int, int]) -> NDArray[np.int64]:
+    return np.asarray(Image.open(path).resize(size, Image.Resampling.NEAREST)).astype(np.int64)
+
+
+if __name__ == "__main__":
+    main()
