@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 
 import pytest
+import torch
 import yaml
 from click.testing import CliRunner, Result
 from safetensors import safe_open
@@ -17,7 +18,8 @@ from translating import make_condition, make_photo
 import mcltool.tools.publish as publishing
 from mcltool.cli.main import cli
 from mcltool.core.files import digest
-from mcltool.core.weights import FORMAT, read_header
+from mcltool.core.hub import WEIGHTS
+from mcltool.core.weights import FORMAT, load_model, read_header
 from mcltool.evaluate.metrics import Score
 from mcltool.evaluate.scores import Scores
 
@@ -71,6 +73,18 @@ def test_the_folder_has_the_weights_as_they_are_and_checksums(
     assert json.loads((out / "config.json").read_text()).items() >= header.as_dict().items()
     assert CliRunner().invoke(cli, ["weights", "show", str(out)]).exit_code == 0
     assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == []
+
+
+def test_weights_in_16_bits_take_half_the_place_and_load_as_they_were_rounded(
+    run: Path, tmp_path: Path
+) -> None:
+    assert publish(run, tmp_path / "gardens", "--half").exit_code == 0
+    whole, half = (load_file(path) for path in (run / "weights.safetensors", tmp_path / "gardens" / WEIGHTS))
+    assert sum(t.nbytes for t in whole.values()) == 2 * sum(t.nbytes for t in half.values())
+    assert read_header(tmp_path / "gardens" / WEIGHTS) == read_header(run / "weights.safetensors")
+    loaded = load_model(tmp_path / "gardens" / WEIGHTS)[0].state_dict()
+    for name, tensor in whole.items():
+        torch.testing.assert_close(loaded[name], tensor, rtol=2**-11, atol=2**-25)  # float16 keeps 11 bits
 
 
 def test_other_programs_find_modelspec_entries(run: Path) -> None:

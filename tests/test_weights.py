@@ -136,8 +136,8 @@ def test_another_file_is_one_line_that_names_it(
         ),
         (lambda tensors, name: tensors.update({name: torch.zeros(3, 5)}), "NAME is 3x5 float32 instead of "),
         (
-            lambda tensors, name: tensors.update({name: tensors[name].half()}),
-            "NAME is .* float16 instead of .* float32",
+            lambda tensors, name: tensors.update({name: tensors[name].double()}),
+            "NAME is .* float64 instead of .* float32",
         ),
     ],
 )

@@ -114,8 +114,11 @@ def weights_convert(file: Path, out: Path | None) -> None:
     metavar="ID",
     help="Of the weights, such as apache-2.0.  [default: unknown]",
 )
+@click.option("--half", is_flag=True, help="Store the weights as 16-bit floats: half the size.")
 @click.option("--push", metavar="ORG/NAME", help="Upload DIR to the Hugging Face Hub.  [needs mcltool[hub]]")
-def publish(weights: str, out: Path, samples: Path | None, license: str, push: str | None) -> None:
+def publish(
+    weights: str, out: Path, samples: Path | None, license: str, half: bool, push: str | None
+) -> None:
     """Write the weights of RUN (or FILE) to a new folder DIR: model.safetensors, config.json, README.md, SHA256SUMS.
 
     README.md is a model card: what the model is for, its classes, recipe, scores (those of 'mcltool evaluate
@@ -135,7 +138,7 @@ def publish(weights: str, out: Path, samples: Path | None, license: str, push: s
 
     from mcltool.tools.publish import publish as write
 
-    card = write(find_weights(weights), out, license, samples, push or "")
+    card = write(find_weights(weights), out, license, samples, push or "", half)
     click.echo(f"{out}: {', '.join(sorted(path.name for path in out.iterdir()))}")
     for missing, remedy in card.gaps():
         click.echo(f"the card says: {missing} ({remedy})", err=True)

@@ -79,9 +79,16 @@ def save_weights(path: Path, tensors: Mapping[str, Tensor], header: WeightsHeade
         _set_metadata(temporary, header)
 
 
-def copy_weights(source: Path, target: Path) -> None:
-    """Copy a weights file; one of an older mcltool gets the ``modelspec`` entries that it lacks."""
+def copy_weights(source: Path, target: Path, half: bool = False) -> None:
+    """Copy a weights file; one of an older mcltool gets the ``modelspec`` entries that it lacks.
+
+    half: store its numbers as 16-bit floats, which ``load_model`` reads as 32-bit ones.
+    """
     metadata, header = _open(source)[0], read_header(source)
+    if half:
+        model, _ = load_model(source)
+        save_weights(target, {name: tensor.half() for name, tensor in model.state_dict().items()}, header)
+        return
     shutil.copyfile(source, target)
     if metadata.keys() != _metadata(header).keys():
         _set_metadata(target, header)
@@ -146,6 +153,7 @@ def load_model(path: Path, device: torch.device | str = "cpu") -> tuple[MCLNet, 
     with torch.device("meta"):  # takes no memory: a header may claim any widths, the file is what it is
         model = make_network(header.config.model, header.condition.channels, header.size)
     tensors = load_file(path)
+    tensors = {name: t.float() if t.dtype == torch.float16 else t for name, t in tensors.items()}
     _check_tensors(path, tensors, model.state_dict())
     model.load_state_dict(tensors, assign=True)
     return model.eval().requires_grad_(False).to(device), header

@@ -111,12 +111,18 @@ class Card:
 
 
 def publish(
-    weights: Path, out: Path, license: str = "unknown", samples: Path | None = None, repository: str = ""
+    weights: Path,
+    out: Path,
+    license: str = "unknown",
+    samples: Path | None = None,
+    repository: str = "",
+    half: bool = False,
 ) -> Card:
     """Write the folder ``out``, whole or not at all; returns its card.
 
     weights: a file that ``find_weights`` gave. license: of the weights, by its SPDX name. samples: a folder with
     conditions/ and exemplars/, the first few of which are translated for the card. repository: ORG/NAME.
+    half: store the weights as 16-bit floats.
     Raises UsageError where ``out`` is there already, or the weights or samples cannot be used.
     """
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
@@ -128,7 +134,7 @@ def publish(
     with tempfile.TemporaryDirectory(prefix=f".{out.name}-", dir=out.parent) as temporary:
         folder = Path(temporary) / out.name
         folder.mkdir()
-        copy_weights(weights, folder / WEIGHTS)
+        copy_weights(weights, folder / WEIGHTS, half)
         document = {"architectures": ["MCLNet"], "model_type": "mcl-net", **header.as_dict()}
         (folder / CONFIG).write_text(json.dumps(document, indent=2) + "\n", "utf-8")
         if sheet is not None:

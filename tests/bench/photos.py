@@ -2,10 +2,10 @@
 
     python tests/bench/photos.py WEIGHTS MASKS PHOTOS OUT --check ../shared/tools/real_check.py [--conditions DIR]
 
-MASKS and PHOTOS: folders of held-out photos with masks of class numbers, of the same stems. Each condition (the masks, or
-the files in --conditions) is translated with a photo chosen at random. Then the same pairs are scored as: the output; the
-warped exemplar; the condition's own photo; the exemplar as it is; and the mask with each class in the exemplar's mean
-colour of it. --check: the script that scores a folder of outputs, which shares no code with mcltool.
+MASKS and PHOTOS: folders of held-out photos and masks of class numbers, of the same stems. Each condition (a mask, or a
+file of --conditions) is translated with a photo chosen at random. The same pairs are then scored as: the output; the
+warped exemplar; the condition's own photo; the exemplar as it is; the mask in mean colours of the exemplar's classes.
+--check: the script that scores a folder of outputs, which shares no code with mcltool.
 """
 
 from __future__ import annotations
