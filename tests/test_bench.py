@@ -125,7 +125,7 @@ def test_too_large_a_step_is_skipped_and_named(monkeypatch: pytest.MonkeyPatch) 
     ("options", "words"),
     [
         (["--preset", "bass"], ["no preset 'bass'", "hd"]),
-        (["--size", "100"], ["100 is not a multiple of 32"]),
+        (["--size", "102"], ["102 is not a multiple of 4"]),
         (["--precision", "fp16"], ["bf16 or fp32"]),
         (["--device", "cuda:99"], ["cuda:99", "cpu"]),
         (["--batch-size", "0"], ["train.batch_size", "at least 1"]),

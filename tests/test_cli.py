@@ -66,7 +66,7 @@ def test_the_main_commands_have_examples_and_explain_each_option(command: str) -
         (["fit"], "--plugin: name the data set ('mcltool plugins list' shows them), or give --root"),
         (["fit", "--plugin", "shaped"], "no plugin 'shaped' (did you mean shapes?)"),
         (["fit", "--plugin", "shapes", "--preset", "tiy"], "no preset 'tiy' (did you mean tiny?)"),
-        (["fit", "--plugin", "shapes", "--size", "100"], "data.size: 100 is not a multiple of 32"),
+        (["fit", "--plugin", "shapes", "--size", "102"], "data.size: 102 is not a multiple of 4"),
         (["fit", "--plugin", "shapes", "--size", "big"], "--size big: expected S or HxW"),
         (
             ["fit", "--plugin", "shapes", "--set", "loss.mlc=1"],

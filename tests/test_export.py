@@ -108,7 +108,7 @@ def test_what_cannot_be_exported_is_one_line(tmp_path: Path, monkeypatch: pytest
     for words, parts in {
         (weights, tmp_path / "model.bin"): [".pt2 (torch-export)", ".onnx (onnx)", "--format"],
         (weights, tmp_path / "model.onnx"): ["onnxruntime", "pip install 'mcltool[export]'"],
-        (weights, tmp_path / "model.pt2", "--size", "100"): ["100", "multiple of 32"],
+        (weights, tmp_path / "model.pt2", "--size", "102"): ["102", "multiple of 4"],
         (published, tmp_path / "model.pt2"): ["latest_net_G.pth", "not a .safetensors file"],
     }.items():
         result = export(*words)

@@ -233,7 +233,7 @@ def test_places_that_cannot_be_written_are_refused_before_training(tmp_path: Pat
 @pytest.mark.parametrize(
     ("args", "cause"),
     [
-        (["--size", "48"], "data.size: 48 is not a multiple of 32"),
+        (["--size", "50"], "data.size: 50 is not a multiple of 4"),
         (["--precision", "fp16"], "--precision fp16 needs a GPU"),
         (["--device", "tpu"], "--device tpu: no such device"),
         (["--max-steps", "0"], "train.max_steps: must be at least 1"),

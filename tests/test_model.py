@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from mcltool.core.config import ModelConfig, resolve
+from mcltool.model import lean, published
 from mcltool.model.blocks import (
     ConditionEmbedding,
     SelfAttention,
@@ -423,7 +424,9 @@ def labels(height: int, width: int) -> Tensor:
 
 
 @pytest.mark.parametrize(
-    ("size", "exemplar_size"), [((64, 64), (64, 64)), ((96, 64), (32, 96)), ((128, 128), (64, 64))]
+    ("size", "exemplar_size"),
+    [((64, 64), (64, 64)), ((96, 64), (32, 96)), ((128, 128), (64, 64)), ((64, 44), (36, 100))],
+    [((64, 64), (64, 64)), ((96, 64), (32, 96)), ((128, 128), (64, 64)), ((64, 44), (36, 100))],
 )
 def test_the_same_weights_serve_every_size(
     tiny: MCLNet, size: tuple[int, int], exemplar_size: tuple[int, int]
@@ -439,6 +442,19 @@ def test_the_same_weights_serve_every_size(
     assert (first.image - second.image).abs().mean() > 1e-3, "the exemplar does not matter"
     assert (first.image - elsewhere.image).abs().mean() > 1e-3, "the condition does not matter"
     assert first.image.std() > 1e-3
+
+
+@pytest.mark.parametrize("network", ["lean", "published"])
+def test_sides_are_padded_to_multiples_of_32_inside(network: str) -> None:
+    """The generator's picture is that of the padded guide, cropped: what is padded is the edge, repeated."""
+    torch.manual_seed(1)
+    made = {"lean": lean.Generator(6, (8,) * 6, 8, 3), "published": published.Generator(9, (8,) * 6, 8)}
+    generator = made[network].eval()
+    warped, X = torch.rand(1, 3, 68, 76), torch.rand(1, 6, 68, 76)
+    rows, columns = (torch.arange(96).clamp_max(side - 1) for side in (68, 76))
+    with torch.inference_mode():
+        whole = generator(warped[:, :, rows][..., columns], X[:, :, rows][..., columns])
+        assert torch.equal(generator(warped, X), whole[:, :, :68, :76])
 
 
 @pytest.mark.parametrize("size", [(64, 64), (96, 64), (128, 128)])

@@ -64,7 +64,7 @@ def _show(findings: Iterable[Finding]) -> None:
 
 @click.command(short_help="Measure this machine: images a second, and the time of a training step.")
 @click.option("--preset", metavar="NAME", help="Sizes of the networks.  [default: the data set's own]")
-@click.option("--size", metavar="S|HxW", help="In pixels, multiples of 32.  [default: the preset's]")
+@click.option("--size", metavar="S|HxW", help="In pixels, multiples of 4.  [default: the preset's]")
 @click.option("--batch-size", type=int, default=1, metavar="B", help="Samples at once.  [default: 1]")
 @click.option("--plugin", default="ade20k", metavar="NAME", help="Whose conditions.  [default: ade20k]")
 @click.option("--precision", type=PRECISION, default="auto", help="Number format.  [default: auto, as fit]")

@@ -46,7 +46,7 @@ if TYPE_CHECKING:
     help="Exemplars of photos that have no other view: lines key,exemplar,... (mcltool pair).  "
     "[default: those in the pack, if it has any]",
 )
-@click.option("--size", metavar="S|HxW", help="Training size in pixels, multiples of 32: 256, or 256x192.")
+@click.option("--size", metavar="S|HxW", help="Training size in pixels, multiples of 4: 256, or 256x192.")
 @click.option(
     "--preset",
     metavar="NAME",

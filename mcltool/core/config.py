@@ -178,7 +178,7 @@ class DataConfig:
     """What is fed to the networks."""
 
     size: tuple[int, int] = (256, 256)
-    """Height and width in pixels, each a multiple of 32."""
+    """Height and width in pixels, each a multiple of 4."""
     canvas: tuple[int, int] | None = None
     """Height and width in pixels of the pictures that poses were found in, where their files do not say it."""
     labels: str = ""
@@ -201,7 +201,9 @@ class DataConfig:
 
     def __post_init__(self) -> None:
         for side in self.size:
-            _check(side >= 32 and side % 32 == 0, "data.size", f"{side} is not a multiple of 32")
+            _check(side >= 32, "data.size", f"{side} is less than 32 pixels a side")
+            near = f"{side // 4 * 4} or {side // 4 * 4 + 4}"
+            _check(side % 4 == 0, "data.size", f"{side} is not a multiple of 4, such as {near}")
             _check(side <= MOST_PIXELS, "data.size", f"{side} is more than {MOST_PIXELS} pixels a side")
         _check(min(self.canvas or (1,)) >= 1, "data.canvas", "must be at least 1 pixel a side")
         _check(self.load_scale >= 1, "data.load_scale", "must be at least 1")

@@ -155,9 +155,10 @@ def patch_distance(images: Images, photos: Images) -> float:
 
 
 def blurred(images: Images) -> Images:
-    """The means of BLUR x BLUR pixels, each repeated: sides must be multiples of BLUR."""
+    """The means of BLUR x BLUR pixels, each repeated; what is left over at the edges is left out."""
     n, h, w, c = images.shape
-    means: Images = images.reshape(n, h // BLUR, BLUR, w // BLUR, BLUR, c).mean((2, 4))
+    whole = images[:, : h // BLUR * BLUR, : w // BLUR * BLUR]
+    means: Images = whole.reshape(n, h // BLUR, BLUR, w // BLUR, BLUR, c).mean((2, 4))
     return means.repeat(BLUR, 1).repeat(BLUR, 2)
 
 

@@ -188,6 +188,21 @@ def pyramid(x_BCHW: Tensor, levels: int) -> list[Tensor]:
     return found
 
 
+MULTIPLE = 32
+"""Of a network's sides: its coarsest level is at 1/32."""
+
+
+def padded(x_BCHW: Tensor) -> Tensor:
+    """``x`` with its last row and column repeated until both sides are multiples of MULTIPLE."""
+    bottom, right = (-side % MULTIPLE for side in x_BCHW.shape[2:])
+    return F.pad(x_BCHW, (0, right, 0, bottom), mode="replicate") if bottom or right else x_BCHW
+
+
+def cropped(x_BCHW: Tensor, height: int, width: int) -> Tensor:
+    """What ``padded`` added, taken off again."""
+    return x_BCHW if x_BCHW.shape[2:] == (height, width) else x_BCHW[:, :, :height, :width]
+
+
 def working_dtype(x: Tensor) -> torch.dtype:
     """The number format that convolutions of ``x`` run in here: autocast's, else its own (float32 for labels)."""
     kind = x.device.type

@@ -16,7 +16,9 @@ from mcltool.model.blocks import (
     ResidualBlock,
     SelfAttention,
     conv,
+    cropped,
     groups,
+    padded,
     pyramid,
     working_dtype,
 )
@@ -66,9 +68,11 @@ class FeatureEncoder(nn.Module):
         self.head = nn.Sequential(_activation(widths[quarter]), conv(widths[quarter], outputs, 1))
 
     def forward(self, image_BCHW: Tensor) -> Tensor:
-        """(B, inputs, H, W) -> (B, C, H/4, W/4); H and W multiples of 32."""
+        """(B, inputs, H, W) -> (B, C, H/4, W/4); H and W multiples of 4."""
+        height, width = image_BCHW.shape[2:]
         if self.position:
             image_BCHW = torch.cat([image_BCHW, coordinates(image_BCHW)], 1)
+        image_BCHW = padded(image_BCHW)
         if self.unshuffle > 1:
             image_BCHW = F.pixel_unshuffle(image_BCHW, self.unshuffle)
         levels = [self.stem(image_BCHW)]
@@ -78,8 +82,7 @@ class FeatureEncoder(nn.Module):
         for step, finer in zip(self.up, reversed(levels[-1 - len(self.up) : -1]), strict=True):
             h = F.interpolate(h, size=finer.shape[-2:], mode="nearest")
             h = step(torch.cat([h, finer], 1))
-        features: Tensor = self.head(h)
-        return features
+        return cropped(self.head(h), height // STRIDE, width // STRIDE)
 
 
 def coordinates(image_BCHW: Tensor) -> Tensor:
@@ -138,10 +141,11 @@ class Generator(nn.Module):
         self.to_image = conv(widths[0], 3)
 
     def forward(self, warped_B3HW: Tensor, condition_BKHW: Tensor) -> Tensor:
-        """-> image (B, 3, H, W) in [-1, 1]; H and W multiples of 32."""
+        """-> image (B, 3, H, W) in [-1, 1]; H and W multiples of 4."""
+        height, width = warped_B3HW.shape[2:]
         dtype, levels = working_dtype(warped_B3HW), len(self.blocks)
         guide = torch.cat([warped_B3HW.to(dtype), condition_BKHW.to(dtype)], 1)
-        guides = pyramid(guide.contiguous(memory_format=torch.channels_last), levels)[::-1]
+        guides = pyramid(padded(guide).contiguous(memory_format=torch.channels_last), levels)[::-1]
         h = self.start(guides[0])
         for i, (block, guide_here) in enumerate(zip(self.blocks, guides, strict=True)):
             if i:
@@ -149,4 +153,4 @@ class Generator(nn.Module):
             h = block(h, guide_here)
             if i == levels - 3:
                 h = self.attention(h)
-        return torch.tanh(self.to_image(F.leaky_relu(h, 0.2)).float())
+        return cropped(torch.tanh(self.to_image(F.leaky_relu(h, 0.2)).float()), height, width)

@@ -43,7 +43,8 @@ class MCLNet(nn.Module):
     generator: warped exemplar (B, 3, H, W) and X to an image (B, 3, H, W).
 
     Conditions are (B, K, H, W) planes, or where these are one-hot (B, H, W) labels, which is faster. Photos are
-    (B, 3, H', W') in [-1, 1]. All sides are multiples of 32.
+    (B, 3, H', W') in [-1, 1]. All sides are multiples of 4; encoders and generator
+    repeat the edge up to multiples of 32 and take it off again.
     """
 
     embed_condition: ConditionEmbedding

@@ -13,7 +13,15 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mcltool.core.config import ModelConfig
-from mcltool.model.blocks import ConditionEmbedding, Modulation, SelfAttention, SpectralConv, working_dtype
+from mcltool.model.blocks import (
+    ConditionEmbedding,
+    Modulation,
+    SelfAttention,
+    SpectralConv,
+    cropped,
+    padded,
+    working_dtype,
+)
 from mcltool.model.correspondence import STRIDE, CorrespondenceFeatures
 from mcltool.model.network import MCLNet
 
@@ -141,10 +149,11 @@ class Generator(nn.Module):
         self.to_image = nn.Conv2d(widths[0], 3, 3, padding=1)
 
     def forward(self, warped_B3HW: Tensor, condition_BKHW: Tensor) -> Tensor:
-        """-> image (B, 3, H, W) in [-1, 1]; H and W multiples of 32, at least 64."""
+        """-> image (B, 3, H, W) in [-1, 1]; H and W multiples of 4, at least 64."""
+        height, width = warped_B3HW.shape[2:]
         dtype = working_dtype(warped_B3HW)
         guide = torch.cat([warped_B3HW.to(dtype), condition_BKHW.to(dtype)], 1)
-        guide = guide.contiguous(memory_format=torch.channels_last)
+        guide = padded(guide).contiguous(memory_format=torch.channels_last)
         sizes = len(self.blocks) - 1
         step = 2 ** (sizes - 1)
         h = self.start(every(guide, step))
@@ -154,7 +163,7 @@ class Generator(nn.Module):
                 if step == 2:
                     h = self.attention(h)
             h = block(h, every(guide, step))
-        return torch.tanh(self.to_image(F.leaky_relu(h, 0.2)).float())
+        return cropped(torch.tanh(self.to_image(F.leaky_relu(h, 0.2)).float()), height, width)
 
 
 def modulation(channels: int, guide: int, hidden: int) -> Modulation:

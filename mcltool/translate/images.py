@@ -27,8 +27,10 @@ from mcltool.translate.provenance import Provenance
 
 Picture = NDArray[np.uint8]
 
-MULTIPLE = 32
-"""Sides that the network takes are multiples of this."""
+ROUNDED = 32
+"""The network's sides are multiples of this, so that pictures of nearly one aspect share a batch."""
+FINELY = 4
+"""Or of this, which every network takes, where the short side that is wanted is no multiple of ROUNDED."""
 MAX_ASPECT = 8.0
 """Longer pictures are refused: memory grows with the long side, and they are rarely meant."""
 MAX_SHORT_SIDE = 2048
@@ -88,13 +90,10 @@ def asked_size(size: Size, asked: OutputSize, trained: int) -> Size:
 
 
 def network_size(size: Size, short_side: int) -> Size:
-    """As ``output_size``, each side rounded to a multiple of 32: the aspect is kept within 16 pixels."""
-    height, width = output_size(size, short_side)
-    return _to_multiple(height), _to_multiple(width)
-
-
-def _to_multiple(side: int) -> int:
-    return max(1, round(side / MULTIPLE)) * MULTIPLE
+    """As ``output_size``, each side rounded to a multiple of 32, or where ``short_side`` is none, of 4."""
+    multiple = ROUNDED if short_side % ROUNDED == 0 else FINELY
+    height, width = (max(1, round(side / multiple)) * multiple for side in output_size(size, short_side))
+    return max(height, ROUNDED), max(width, ROUNDED)
 
 
 # --- reading ---

@@ -308,5 +308,5 @@ def _encoded(
 def _no_memory(read: Prepared) -> str:
     """The cause of a condition or photo that is too large for the device by itself."""
     assert read.planes is not None
-    height, width = [side for side in read.planes.shape if side % 32 == 0][-2:]
+    height, width = read.planes.shape[-2:]
     return f"not enough memory on the device for {width} x {height} pixels"

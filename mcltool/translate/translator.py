@@ -20,6 +20,7 @@ from mcltool.model.correspondence import STRIDE, confidence, mixture_features
 from mcltool.model.network import EncodedExemplar, EncodedMixture
 from mcltool.plugin.contract import DatasetPlugin
 from mcltool.translate.exemplars import Weights
+from mcltool.translate.images import network_size
 
 CPU_PIXELS = 2**17
 """Pixels a batch on a CPU: larger ones are not faster there."""
@@ -115,8 +116,9 @@ class Translator:
         if self.device.type != "cuda":
             return max(1, min(8, CPU_PIXELS // short_side**2))
         free = torch.cuda.mem_get_info(self.device)[0]
-        size, shape = 1, self._blank(short_side)
-        exemplar = self.encode([np.zeros((short_side, short_side, 3), np.uint8)])
+        side, _ = network_size((short_side, short_side), short_side)
+        size, shape = 1, self._blank(side)
+        exemplar = self.encode([np.zeros((side, side, 3), np.uint8)])
         while size < LARGEST_BATCH:
             torch.cuda.reset_peak_memory_stats(self.device)
             try:

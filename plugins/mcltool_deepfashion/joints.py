@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -43,10 +45,9 @@ def from_rows(rows: NDArray[np.float64], present: NDArray[np.bool_], order: Orde
 
     order: for each of the 18 joints its row. A neck without a row lies halfway between the shoulders.
     """
-    joints = np.full((len(NAMES), 2), np.nan, np.float32)
-    for joint, row in enumerate(order):
-        if row is not None and present[row]:
-            joints[joint] = rows[row]
+    taken, known = _rows_of(order)
+    joints = rows.astype(np.float32)[taken]
+    joints[~(present[taken] & known)] = np.nan
     if order[NECK] is None:
         joints[NECK] = (joints[RIGHT_SHOULDER] + joints[LEFT_SHOULDER]) / 2
     return joints
@@ -54,4 +55,10 @@ def from_rows(rows: NDArray[np.float64], present: NDArray[np.bool_], order: Orde
 
 def count(joints: Joints) -> int:
     """How many joints are there."""
-    return int((~np.isnan(joints[:, 0])).sum())
+    return len(joints) - int(np.count_nonzero(np.isnan(joints[:, 0])))
+
+
+@cache
+def _rows_of(order: Order) -> tuple[NDArray[np.intp], NDArray[np.bool_]]:
+    """A row for each joint, and whether the format has one."""
+    return np.array([row or 0 for row in order]), np.array([row is not None for row in order])

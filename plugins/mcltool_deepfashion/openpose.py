@@ -37,12 +37,14 @@ def read_text_pose(candidate: Path, subset: Path) -> Pose:
     found, people = _read_table(candidate, 4), _read_table(subset, 20)
     ranked = []
     for row in people:
-        named = row[:18]
-        if (named != np.round(named)).any() or named.min() < -1 or named.max() >= len(found):
+        named = row[:18].astype(int)
+        rows = named.tolist()
+        if np.count_nonzero(named != row[:18]) or min(rows) < -1 or max(rows) >= len(found):
             last = len(found) - 1
             raise DataError(f"{subset}: expected -1 or row numbers 0..{last} of {candidate.name}")
-        rows = np.vstack([found[:, :2], [-1.0, -1.0]])[named.astype(int)]
-        ranked.append((float(row[18]), pose_of(rows, named + 1, BODY_18, str(candidate))))
+        if max(rows) < 0:  # nobody
+            continue
+        ranked.append((float(row[18]), pose_of(found[named, :2], named + 1, BODY_18, str(candidate))))
     return best_of(ranked, str(subset))
 
 
@@ -112,7 +114,7 @@ def _flat(people: Any, name: str, keys: Sequence[str], where: str, size: Size | 
             raise DataError(f"{where}: {keys[0]} is {has}, expected 75 (BODY_25) or 54 (BODY_18)")
         rows = numbers(values, where, keys[0]).reshape(-1, 3)
         pose = pose_of(rows[:, :2], rows[:, 2], ORDERS[len(rows)], where, size)
-        ranked.append((float(rows[:, 2].sum()), pose))
+        ranked.append((sum(rows[:, 2].tolist()), pose))
     return best_of(ranked, where)
 
 
@@ -146,12 +148,12 @@ def _table(values: Any, where: str) -> NDArray[np.float64]:
 
 def _read_table(path: Path, columns: int) -> NDArray[np.float64]:
     """Rows of numbers in a text file, (N, columns)."""
-    lines = [line.split() for line in read_bytes(path, MAX_TEXT_BYTES).splitlines() if line.strip()]
+    lines = [words for line in read_bytes(path, MAX_TEXT_BYTES).splitlines() if (words := line.split())]
     for line in lines:
         if len(line) != columns:
             raise DataError(f"{path}: a row has {len(line)} numbers, expected {columns}")
     try:
-        rows = [[float(word) for word in line] for line in lines]
+        values = [float(word) for line in lines for word in line]
     except ValueError:
         raise DataError(f"{path}: expected nothing but numbers") from None
-    return finite(np.array(rows, np.float64).reshape(len(rows), columns), str(path))
+    return finite(np.array(values).reshape(-1, columns), path)

@@ -21,6 +21,8 @@ from mcltool_deepfashion.joints import Joints, Order, count, from_rows
 MAX_SIDE = 65535
 MAX_BYTES = 256 << 20
 
+LARGEST = float(np.finfo(np.float32).max)
+
 Size = tuple[int, int]
 """(height, width) in pixels."""
 
@@ -65,14 +67,18 @@ class Pose:
                 )
             shares = joints if self.scale is Scale.ZERO_TO_ONE else (joints + 1) / 2
             joints = (shares * np.array(size[::-1])).astype(np.float32)
-        there = joints[~np.isnan(joints[:, 0])]
-        outside = int(((there < -1) | (there > np.array(size[::-1]) + 1)).any(1).sum())
-        if 2 * outside > len(there):
-            raise DataError(
-                f"{self.where}: {outside} of {len(there)} joints lie outside {whose or 'the usual canvas'}, "
-                f"{size[1]} x {size[0]} pixels; --canvas HxW says in how large a picture they were found"
-            )
-        if len(there) > 1 and np.ptp(there, axis=0).max() <= 1:
+        # Plain numbers: NumPy takes longer for so few.
+        xs, ys = ([value for value in side if value == value] for side in joints.T.tolist())
+        left, right, top, bottom = min(xs), max(xs), min(ys), max(ys)
+        if left < -1 or top < -1 or right > size[1] + 1 or bottom > size[0] + 1:
+            there = zip(xs, ys, strict=True)
+            outside = sum(not (-1 <= x <= size[1] + 1 and -1 <= y <= size[0] + 1) for x, y in there)
+            if 2 * outside > len(xs):
+                raise DataError(
+                    f"{self.where}: {outside} of {len(xs)} joints lie outside {whose or 'the usual canvas'}, "
+                    f"{size[1]} x {size[0]} pixels; --canvas HxW says in how large a picture they were found"
+                )
+        if len(xs) > 1 and right - left <= 1 and bottom - top <= 1:
             raise DataError(f"{self.where}: all joints lie within one pixel, expected a person's in pixels")
         return joints
 
@@ -86,16 +92,18 @@ def pose_of(
     usual: Size | None = None,
 ) -> Pose:
     """A pose from a format's rows (K, 2) of x and y; those with a score (K,) above 0 are there."""
-    present = (scores > 0) & (rows != -1).any(1)
-    scale = _scale(rows, present & (rows != 0).any(1), where)
-    if scale is not Scale.PLUS_MINUS_ONE:  # of which (0, 0) is the middle
-        present &= (rows != 0).any(1)
+    x, y = rows.T
+    found = (scores > 0) & ((x != -1) | (y != -1))
+    present = found & ((x != 0) | (y != 0))
+    scale = _scale(rows, present, where)
+    if scale is Scale.PLUS_MINUS_ONE:  # of which (0, 0) is the middle
+        present = found
     return Pose(from_rows(rows, present, order), where, size, usual, scale)
 
 
 def _scale(rows: NDArray[np.float64], present: NDArray[np.bool_], where: str) -> Scale:
     found = rows[present]
-    if len(found) < 2 or np.abs(found).max() > LARGEST_UNIT:
+    if len(found) < 2 or np.count_nonzero(np.abs(found) > LARGEST_UNIT):
         return Scale.PIXELS
     low = found.min()
     if low <= -0.5:
@@ -111,9 +119,11 @@ def _scale(rows: NDArray[np.float64], present: NDArray[np.bool_], where: str) ->
 
 def best_of(poses: Sequence[tuple[float, Pose]], where: str) -> Pose:
     """Of several people's poses, each with its score, the one with the most joints; of equals of higher score."""
-    if not any(count(pose.joints) for _, pose in poses):
+    ranks = [(count(pose.joints), score) for score, pose in poses]
+    best = max(ranks, default=(0, 0.0))
+    if not best[0]:
         raise DataError(f"{where}: no person in it")
-    return max(poses, key=lambda found: (count(found[1].joints), found[0]))[1]
+    return poses[ranks.index(best)][1]
 
 
 def canvas_of(entry: dict[str, Any], height: str, width: str, where: str) -> Size | None:
@@ -129,7 +139,7 @@ def canvas_of(entry: dict[str, Any], height: str, width: str, where: str) -> Siz
 
 def numbers(values: Sequence[Any], where: str, what: str) -> NDArray[np.float64]:
     """A list of JSON values as finite numbers."""
-    if not all(type(value) in (int, float) for value in values):
+    if not set(map(type, values)) <= {int, float}:
         raise DataError(f"{where}: {what} must be numbers")
     try:
         array = np.array(values, np.float64)
@@ -138,8 +148,8 @@ def numbers(values: Sequence[Any], where: str, what: str) -> NDArray[np.float64]
     return finite(array, where)
 
 
-def finite(array: NDArray[np.float64], where: str) -> NDArray[np.float64]:
-    if not (np.abs(array) < np.finfo(np.float32).max).all():
+def finite(array: NDArray[np.float64], where: Path | str) -> NDArray[np.float64]:
+    if np.count_nonzero(np.abs(array) < LARGEST) < array.size:
         raise DataError(f"{where}: expected finite numbers")
     return array
 

@@ -21,10 +21,10 @@ Size = tuple[int, int]
 def random_conditions(count: int, size: Size, spec: ConditionSpec, seed: int = 0) -> Tensor:
     """(count, H, W) uint8 labels, or (count, K, H, W) float32 in [0, 1]."""
     draw = torch.Generator().manual_seed(seed)
-    cells = (size[0] // CELL, size[1] // CELL)
+    cells = _cells(size)
     if spec.kind == "labels":
         labels = torch.randint(spec.channels, (count, *cells), generator=draw, dtype=torch.uint8)
-        return labels.repeat_interleave(CELL, 1).repeat_interleave(CELL, 2)
+        return labels.repeat_interleave(CELL, 1).repeat_interleave(CELL, 2)[:, : size[0], : size[1]]
     planes = torch.rand(count, spec.channels, *cells, generator=draw)
     return F.interpolate(planes, size, mode="bilinear", align_corners=False)
 
@@ -32,9 +32,13 @@ def random_conditions(count: int, size: Size, spec: ConditionSpec, seed: int = 0
 def random_photos(count: int, size: Size, seed: int = 0) -> Tensor:
     """(count, 3, H, W) uint8."""
     draw = torch.Generator().manual_seed(seed)
-    coarse = 2 * torch.rand(count, 3, size[0] // CELL, size[1] // CELL, generator=draw) - 1
+    coarse = 2 * torch.rand(count, 3, *_cells(size), generator=draw) - 1
     fine = 0.1 * torch.randn(count, 3, *size, generator=draw)
     return to_bytes(F.interpolate(coarse, size, mode="bilinear", align_corners=False) + fine)
+
+
+def _cells(size: Size) -> Size:
+    return -(-size[0] // CELL), -(-size[1] // CELL)
 
 
 def random_batch(count: int, size: Size, spec: ConditionSpec) -> Batch:
