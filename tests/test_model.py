@@ -426,7 +426,6 @@ def labels(height: int, width: int) -> Tensor:
 @pytest.mark.parametrize(
     ("size", "exemplar_size"),
     [((64, 64), (64, 64)), ((96, 64), (32, 96)), ((128, 128), (64, 64)), ((64, 44), (36, 100))],
-    [((64, 64), (64, 64)), ((96, 64), (32, 96)), ((128, 128), (64, 64)), ((64, 44), (36, 100))],
 )
 def test_the_same_weights_serve_every_size(
     tiny: MCLNet, size: tuple[int, int], exemplar_size: tuple[int, int]
