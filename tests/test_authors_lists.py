@@ -26,6 +26,8 @@ from tiny_weights import make_weights
 from mcltool import DatasetPlugin
 from mcltool.cli.main import cli
 
+pytestmark = pytest.mark.slow
+
 PAGE = Path(__file__).parents[1] / "docs" / "results.md"
 RUNS: dict[str, DatasetPlugin] = {
     "ade20k": Ade20kPlugin(),

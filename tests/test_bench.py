@@ -19,6 +19,8 @@ from mcltool.tools.bench import run as run_module
 from mcltool.tools.bench.machine import Budget, Machine, measure_machine
 from mcltool.tools.bench.run import CPU_ATTENTION, image_operations, the_subject
 
+pytestmark = pytest.mark.slow
+
 CPU = torch.device("cpu")
 MACHINE = Machine("made up", "AVX2", 1, {"fp32": 1e9, "bf16": 2e9}, {"fp32": 1e9, "bf16": 4e9})
 

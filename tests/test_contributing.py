@@ -17,6 +17,8 @@ from mcltool.core.errors import DataError
 from mcltool.evaluate.metrics import METRICS, NUMBERS, Metric, Number, number_of
 from mcltool.evaluate.scores import Scores
 
+pytestmark = pytest.mark.slow
+
 DOCS = Path(__file__).parents[1] / "docs"
 
 

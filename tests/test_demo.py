@@ -23,6 +23,8 @@ from mcltool.plugin import registry as plugins
 from mcltool.tools import demo
 from mcltool.tools.demo import PAIRS
 
+pytestmark = pytest.mark.slow
+
 METRICS = {
     "psnr_db", "psnr_exemplar_db", "psnr_warp_db", "class_match", "background_class_match", "match_error",
     "oracle_psnr_db", "oracle_class_match", "oracle_match_error", "pairs", "seconds", "steps",

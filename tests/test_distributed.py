@@ -23,6 +23,8 @@ from mcltool.train.distributed import ALONE, Ranks, connected
 from mcltool.train.run_folder import RunFolder
 from mcltool.train.trainer import Trainer
 
+pytestmark = pytest.mark.slow
+
 TOLERANCE = 5e-5
 """Of a gradient, relative to the network's largest: float32 sums in another order."""
 JOINING = {

@@ -28,6 +28,8 @@ from mcltool.cli.main import cli
 from mcltool.cli.settings import complete_settings, settings_of
 from mcltool.core.config import SECTIONS, read_toml, resolve
 
+pytestmark = pytest.mark.slow
+
 TOP = Path(__file__).parents[1]
 DOCS = TOP / "docs"
 CLI_PAGE = DOCS / "cli.md"

@@ -20,6 +20,8 @@ from mcltool import ConditionSpec
 from mcltool.cli.main import cli
 from mcltool.core.weights import load_model
 from mcltool.data.batch import condition_planes, to_bytes, to_unit
+from mcltool.translate.job import plugin_of
+from mcltool.translate.translator import Translator
 
 EDGES = ConditionSpec("channels", ("edges", "lines"), ((255, 0, 0), (0, 255, 0)))
 HAS_ONNX = all(importlib.util.find_spec(name) for name in ("onnx", "onnxscript", "onnxruntime"))
@@ -40,6 +42,7 @@ def image_of(
     return to_bytes(made).permute(0, 2, 3, 1)
 
 
+@pytest.mark.slow
 def test_a_torch_program_takes_channels_of_another_size_in_any_batch(tmp_path: Path) -> None:
     weights, out = make_weights(tmp_path / "w.safetensors", spec=EDGES), tmp_path / "sub" / "model.pt2"
     result = export(weights, out, "--size", "64x32")
@@ -57,7 +60,22 @@ def test_a_torch_program_takes_channels_of_another_size_in_any_batch(tmp_path: P
     assert [path.name for path in out.parent.iterdir()] == ["model.pt2"]
 
 
-@pytest.mark.skipif(not HAS_ONNX, reason="the extra export (onnx, onnxscript, onnxruntime) is not installed")
+def run_the_documented_program(name: str) -> None:
+    """The Python block of the page that loads the ONNX file ``name``, as a reader would run it."""
+    (program,) = re.findall(rf"```py\n((?:(?!```).)*{re.escape(name)}.*?)```", PAGE.read_text(), re.DOTALL)
+    assert program.count("\n") <= 30
+    exec(compile(program, str(PAGE), "exec"), {})
+
+
+def pictures(*names: str) -> torch.Tensor:
+    return torch.from_numpy(np.stack([np.array(Image.open(name)) for name in names]))
+
+
+needs_onnx = pytest.mark.skipif(not HAS_ONNX, reason="the extra export is not installed")
+
+
+@needs_onnx
+@pytest.mark.slow
 @pytest.mark.parametrize("preset", ["tiny", "base"])
 def test_the_program_in_the_documentation_runs_an_onnx_graph(
     preset: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -71,15 +89,37 @@ def test_the_program_in_the_documentation_runs_an_onnx_graph(
     make_condition(Path("mask.png"))
     make_photo(Path("photo.png"), size=(32, 32))
     Path("photo.png").rename("photo.jpg")  # a PNG: its pixels stay what they are
-    program = re.search(r"```py\n(.*?onnxruntime.*?)```", PAGE.read_text(), re.DOTALL)
-    assert program
-    exec(compile(program[1], str(PAGE), "exec"), {})
-    labels, photo = (torch.from_numpy(np.array(Image.open(name)))[None] for name in ("mask.png", "photo.jpg"))
-    expected = image_of(weights, SPEC, labels, photo)[0].numpy()
-    made = np.asarray(Image.open("result.png"))
-    assert np.abs(made.astype(int) - expected).max() <= 1
+    run_the_documented_program("model.onnx")
+    expected = image_of(weights, SPEC, pictures("mask.png"), pictures("photo.jpg"))
+    assert (pictures("result.png").int() - expected.int()).abs().max() <= 1
     metadata = onnxruntime.InferenceSession("model.onnx").get_modelmeta().custom_metadata_map
     assert json.loads(metadata["mcltool"])["condition"]["names"] == list(SPEC.names)
+
+
+@needs_onnx
+@pytest.mark.slow
+def test_an_onnx_graph_of_two_exemplars_gives_what_translate_gives(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The program of the page, one exemplar for each half, against the translator with the same weights."""
+    monkeypatch.chdir(tmp_path)
+    weights = make_weights(tmp_path / "w.safetensors")
+    result = export(weights, "model-2.onnx", "--exemplars", 2)
+    assert result.exit_code == 0, result.output
+    assert "exemplars (B, 2, 32, 32, 3) uint8, weights (B, 2, 8, 8) float32 -> image" in result.stdout
+    make_condition(Path("mask.png"))
+    for seed, name in enumerate(("photo", "other")):
+        make_photo(Path(f"{name}.png"), size=(32, 32), seed=seed)
+        Path(f"{name}.png").rename(f"{name}.jpg")
+    run_the_documented_program("model-2.onnx")
+    translator = Translator(weights, plugin_of(weights), "fp32", "cpu")
+    encoded = translator.encode([*pictures("photo.jpg", "other.jpg").numpy()])
+    halves = np.stack([np.arange(8) < 4, np.arange(8) >= 4]).astype(np.float32)[:, None].repeat(8, 1)
+    expected = translator.translate([pictures("mask.png")[0].numpy()], [(encoded, halves)]).image
+    alone = translator.translate([pictures("mask.png")[0].numpy()], encoded[:1]).image
+    made = pictures("result.png").numpy().astype(int)
+    assert np.abs(made - expected).max() <= 1
+    assert np.abs(made - alone).max() > 1
 
 
 def test_what_differs_is_not_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -88,7 +128,7 @@ def test_what_differs_is_not_written(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
     def writes_another_image(program: object, path: Path, description: str) -> export_module.Run:
         path.write_text("a graph")
-        return lambda condition, exemplar: torch.full_like(exemplar, 255)
+        return lambda inputs: torch.full_like(inputs["exemplar"], 255)
 
     monkeypatch.setattr(export_module.torch.export, "export", lambda *words, **options: None)
     monkeypatch.setattr(export_module, "_WRITERS", {"torch-export": writes_another_image})

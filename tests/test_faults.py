@@ -32,6 +32,8 @@ from mcltool.translate.job import Job, Settings
 from mcltool.translate.pairing import write_pairs
 from mcltool.translate.run import Run
 
+pytestmark = pytest.mark.slow
+
 OPTIONS = ("--batch-size", "2", "--save", "warp")
 
 

@@ -8,6 +8,8 @@ import pytest
 from fuzz.targets import TARGETS, read, seeds_of, write
 from fuzz.worker import MOST_RESIDENT, make, peak, reset_peak
 
+pytestmark = pytest.mark.slow
+
 CASES = sorted((Path(__file__).parent / "fuzz" / "cases").glob("*/*"))
 FEW = 25
 """Mutated inputs a reader; ``python tests/fuzz/run.py`` reads hundreds of thousands."""

@@ -32,6 +32,8 @@ from mcltool.translate.manifest import Entry, Journal, read_lines
 from mcltool.translate.pairing import pair_by_names, write_pairs
 from mcltool.translate.plan import OutputNames, Pairs, check_id
 
+pytestmark = pytest.mark.slow
+
 values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20),
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=8), inner, max_size=4),

@@ -19,20 +19,11 @@ from training import batches, small_config, small_job, small_trainer
 from mcltool.cli.main import cli
 from mcltool.core.locks import locked
 from mcltool.train import display
+from mcltool.train.curves import HEIGHT, WIDTH, Curve, curves_of, smoothed, sparkline, svg
 from mcltool.train.estimate import estimate
 from mcltool.train.loop import fit
 from mcltool.train.recorder import Progress
-from mcltool.train.report import (
-    GRIDS,
-    HEIGHT,
-    WIDTH,
-    Curve,
-    curves_of,
-    smoothed,
-    sparkline,
-    svg,
-    write_report,
-)
+from mcltool.train.report import GRIDS, write_report
 from mcltool.train.run_folder import RunFolder
 from mcltool.train.trainer import StepResult
 

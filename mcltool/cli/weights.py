@@ -159,8 +159,16 @@ def publish(
     help="What to write.  [default: by OUT's suffix, .pt2 or .onnx]",
 )
 @click.option("--size", metavar="S|HxW", help="Of condition and exemplar, in pixels.  [default: as trained]")
+@click.option(
+    "--exemplars",
+    metavar="E",
+    type=click.IntRange(1, 64),
+    default=1,
+    show_default=True,
+    help="Exemplars that act together on a condition; with several the graph takes their weights too.",
+)
 @threads_option
-def export(weights: str, out: Path, form: Any, size: str | None) -> None:
+def export(weights: str, out: Path, form: Any, size: str | None, exemplars: int) -> None:
     """Write the model of the weights FILE to OUT, for programs without mcltool.
 
     The graph takes bytes and gives bytes: condition (B, H, W) uint8 labels (or B, K, H, W float32 channels),
@@ -185,9 +193,10 @@ def export(weights: str, out: Path, form: Any, size: str | None) -> None:
         from mcltool.tools.export import TOLERANCE
         from mcltool.tools.export import export as write
 
-        made = write(find_weights(weights), out, form, wanted)
+        made = write(find_weights(weights), out, form, wanted, exemplars)
     click.echo(f"{out}: {made.form}, {out.stat().st_size / 1e6:,.1f} MB")
-    click.echo(f"condition {made.condition}, exemplar {made.exemplar} -> image {made.exemplar}")
+    inputs = ", ".join(f"{name} {what}" for name, what in made.inputs.items())
+    click.echo(f"{inputs} -> image {made.image}")
     click.echo(
         f"difference to the model, on random inputs: at most {made.most} of 255 levels, mean {made.mean:.5f} "
         f"({TOLERANCE} is allowed)"

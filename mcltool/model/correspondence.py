@@ -98,14 +98,17 @@ def mixture_features(
     tau times the logit u_i . v_ej / tau + log w_e(i) - log(M_e / M), in float32.
 
     weights_EN: w >= 0; 0 leaves an exemplar out, and at each i one is above 0. M_e of all M positions are those of e,
-    so that a larger exemplar does not count for more. The last two terms are one more feature of u_i for each
+    that a larger exemplar does not count for more. The last two terms are one more feature of u_i for each
     exemplar, which only that exemplar's positions answer to: attention and confidence take them as they are.
+    All may have batch dimensions in front.
     """
-    counts = torch.tensor([len(keys) for keys in v], dtype=torch.float, device=u_ND.device)
+    counts = torch.tensor([keys.shape[-2] for keys in v], dtype=torch.float, device=u_ND.device)
     bias_EN = (weights_EN.float().log() - (counts / counts.sum()).log()[:, None]).clamp_min(LEFT_OUT)
     marks = torch.eye(len(v), device=u_ND.device)
-    keys = [torch.cat([k.float(), mark.expand(len(k), -1)], 1) for k, mark in zip(v, marks, strict=True)]
-    return torch.cat([u_ND.float(), temperature * bias_EN.T], 1), torch.cat(keys)
+    keys = [
+        torch.cat([k.float(), mark.expand(*k.shape[:-1], -1)], -1) for k, mark in zip(v, marks, strict=True)
+    ]
+    return torch.cat([u_ND.float(), temperature * bias_EN.mT], -1), torch.cat(keys, -2)
 
 
 def mixture_warp(

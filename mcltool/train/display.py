@@ -17,8 +17,8 @@ from rich.table import Table
 from rich.text import Text
 
 from mcltool.evaluate.picture import marked
+from mcltool.train.curves import smoothed, sparkline
 from mcltool.train.recorder import Progress
-from mcltool.train.report import smoothed, sparkline
 
 PLAIN_SECONDS = 10.0
 """At most one plain line in this many seconds, checkpoints and skipped steps aside."""
