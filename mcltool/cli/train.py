@@ -15,6 +15,7 @@ from mcltool.cli.options import (
     FILE,
     FOLDER,
     PRECISION,
+    WEIGHTS,
     complete_presets,
     data_options,
     open_dataset,
@@ -26,8 +27,17 @@ from mcltool.cli.settings import complete_settings, show_settings
 from mcltool.core.errors import UsageError
 
 if TYPE_CHECKING:
-    from mcltool.core.config import Config
+    from mcltool.core.config import Config, TrainConfig
     from mcltool.plugin.contract import DatasetPlugin
+
+
+def _number_or_auto(_: click.Context, __: click.Parameter, given: str | None) -> int | str | None:
+    if given in (None, "auto"):
+        return given
+    try:
+        return int(given)
+    except ValueError:
+        raise click.BadParameter(f"{given}: must be a number of samples, or auto") from None
 
 
 @click.command(short_help="Train a model on a data set.")
@@ -56,7 +66,12 @@ if TYPE_CHECKING:
     "[default: the data set's own; tiny for shapes, small for a folder of your own, else base]",
 )
 @click.option("--max-steps", type=int, metavar="N", help="Stop after N steps.  [default: from train.epochs]")
-@click.option("--batch-size", type=int, metavar="B", help="Samples a step.  [default: the preset's]")
+@click.option(
+    "--batch-size",
+    metavar="B|auto",
+    callback=_number_or_auto,
+    help="Samples a step; auto: as many as without, computed in parts that fit the memory.  [default: the preset's]",
+)
 @click.option(
     "--run",
     "--run-dir",
@@ -80,6 +95,13 @@ if TYPE_CHECKING:
 @click.option(
     "--json", "as_json", is_flag=True, help="With --dry-run: print JSON, with the whole configuration."
 )
+@click.option(
+    "--from",
+    "start",
+    metavar=WEIGHTS,
+    help="Fine-tune: begin with these weights, classes by their names. Without --preset the networks have their sizes.",
+)
+@click.option("--freeze/--no-freeze", default=None, help="With --from: keep its encoders as they are.")
 @click.option("--out", type=FILE, metavar="FILE", help="Weights file.  [default: RUN/weights.safetensors]")
 @click.option("--seed", type=int, metavar="N", help="Seed of everything random.  [default: 0]")
 @click.option(
@@ -131,6 +153,7 @@ def fit(
     max_minutes: float | None,
     dry_run: bool,
     as_json: bool,
+    start: str | None,
     out: Path | None,
     device: str | None,
     config: Path | None,
@@ -151,6 +174,7 @@ def fit(
       mcltool fit --plugin ade20k --root ADEChallengeData2016 --preset tiny --size 64 --max-steps 1000
       mcltool fit --plugin ade20k --root ADEChallengeData2016 --config mine.toml --set loss.mcl=0.05
       mcltool fit --config paper-ade20k --root ADEChallengeData2016 --pairs ade20k_ref.txt
+      mcltool fit --root garden --from runs/ade20k-1 --max-steps 500
       mcltool fit --plugin ade20k --root ADEChallengeData2016 --run runs/night --resume --max-minutes 230
       torchrun --nproc-per-node 8 -m mcltool fit --plugin ade20k --root ADEChallengeData2016 --run-dir runs/big
       mcltool pack --plugin ade20k --root ADEChallengeData2016 ade20k.h5 && mcltool fit --data ade20k.h5
@@ -164,6 +188,9 @@ def fit(
     plugin = plugin or (None if pack else from_file.get("plugin"))
     given: dict[str, Any] = {"data.size": parse_size(size)} if size else {}
     given |= {f"data.{name}": value for name, value in reading().items()}
+    given |= {"train.start_from": start} if start else {}
+    if fit_memory := flags["batch_size"] == "auto":
+        del flags["batch_size"]
     given |= {_ADDRESSES[name]: value for name, value in flags.items() if value is not None}
     folder, plugin = _run_folder(run, plugin, root, pack, resume)
     dataset, root = open_dataset(plugin, root, condition, None, pack)
@@ -174,11 +201,13 @@ def fit(
     from mcltool.train.distributed import launched_rank
     from mcltool.train.loop import Job
     from mcltool.train.loop import fit as train
+    from mcltool.train.run_folder import RunFolder
 
     if dry_run:
-        _show_plan(dataset, resolved, device, folder, as_json)
+        _show_plan(dataset, resolved, device, fit_memory, folder, as_json)
         return
-    job = Job(dataset, resolved, root, folder, out, device, resume, max_minutes, pairs)
+    fit_memory &= not (resume and RunFolder(folder).holds_a_run())  # which keeps how it was fitted
+    job = Job(dataset, resolved, root, folder, out, device, resume, max_minutes, pairs, fit_memory)
     from mcltool.train.display import show
 
     weights = train(job, show)
@@ -187,12 +216,12 @@ def fit(
 
 
 def _show_plan(
-    dataset: DatasetPlugin, config: Config, device: str | None, folder: Path, as_json: bool
+    dataset: DatasetPlugin, config: Config, device: str | None, fit_memory: bool, folder: Path, as_json: bool
 ) -> None:
     from mcltool.cli.tables import show_estimate, show_facts
     from mcltool.train.loop import dry
 
-    config, needed = dry(dataset, config, device)
+    config, needed = dry(dataset, config, device, fit_memory)
     if as_json:
         found = {
             "config": json.loads(config.to_json()),
@@ -205,7 +234,7 @@ def _show_plan(
     show_facts(
         {
             "data set": dataset.name,
-            "preset": f"{config.preset}, {height}x{width} pixels, batch {train.batch_size}",
+            "preset": f"{config.preset}, {height}x{width} pixels, batch {train.batch_size}{_parts(train)}",
             "steps": str(train.max_steps or f"as {train.epochs} epochs make"),
             "precision": train.precision,
             "perceptual": train.perceptual,
@@ -215,6 +244,11 @@ def _show_plan(
     click.echo()
     show_estimate(needed)
     click.echo("\n--json prints every setting; mcltool fit --help-settings says what each is")
+
+
+def _parts(train: TrainConfig) -> str:
+    parts = f" in {train.accumulate} parts" if train.accumulate > 1 else ""
+    return parts + (", recomputed" if train.recompute else "")
 
 
 NO_DATA = (
@@ -230,6 +264,7 @@ _ADDRESSES = {
     "perceptual": "train.perceptual",
     "workers": "data.workers",
     "canvas": "data.canvas",
+    "freeze": "train.freeze",
 }
 
 
@@ -274,6 +309,13 @@ def _resolve(
     given = {**in_sections, **dict(map(parse_setting, settings)), **flags}
     if resume and RunFolder(folder).holds_a_run():
         return resumed(folder, RunFolder(folder).config(), dataset.name, preset, given)
+    start = given.get("train.start_from")
+    if start and preset is None:
+        from mcltool.core.weights import find_weights, read_header
+
+        theirs = read_header(find_weights(start)).config
+        sizes = {name: value for name, value in theirs.settings().items() if name.startswith("model.")}
+        return resolve(dataset.name, theirs.preset, dataset.defaults, sizes, given)
     return resolve(dataset.name, preset or dataset.preset, dataset.defaults, given)
 
 

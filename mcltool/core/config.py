@@ -189,6 +189,9 @@ class DataConfig:
     """Photos are resized to this many times the size before the crop."""
     flip: bool = False
     """Mirror condition and photo together, half of the time."""
+    colour_jitter: float = 0.0
+    """Brightness, contrast, saturation and hue of each sample's photos are changed by up to this share, target and
+    exemplar alike: for few photos, such as 0.2."""
     exemplar_self: float = 0.3
     """Share of samples that take themselves (augmented) as exemplar, where others are to be had."""
     exemplar_last: float | None = None
@@ -207,6 +210,7 @@ class DataConfig:
             _check(side <= MOST_PIXELS, "data.size", f"{side} is more than {MOST_PIXELS} pixels a side")
         _check(min(self.canvas or (1,)) >= 1, "data.canvas", "must be at least 1 pixel a side")
         _check(self.load_scale >= 1, "data.load_scale", "must be at least 1")
+        _check(0 <= self.colour_jitter <= 1, "data.colour_jitter", "must be between 0 and 1")
         _check(0 <= self.exemplar_self <= 1, "data.exemplar_self", "must be between 0 and 1")
         left = 1 - self.exemplar_self + 1e-9
         fits = 0 <= (self.exemplar_last or 0) <= left
@@ -269,6 +273,11 @@ class TrainConfig:
     """Where rows and sample grids are shown too; each needs the extra of its name, as mcltool[wandb]."""
     seed: int = 0
     """Seed of everything random."""
+    start_from: str = ""
+    """Weights to begin with (--from): a file, a run or a name. What fits by name and shape is taken, classes by their
+    names."""
+    freeze: bool = False
+    """Whether the encoders keep the weights that they begin with (needs train.start_from)."""
 
     def __post_init__(self) -> None:
         for name in (
@@ -280,6 +289,9 @@ class TrainConfig:
             fits,
             "train.batch_size",
             f"{self.batch_size} does not divide into {self.accumulate} parts (train.accumulate)",
+        )
+        _check(
+            bool(self.start_from) or not self.freeze, "train.freeze", "needs train.start_from (fit --from)"
         )
         _check(self.patience >= 0, "train.patience", "must not be negative")
         _check(self.validation_samples >= 0, "train.validation_samples", "must not be negative")

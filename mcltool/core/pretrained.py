@@ -1,11 +1,14 @@
 """Pretrained feature networks: download, convert, load.
 
 VGG-19 serves training's perceptual losses and two of ``evaluate``'s metrics; AlexNet and Inception serve its LPIPS
-and FID. The index says where each one's official file is; what is needed of it is kept as .safetensors.
+and FID. The index says where each one's official file is; what is needed of it is kept as .safetensors, VGG-19's with
+the scale of each layer (``model.vgg.layer_scales``) in its metadata.
 """
 
 from __future__ import annotations
 
+import json
+import math
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -33,13 +36,14 @@ class Network:
     """A published network.
 
     title: as messages call it. file: the converted weights' name. shapes: tensors that it must have. whole: keep
-    the others too.
+    the others too. scaled: keep the layers' scales.
     """
 
     title: str
     file: str
     shapes: Callable[[], Shapes]
     whole: bool = False
+    scaled: bool = False
 
     @property
     def path(self) -> Path:
@@ -69,7 +73,7 @@ def _inception_shapes() -> Shapes:
 
 
 NETWORKS = {
-    "vgg19": Network("torchvision's VGG-19 weights", "vgg19-features.safetensors", _vgg_shapes),
+    "vgg19": Network("torchvision's VGG-19 weights", "vgg19-features.safetensors", _vgg_shapes, scaled=True),
     "alexnet": Network("torchvision's AlexNet weights", "alexnet-features.safetensors", _alexnet_shapes),
     "inception": Network(
         "torch-fidelity's Inception weights",
@@ -102,6 +106,34 @@ def load_vgg(path: Path) -> VGGFeatures:
     return network
 
 
+def load_scales(path: Path) -> dict[str, float]:
+    """The scale of each layer of the converted VGG-19 in ``path``. Raises UsageError where it has none."""
+    from mcltool.model.vgg import LAYERS
+
+    try:
+        scales = {name: float(json.loads(_metadata(path)["scales"])[name]) for name in LAYERS}
+        if all(math.isfinite(scale) and scale > 0 for scale in scales.values()):
+            return scales
+    except (KeyError, TypeError, ValueError):
+        pass
+    raise UsageError(
+        f"{path}: has no feature scales, which the losses need (converted by an older mcltool); add them with "
+        f"'mcltool weights convert {path}'"
+    )
+
+
+def _metadata(path: Path) -> dict[str, str]:
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="numpy") as file:
+            return file.metadata() or {}
+    except (OSError, SafetensorError) as error:
+        raise UsageError(
+            f"{path}: cannot be read ({str(error).splitlines()[0]}); download it again"
+        ) from None
+
+
 def load_tensors(name: str) -> dict[str, Tensor]:
     """The weights of NETWORKS[name]. Raises UsageError, with the way to get them, where they are not there."""
     network = NETWORKS[name]
@@ -116,11 +148,7 @@ def load_tensors(name: str) -> dict[str, Tensor]:
 
 def is_official(name: str) -> bool:
     """Whether the weights that are there were made from the official file."""
-    from safetensors import safe_open
-
-    with safe_open(NETWORKS[name].path, framework="numpy") as file:
-        source = (file.metadata() or {}).get("source_sha256", "")
-    return str(source).startswith(find_entry(name).sha256)
+    return _metadata(NETWORKS[name].path).get("source_sha256", "").startswith(find_entry(name).sha256)
 
 
 def get_weights(name: str, url: str | None = None, index: str | None = None) -> Path:
@@ -135,13 +163,15 @@ def get_weights(name: str, url: str | None = None, index: str | None = None) -> 
     network = NETWORKS.get(name)
     target = network.path if network else home() / "weights" / f"{name}.safetensors"
     if target.exists() and (is_whole(network) if network else digest(target).startswith(entry.sha256)):
+        if network and network.scaled and "scales" not in _metadata(target):
+            convert_weights(target, target, network)
         return target
     if url:
         check_address(url, "--url")
     with _writing(target):
         target.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=".download-", dir=target.parent) as folder:
-            file = Path(folder) / target.name
+            file = Path(folder) / ("official.pth" if network else target.name)
             # Whoever keeps another index, a feature network is the published one.
             fetch(url or entry.url, file, find_entry(name).sha256 if network else entry.sha256)
             if network:
@@ -155,28 +185,41 @@ def get_weights(name: str, url: str | None = None, index: str | None = None) -> 
 def convert_weights(source: Path, out: Path | None = None, network: Network | None = None) -> Path:
     """Convert the official file ``source`` (.pth) of any of NETWORKS to ``out`` (default its ``path``); returns that.
 
-    network: which one it must be; None recognises it by its tensors. Raises UsageError where there is no such file,
-    DataError where it holds something else.
+    A file that was converted before (.safetensors) gets what this version adds, in place. network: which one it must
+    be; None recognises it by its tensors. Raises UsageError where there is no such file, DataError where it holds
+    something else.
     """
-    found = _unpacked(source)
+    converted = source.suffix == ".safetensors"
+    found = _read(source) if converted else _unpacked(source)
+    known = _metadata(source).get("source_sha256") if converted else None
     network = network or _recognised(found)
     tensors = _checked(network, str(source), found)
-    target = out or network.path
+    metadata = {"source_sha256": known or digest(source)}
+    if network.scaled:
+        metadata["scales"] = json.dumps(_measured_scales(str(source), tensors))
+    target = out or (source if converted else network.path)
     with _writing(target):
-        _save(target, tensors, digest(source))
+        _save(target, tensors, metadata)
     return target
 
 
+def _measured_scales(name: str, tensors: Mapping[str, Tensor]) -> dict[str, float]:
+    from mcltool.model.vgg import VGGFeatures, layer_scales
+
+    network = VGGFeatures()
+    network.load_state_dict(tensors)
+    scales = layer_scales(network)
+    for layer, scale in scales.items():
+        if not (math.isfinite(scale) and scale > 0):
+            raise DataError(f"{name}: not trained weights: {layer} is {scale:g} on average, whatever it sees")
+    return scales
+
+
 def _read(path: Path) -> dict[str, Tensor]:
-    from safetensors import SafetensorError
     from safetensors.torch import load_file
 
-    try:
-        return load_file(path)
-    except (OSError, SafetensorError) as error:
-        raise UsageError(
-            f"{path}: cannot be read ({str(error).splitlines()[0]}); download it again"
-        ) from None
+    _metadata(path)  # says what is wrong with the file
+    return load_file(path)
 
 
 def is_whole(network: Network) -> bool:
@@ -263,11 +306,11 @@ def _checked(network: Network, name: str, found: Any) -> dict[str, Tensor]:
     return {key: t.float().contiguous() if t.is_floating_point() else t for key, t in tensors.items()}
 
 
-def _save(target: Path, tensors: dict[str, Tensor], source_sha256: str) -> None:
+def _save(target: Path, tensors: dict[str, Tensor], metadata: dict[str, str]) -> None:
     from safetensors.torch import save_file
 
     with replacing(target) as temporary:
-        save_file(tensors, temporary, metadata={"source_sha256": source_sha256})
+        save_file(tensors, temporary, metadata=metadata)
 
 
 @contextmanager

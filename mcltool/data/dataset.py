@@ -22,6 +22,7 @@ from torch.utils.data import Dataset
 from mcltool.core.config import DataConfig
 from mcltool.core.errors import UsageError
 from mcltool.data.batch import Batch, HostBatch, Item
+from mcltool.data.colour import colour_change, recoloured
 from mcltool.data.doubts import repeated
 from mcltool.data.geometry import (
     RandomState,
@@ -102,6 +103,9 @@ class TrainingData(_Samples):
             *other, self.config, state, augment=chosen == target and self.config.exemplar_affine
         )
         augmented = augmented_target(size, self.config.flip, state)
+        if self.config.colour_jitter:  # target and exemplar alike: a right answer stays one
+            colours = colour_change(self.config.colour_jitter, state.numpy)
+            view, exemplar = ((recoloured(photo, colours), shown) for photo, shown in (view, exemplar))
         return _item(
             self.plugin, view, exemplar, augmented, _is_right(self.samples[target], self.samples[chosen])
         )

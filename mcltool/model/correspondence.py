@@ -40,11 +40,16 @@ class SelfCorrelationMap(nn.Module):
 
     def resampled(self, grid: tuple[int, int]) -> Tensor:
         """W as (outputs, h, w) on ``grid``."""
-        h0, w0 = self.weight.shape[1:]
-        if (h0, w0) == tuple(grid):
-            return self.weight
-        W = F.interpolate(self.weight[None], grid, mode="bilinear", antialias=True, align_corners=False)
-        return W[0] * (h0 * w0 / (grid[0] * grid[1]))
+        return resampled_map(self.weight, grid)
+
+
+def resampled_map(W_Khw: Tensor, grid: tuple[int, int]) -> Tensor:
+    """W of a self-correlation map for another ``grid``, rescaled by N0 / N."""
+    h0, w0 = W_Khw.shape[1:]
+    if (h0, w0) == tuple(grid):
+        return W_Khw
+    W = F.interpolate(W_Khw[None], grid, mode="bilinear", antialias=True, align_corners=False)
+    return W[0] * (h0 * w0 / (grid[0] * grid[1]))
 
 
 class CorrespondenceFeatures(nn.Module):

@@ -10,7 +10,6 @@ from collections.abc import Callable, Generator, Iterator
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
 
 import torch
 
@@ -19,15 +18,14 @@ from mcltool.core.device import explaining_memory, pick_device, pick_precision
 from mcltool.core.errors import McltoolError, UsageError
 from mcltool.core.files import replacing, write_text
 from mcltool.core.locks import locked
-from mcltool.core.pretrained import CAFFE_VGG, load_vgg, vgg_file
-from mcltool.core.weights import WeightsHeader, save_weights
+from mcltool.core.weights import WeightsHeader, find_weights, save_weights
 from mcltool.data.batch import Batch
 from mcltool.data.dataset import EvaluationData, TrainingData
 from mcltool.data.doubts import look
 from mcltool.data.loader import SampleStream, training_loader
 from mcltool.data.pack import open_data
 from mcltool.data.workers import NO_SHARED_MEMORY, is_shared_memory
-from mcltool.model.vgg import VGGFeatures, random_vgg
+from mcltool.model.vgg import random_vgg
 from mcltool.plugin.contract import DatasetPlugin
 from mcltool.train.checkpoints import Checkpoint, best, newest_whole, sweep
 from mcltool.train.distributed import (
@@ -41,46 +39,14 @@ from mcltool.train.distributed import (
     stoppable,
 )
 from mcltool.train.estimate import Estimate, estimate
+from mcltool.train.finetune import start_from
+from mcltool.train.fitting import fitted
 from mcltool.train.loggers import check_loggers
+from mcltool.train.perceptual import perceptual_choice, perceptual_network
 from mcltool.train.recorder import Progress, Recorder, total_steps
 from mcltool.train.run_folder import RunFolder
 from mcltool.train.trainer import StepResult, Trainer
 from mcltool.train.validation import FixedPairs, Validation
-
-Choice = Literal["vgg", "caffe", "random", "none"]
-
-
-def perceptual_choice(config: Config) -> Choice:
-    """The network that ``train.perceptual`` means for this configuration."""
-    choice = config.train.perceptual
-    if choice == "auto":
-        choice = "none" if config.preset in ("tiny", "small") else "vgg"
-    return choice if config.loss.perc or config.loss.feat or config.loss.ctx else "none"
-
-
-def perceptual_network(config: Config) -> tuple[VGGFeatures | None, Choice]:
-    """The network for ``train.perceptual`` and the name of what it is ("vgg", "caffe", "random" or "none").
-
-    Raises UsageError where VGG-19 is asked for and its weights are not there.
-    """
-    choice = perceptual_choice(config)
-    if choice == "none":
-        return None, choice
-    if choice == "random":
-        return random_vgg(), choice
-    if choice == "caffe" and not CAFFE_VGG.path.exists():
-        raise UsageError(
-            f"{CAFFE_VGG.path}: the Caffe VGG-19 weights of the perceptual loss are missing; 'mcltool weights "
-            "convert' a vgg19_conv.pth with them, or choose --perceptual vgg (torchvision's: features of other units)"
-        )
-    file = CAFFE_VGG.path if choice == "caffe" else vgg_file()
-    if not file.exists():
-        raise UsageError(
-            f"{file}: the VGG-19 weights of the perceptual loss are missing; get them with "
-            "'mcltool weights get vgg19', or choose --perceptual random or --perceptual none"
-        )
-    return load_vgg(file), choice
-
 
 SAMPLE_ROWS = 6
 MOST_SKIPPED = 20
@@ -98,7 +64,7 @@ class Job:
 
     root: of the data set. out: for the weights, default RUN/weights.safetensors. device: as --device.
     resume: go on from the run's newest whole checkpoint. max_minutes: save and end after these.
-    pairs: a list of exemplars (mcltool.data.pairs).
+    pairs: a list of exemplars (mcltool.data.pairs). fit_memory: compute the batch in as many parts as the memory needs.
     """
 
     plugin: DatasetPlugin
@@ -110,6 +76,7 @@ class Job:
     resume: bool = False
     max_minutes: float | None = None
     pairs: Path | None = None
+    fit_memory: bool = False
 
     @property
     def weights(self) -> Path:
@@ -143,7 +110,7 @@ def iterate(job: Job) -> Generator[Progress, None, bool]:
         _check_places(folder, job.weights, resume)
     device = pick_device(own_device(job.device))
     with connected(device) as ranks, stoppable(job.max_minutes, tell=main) as stop, ExitStack() as held:
-        config, trainer, data, held_out = _prepare(job, device, ranks)
+        config, trainer, data, held_out = _prepare(job, device, ranks, resume)
         if main:
             folder.path.mkdir(parents=True, exist_ok=True)
             held.enter_context(locked(folder.lock, f"{folder.path}: another process trains in it"))
@@ -167,17 +134,23 @@ def iterate(job: Job) -> Generator[Progress, None, bool]:
         return True
 
 
-def dry(plugin: DatasetPlugin, config: Config, device: str | None) -> tuple[Config, Estimate]:
+def dry(
+    plugin: DatasetPlugin, config: Config, device: str | None, fit_memory: bool = False
+) -> tuple[Config, Estimate]:
     """What ``fit`` would run, resolved, and what it would need."""
     target = pick_device(own_device(device))
     precision = pick_precision(config.train.precision, target)
     perceptual = perceptual_choice(config)
     train = replace(config.train, precision=precision, perceptual=perceptual)
-    return replace(config, train=train), estimate(config, plugin.spec, precision, perceptual)
+    config = replace(config, train=train)
+    if fit_memory:
+        phi = None if perceptual == "none" else random_vgg()
+        config = fitted(config, plugin.spec, target, precision, phi)[0]
+    return config, estimate(config, plugin.spec, precision, perceptual)
 
 
 def _prepare(
-    job: Job, device: torch.device, ranks: Ranks
+    job: Job, device: torch.device, ranks: Ranks, resume: bool
 ) -> tuple[Config, Trainer, TrainingData, EvaluationData]:
     """Everything that can be wrong with what was asked for is found here, before anything is written."""
     check_loggers(job.config.train.loggers)
@@ -186,7 +159,18 @@ def _prepare(
     phi, perceptual = perceptual_network(job.config)
     train = replace(job.config.train, precision=precision, perceptual=perceptual)
     config = replace(job.config, train=train)
-    trainer = Trainer(config, job.plugin.spec, device, precision, total_steps(config, len(data)), phi, ranks)
+    if job.fit_memory:
+        config, line = fitted(config, job.plugin.spec, device, precision, phi, ranks.world)
+        if ranks.main:
+            log.info(line)
+    total, start = total_steps(config, len(data)), None
+    if train.start_from and not (resume and any(RunFolder(job.run).checkpoints.glob("step-*"))):
+        start = start_from(find_weights(train.start_from), config, job.plugin.spec)
+        if ranks.main:
+            log.info(start.summary)
+    trainer = Trainer(
+        config, job.plugin.spec, device, precision, total, phi, ranks, start.tensors if start else None
+    )
     return config, trainer, data, held_out
 
 
@@ -289,8 +273,8 @@ def _step(trainer: Trainer, batches: Iterator[Batch]) -> StepResult:
         f"at batch {train.batch_size}, {size[0]}x{size[1]} pixels, {trainer.precision}, on {trainer.device}"
     )
     way_out = (
-        f"lower --batch-size (of mcltool fit), or keep it with --set train.accumulate={2 * train.accumulate} or "
-        "--set train.recompute=true, or lower --size"
+        f"keep the batch with --batch-size auto, --set train.accumulate={2 * train.accumulate} or "
+        "--set train.recompute=true, or lower --batch-size or --size"
     )
     parts = [next(batches) for _ in range(train.accumulate)]
     with explaining_memory(what, way_out):

@@ -26,6 +26,7 @@ from mcltool.model.network import MCLNet
 from mcltool.model.vgg import VGGFeatures
 from mcltool.plugin.contract import ConditionSpec
 from mcltool.train.distributed import ALONE, Ranks
+from mcltool.train.finetune import class_axes, freeze_encoders
 from mcltool.train.objective import (
     ADVERSARIAL_TERMS,
     AdversarialObjective,
@@ -59,7 +60,8 @@ class StepResult:
 class Trainer:
     """Holds everything that changes while training; ``step`` advances it by one batch.
 
-    precision: "bf16", "fp16" (with a gradient scaler) or "fp32". total: number of steps of the whole run.
+    precision: "bf16", "fp16" (with a gradient scaler) or "fp32". total: number of steps of the whole run. start: what
+    the network begins with (its state dict) where it is not made anew.
     """
 
     def __init__(
@@ -71,6 +73,7 @@ class Trainer:
         total: int,
         phi: VGGFeatures | None = None,
         ranks: Ranks = ALONE,
+        start: Mapping[str, Tensor] | None = None,
     ) -> None:
         torch.manual_seed(config.train.seed)
         self.config, self.spec, self.total = config, spec, total
@@ -78,6 +81,10 @@ class Trainer:
         model, train = config.model, config.train
         self.net = _placed(make_network(model, spec.channels, config.data.size), device)
         self.discriminator = _placed(make_discriminator(model, spec.channels), device)
+        if start:
+            self.net.load_state_dict(start)
+        if train.freeze:
+            freeze_encoders(self.net, class_axes(config, spec.channels))
         self.average = copy.deepcopy(self.net).requires_grad_(False).eval()
         divide_by_spectral_norms(self.net)  # the average, as it is saved, has the divided weights for its own
         self.optimiser = Optimiser(self.net, train, train.lr, precision, train.eps)

@@ -20,7 +20,7 @@ from mcltool.evaluate.picture import measure
 from mcltool.evaluate.picture import score as picture_score
 from mcltool.model.losses import l1
 from mcltool.model.network import MCLNet
-from mcltool.model.vgg import LAYERS, VGGFeatures
+from mcltool.model.vgg import LAYERS, PUBLISHED_SCALES, VGGFeatures
 from mcltool.plugin.contract import ConditionSpec, DatasetPlugin
 
 Scores = dict[str, float]
@@ -204,11 +204,13 @@ class Validation:
 
 
 def feature_distance(phi: VGGFeatures, a_B3HW: Tensor, b_B3HW: Tensor, of_means: bool = False) -> float:
-    """Mean over layers of |phi(a) - phi(b)|_1; of_means: of the features' means over positions alone."""
+    """Mean over layers of |phi(a) - phi(b)|_1, in units of each layer's scale; of_means: of the features' means over
+    positions alone."""
     layers = [phi(image, tuple(LAYERS)) for image in (a_B3HW, b_B3HW)]
     if of_means:
         layers = [[layer.float().mean((2, 3)) for layer in each] for each in layers]
-    return fmean(float(l1(a, b)) for a, b in zip(*layers, strict=True))
+    scales = (PUBLISHED_SCALES[name] for name in LAYERS)
+    return fmean(float(l1(a, b)) / scale for a, b, scale in zip(*layers, scales, strict=True))
 
 
 def pixels(bytes_B3HW: Tensor) -> NDArray[np.float32]:

@@ -18,7 +18,7 @@ from mcltool.model.vgg import random_vgg
 from mcltool.tools.bench.inputs import random_batch, random_conditions, random_photos
 from mcltool.tools.bench.machine import Times, peak, repeated, reset_peak
 from mcltool.tools.bench.run import Subject, translating
-from mcltool.train.loop import perceptual_choice
+from mcltool.train.perceptual import perceptual_choice
 from mcltool.train.trainer import Trainer
 
 

@@ -129,13 +129,6 @@ def peak(device: torch.device) -> int:
     return memory_used(device)
 
 
-def free(device: torch.device) -> int | None:
-    """Bytes that can be had on ``device``; None where that is not known."""
-    if device.type == "cuda":
-        return torch.cuda.mem_get_info(device)[0]
-    return _kilobytes(Path("/proc/meminfo"), "MemAvailable")
-
-
 def _matrix_rate(side: int, device: torch.device, dtype: torch.dtype, seconds: float) -> float:
     a, b = (torch.randn(side, side, device=device).to(dtype) for _ in range(2))
     return 2 * side**3 / typical(lambda: a @ b, device, seconds)

@@ -17,7 +17,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils.flop_counter import FlopCounterMode, sdpa_backward_flop_count, sdpa_flop_count
 
 from mcltool.core.config import Config, resolve
-from mcltool.core.device import Precision, explaining_memory, pick_device, pick_precision
+from mcltool.core.device import Precision, explaining_memory, free_memory, pick_device, pick_precision
 from mcltool.core.errors import UsageError
 from mcltool.core.weights import WeightsHeader, save_weights
 from mcltool.model.build import make_network
@@ -29,7 +29,6 @@ from mcltool.tools.bench.machine import (
     Budget,
     Machine,
     Times,
-    free,
     measure_machine,
     peak,
     repeated,
@@ -37,7 +36,7 @@ from mcltool.tools.bench.machine import (
     synchronise,
 )
 from mcltool.train.estimate import estimate
-from mcltool.train.loop import perceptual_choice
+from mcltool.train.perceptual import perceptual_choice
 from mcltool.train.trainer import Trainer
 from mcltool.translate.translator import Translator
 
@@ -240,7 +239,7 @@ def the_subject(
 
 def _memory_wanting(subject: Subject) -> str:
     """What a training step lacks of memory, as far as that is known; "" where it fits."""
-    there, config = free(subject.device), subject.config
+    there, config = free_memory(subject.device), subject.config
     needed = estimate(config, subject.plugin.spec, subject.precision, perceptual_choice(config)).total
     if there is None or needed <= there:
         return ""
