@@ -117,7 +117,7 @@ def test_what_does_not_fit_the_seconds_is_skipped_and_named(monkeypatch: pytest.
 
 @pytest.mark.usefixtures("_made_up_machine", "_no_waiting")
 def test_too_large_a_step_is_skipped_and_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(run_module, "free", lambda _: 1 << 20)
+    monkeypatch.setattr(run_module, "free_memory", lambda _: 1 << 20)
     result = bench(*SHORT)
     assert result.exit_code == 0, result.output
     assert "0.0 are free; take a smaller --batch-size or --size" in result.stdout
