@@ -19,7 +19,7 @@ from tiny_weights import make_weights
 from mcltool.cli.main import cli
 from mcltool.evaluate.scores import Scores, bootstrap_interval
 from mcltool.evaluate.truth import psnr
-from mcltool.translate.job import EXTRAS
+from mcltool.translate.settings import EXTRAS
 
 COUNT = 12
 

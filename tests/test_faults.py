@@ -27,10 +27,11 @@ from mcltool.core.locks import locked
 from mcltool.core.weights import WeightsHeader
 from mcltool.train.checkpoints import newest_whole, write_checkpoint
 from mcltool.train.loop import fit
-from mcltool.translate.images import save_picture
-from mcltool.translate.job import Job, Settings
+from mcltool.translate.job import Job
 from mcltool.translate.pairing import write_pairs
 from mcltool.translate.run import Run
+from mcltool.translate.saving import save_picture
+from mcltool.translate.settings import Settings
 
 pytestmark = pytest.mark.slow
 
@@ -151,13 +152,14 @@ def test_a_full_output_whose_content_a_power_cut_has_lost_is_made_again(work: Pa
 
 HANG = """
 import sys, threading
+from mcltool.data import workers
 from mcltool.translate import reader
-reader.LOOK_SECONDS, reader.LOOKS = 0.05, 10
+workers.LOOK_SECONDS, workers.LOOKS = 0.05, 10
 read = reader.Preparer.condition
-def condition(self, files, part, *exemplars):
-    if files[0].endswith("6.png"):
+def condition(self, task):
+    if task.files[0].endswith("6.png"):
         threading.Event().wait()
-    return read(self, files, part, *exemplars)
+    return read(self, task)
 reader.Preparer.condition = condition
 from mcltool.cli.main import main
 main()

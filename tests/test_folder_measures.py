@@ -20,6 +20,7 @@ from mcltool.data.geometry import resize_condition
 from mcltool.data.pack import PackedDataset
 from mcltool.data.packing import PackOptions, pack
 from mcltool.plugin.contract import Condition
+from mcltool.translate.plan import Task
 from mcltool.translate.reader import Preparer
 
 SIZE = (64, 64)
@@ -68,8 +69,8 @@ def test_depth_keeps_its_values_through_training_pack_and_translation(tmp_path, 
             assert np.abs(found[place] - wanted(number)).max() < TOLERANCE
     told = FolderPlugin().for_spec(plugin.spec)
     (file,) = samples["val"][0].condition
-    prepared = Preparer(told, 64).condition([str(file)], "")
-    assert np.abs(prepared.planes[0] - wanted(2)).max() < TOLERANCE
+    prepared = Preparer(told, 64).condition(Task(0, "", "", "", (str(file),)))
+    assert np.abs(prepared.pixels[0] - wanted(2)).max() < TOLERANCE
 
 
 def test_a_measure_of_16_bits_may_stay_16_bits_in_a_pack_and_when_resized(tmp_path):

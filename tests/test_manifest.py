@@ -14,19 +14,10 @@ from faults import Fault, faults
 from mcltool_shapes import ShapesPlugin
 
 from mcltool.cli.main import cli
-from mcltool.translate.manifest import (
-    DONE,
-    FAILED,
-    TODO,
-    Entry,
-    Journal,
-    Ledger,
-    read_lines,
-    read_manifest,
-    stamp,
-)
+from mcltool.translate.manifest import Entry, Journal, read_lines, read_manifest, stamp
 from mcltool.translate.pairing import pair_by_names
 from mcltool.translate.plan import Conditions, Exemplars, Plan
+from mcltool.translate.resume import DONE, FAILED, TODO, Ledger
 
 ENTRY = Entry("a.png", "style.jpg", "a.png", "ok", "", 12, "w" * 64, "s" * 16, "1@2 3@4", 1000.0)
 
@@ -126,8 +117,7 @@ def plan(tmp_path: Path) -> Plan:
         os.utime(tmp_path / name, ns=(5, 5))
     (tmp_path / "out").mkdir()
     conditions, exemplars = Conditions(ShapesPlugin(), tmp_path / "masks"), Exemplars(tmp_path / "photos")
-    pairs = pair_by_names(conditions.ids, conditions.inputs, exemplars.names, "one")
-    assert pairs is not None
+    pairs = pair_by_names(conditions, conditions.inputs, exemplars.names, "one")
     return Plan(conditions, exemplars, pairs)
 
 
@@ -198,8 +188,8 @@ def test_the_end_leaves_one_line_an_input_in_order_and_says_who_made_it(plan: Pl
     )
     found = ledger(plan, out)
     with Journal(found.path) as journal:
-        found.record(0, journal.add(entry("a.png")))
-        found.record(1, journal.add(entry("b.png", status="failed", cause='"status": "ok"')))
+        found.made[0] = journal.add(entry("a.png"))
+        found.made[1] = journal.add(entry("b.png", status="failed", cause='"status": "ok"'))
     found.write(tmp_path, absorb=True)
     assert [(line["input"], line["status"]) for line in lines(out)] == [
         ("a.png", "ok"),
@@ -225,7 +215,7 @@ def test_a_shards_manifest_has_the_shards_lines_and_the_whole_job_takes_them_in(
     write(out / "manifest.jsonl", entry("a.png", out), entry("b.png", out))
     shard = ledger(plan, out, [True, False, True, False], "manifest-1-of-2.jsonl")
     with Journal(shard.path) as journal:
-        shard.record(2, journal.add(entry("c.png", out)))
+        shard.made[2] = journal.add(entry("c.png", out))
     shard.write(tmp_path, absorb=False)
     assert [e.input for e in read_manifest(shard.path)] == ["a.png", "c.png"]
     assert [e.input for e in read_manifest(out / "manifest.jsonl")] == ["a.png", "b.png"]

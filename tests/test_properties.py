@@ -29,8 +29,9 @@ from mcltool.data.pack_format import PackHeader
 from mcltool.data.pairs import read_pairs
 from mcltool.data.pairs import write_pairs as write_lists
 from mcltool.translate.manifest import Entry, Journal, read_lines
+from mcltool.translate.names import check_id
 from mcltool.translate.pairing import pair_by_names, write_pairs
-from mcltool.translate.plan import OutputNames, Pairs, check_id
+from mcltool.translate.plan import OutputNames, Pairs
 
 pytestmark = pytest.mark.slow
 
@@ -235,7 +236,7 @@ def test_outputs_differ_and_lie_below_out(
     except UsageError:  # two that collide whatever they are called
         return
     found = [outputs[task] for task in range(len(pairs[0]))]
-    found += [outputs.extra(task, kind) for task in range(len(pairs[0])) for kind in extras]
+    found += [outputs.of(task, kind) for task in range(len(pairs[0])) for kind in extras]
     assert len(set(found)) == len(found)
     assert all(".." not in PurePosixPath(name).parts and not name.startswith("/") for name in found)
 

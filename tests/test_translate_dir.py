@@ -18,9 +18,10 @@ from translating import files, make_condition, make_photo, manifest, run, status
 
 from mcltool import Condition, ConditionSpec, DataError, UsageError
 from mcltool.model.network import EncodedExemplar, MCLNet, Translation
-from mcltool.translate.images import network_size, output_size, prepare_condition
-from mcltool.translate.job import Job, Settings
+from mcltool.translate.job import Job
+from mcltool.translate.reader import network_size, output_size, prepare_condition
 from mcltool.translate.run import Run
+from mcltool.translate.settings import Settings
 
 
 @pytest.fixture
@@ -211,7 +212,7 @@ def test_a_full_disk_ends_the_job_with_one_line(work: Path, monkeypatch: pytest.
     def full(file: IO[bytes], *_: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device", file.name)
 
-    monkeypatch.setattr("mcltool.translate.images.save_picture", full)
+    monkeypatch.setattr("mcltool.translate.saving.save_picture", full)
     result = run()
     assert result.exit_code == 1
     last = result.output.splitlines()[-1]

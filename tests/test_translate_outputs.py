@@ -376,9 +376,7 @@ def test_the_gallery_links_every_result_and_fetches_nothing(work: Path) -> None:
     }
     assert linked == {"a.png", "deep/b.png", odd}
     assert len(page.images) == 9
-    assert all(
-        image["alt"] and (image["src"] or "").startswith("data:image/jpeg;base64,") for image in page.images
-    )
+    assert all(image["alt"] and (image["src"] or "").startswith("data:image/") for image in page.images)
     assert not re.search(r"""(src|href)=["']?https?:""", text)
     assert "<b>caf" not in text
     assert "<b>Condition</b> a.png" in text

@@ -19,16 +19,18 @@ import mcltool
 from mcltool import DataError, UsageError
 from mcltool.core.errors import McltoolError
 from mcltool.data.batch import condition_planes, to_unit
+from mcltool.data.workers import Ahead
 from mcltool.model.correspondence import confidence
 from mcltool.model.network import EncodedExemplar
 from mcltool.translate.exemplars import Exemplar
-from mcltool.translate.job import Job, Options, Settings, plugin_of
+from mcltool.translate.job import Job, Options, plugin_of
 from mcltool.translate.manifest import Journal
-from mcltool.translate.pairing import top_1
+from mcltool.translate.nearest import top_1
 from mcltool.translate.pipeline import ExemplarCache, Pipeline
 from mcltool.translate.plan import Task
-from mcltool.translate.reader import Prepared, Preparer, Reader
+from mcltool.translate.reader import Photo, Preparer
 from mcltool.translate.run import Run
+from mcltool.translate.settings import Settings
 from mcltool.translate.translator import Translator
 
 SIZES = [(32, 32), (32, 48), (32, 32), (48, 32), (32, 32), (32, 32), (32, 48)]
@@ -67,6 +69,10 @@ def job(work: Path, **options: Any) -> Job:
     )
 
 
+def task_of(path: str) -> Task:
+    return Task(0, "", "", "", (path,))
+
+
 def translated(
     translator: Translator, work: Path, numbers: Sequence[int], batch: int = 4
 ) -> dict[int, NDArray[np.uint8]]:
@@ -75,10 +81,9 @@ def translated(
         Task(n, f"{n}", f"{n}", "", (f"masks/{n:02d}.png",), "", (Exemplar(f"photos/{n:02d}.png"),))
         for n in numbers
     ]
-    with Reader(Preparer(translator.plugin, 32)) as reader:
-        pipeline = Pipeline(translator, reader, batch)
-        outputs = [output for batch in pipeline.run([tasks]) for output in batch]
-    return {o.task.number: o.made.image[o.row] for o in outputs if o.made}
+    pipeline = Pipeline(translator, Preparer(translator.plugin, 32), batch)
+    results = [result for batch in pipeline.run([tasks]) for result in batch]
+    return {result.task.number: result.made()["image"] for result in results if result.made}
 
 
 # --- the model behind it ---
@@ -89,8 +94,8 @@ def test_a_batch_with_encoded_exemplars_is_what_the_model_makes_of_each_pair(
 ) -> None:
     """Sizes mixed, one exemplar used twice: against MCLNet.forward, pair by pair."""
     preparer = Preparer(translator.plugin, 32)
-    conditions = [preparer.condition([f"masks/{n:02d}.png"], "").planes for n in (0, 2, 4)]
-    photos = [preparer.exemplar(f"photos/{n:02d}.png").planes for n in (0, 1)]
+    conditions = [preparer.condition(task_of(f"masks/{n:02d}.png")).pixels for n in (0, 2, 4)]
+    photos = [preparer.photo(f"photos/{n:02d}.png").pixels for n in (0, 1)]
     first, second = (translator.encode([photo])[0] for photo in photos if photo is not None)
     made = translator.translate(conditions, [first, first, second], warped=True)  # type: ignore[arg-type]
     for row, (planes, photo) in enumerate(zip(conditions, (photos[0], photos[0], photos[1]), strict=True)):
@@ -98,8 +103,7 @@ def test_a_batch_with_encoded_exemplars_is_what_the_model_makes_of_each_pair(
         Z = to_unit(torch.tensor(photo).permute(2, 0, 1)[None])
         with torch.inference_mode():
             expected = translator.model(X, Z)
-        for found, tensor in ((made.image, expected.image), (made.warped, expected.warped)):
-            assert found is not None
+        for found, tensor in ((made()["image"], expected.image), (made()["warp"], expected.warped)):
             levels = (tensor[0].permute(1, 2, 0).numpy() + 1) * 127.5
             # Rounded, and summed in another order: with several threads also by another batch's algorithms.
             np.testing.assert_allclose(found[row], levels, atol=1)
@@ -156,11 +160,11 @@ def test_the_cache_keeps_what_was_used_last_within_its_bound() -> None:
         encoded.extend(chr(photo[0, 0, 0]) for photo in photos)
         return [EncodedExemplar(torch.zeros(2**18), torch.zeros(1)) for _ in photos]  # 1 MiB each
 
-    def read(photo: str) -> Prepared:
+    def read(photo: str) -> Photo:
         opened.append(photo)
         cause = "e: cut off" if photo == "e" else ""
         planes = np.full((1, 1, 3), ord(photo), np.uint8)
-        return Prepared(None if cause else planes, (1, 1), cause, photo, 0)
+        return Photo(photo, cause, None if cause else planes)
 
     opened: list[str] = []
     encoded: list[str] = []
@@ -285,14 +289,14 @@ def test_a_finished_job_needs_no_model(work: Path, monkeypatch: pytest.MonkeyPat
 
 def test_a_reader_process_that_is_killed_is_one_line(work: Path) -> None:
     with (
-        Reader(Killing(ShapesPlugin(), 32), 1) as reader,
+        Ahead(Killing(ShapesPlugin(), 32), 1) as reader,
         pytest.raises(McltoolError, match="reader process was killed"),
     ):
-        list(reader.read([["photos/00.png"]]))
+        list(reader.map([["photos/00.png"]]))
 
 
 class Killing(Preparer):
-    def exemplar(self, photo: str) -> Prepared:
+    def photo(self, path: str) -> Photo:
         import os
         import signal
 
@@ -347,13 +351,13 @@ def test_nearest_pairs_by_features_saves_what_it_chose_and_does_not_choose_twice
     preparer = Preparer(translator.plugin, 32)
     keys = {}
     for path in sorted((work / "photos").iterdir()):
-        planes = preparer.exemplar(str(path)).planes
+        planes = preparer.photo(str(path)).pixels
         if planes is not None:
             with torch.inference_mode():
                 v = translator.model.photo_features(to_unit(torch.tensor(planes).permute(2, 0, 1)[None]))[0]
             keys[path.name] = torch.nn.functional.normalize(v.mean(0), dim=0)
     for name, line in manifest(work / "out").items():
-        planes = preparer.condition([f"masks/{name}"], "").planes
+        planes = preparer.condition(task_of(f"masks/{name}")).pixels
         with torch.inference_mode():
             u = translator.model.condition_features(
                 condition_planes(torch.tensor(planes)[None], translator.plugin.spec)

@@ -12,18 +12,10 @@ from mcltool_shapes import ShapesPlugin
 
 from mcltool import ConditionFiles, UsageError
 from mcltool.translate.folder import Shard
-from mcltool.translate.pairing import pair_by_names, write_pairs
-from mcltool.translate.plan import (
-    Conditions,
-    Exemplars,
-    OutputNames,
-    Pairs,
-    Plan,
-    check_names,
-    check_outputs,
-    check_places,
-    stem,
-)
+from mcltool.translate.job import check_outputs, check_places
+from mcltool.translate.names import check_names
+from mcltool.translate.pairing import pair_by_names, rows_of, write_pairs
+from mcltool.translate.plan import Conditions, Exemplars, OutputNames, Pairs, Plan, stem
 
 PLUGIN = ShapesPlugin()
 
@@ -39,14 +31,12 @@ def touch(folder: Path, *names: str) -> Path:
 
 def make_plan(tmp_path: Path, pair: str = "auto", plugin: ShapesPlugin = PLUGIN) -> Plan:
     conditions, exemplars = Conditions(plugin, tmp_path / "conditions"), Exemplars(tmp_path / "exemplars")
-    pairs = pair_by_names(conditions.ids, conditions.inputs, exemplars.names, pair)
-    assert pairs is not None
-    return Plan(conditions, exemplars, pairs)
+    return Plan(conditions, exemplars, pair_by_names(conditions, conditions.inputs, exemplars.names, pair))
 
 
-def pairs_of(ids: list[str], exemplars: list[str], pair: str, seed: int = 0) -> list[tuple[int, int]] | None:
+def pairs_of(ids: list[str], exemplars: list[str], pair: str, seed: int = 0) -> list[tuple[int, int]]:
     pairs = pair_by_names(ids, [f"{name}.png" for name in ids], exemplars, pair, seed)
-    return pairs and list(zip(*(indices.tolist() for indices in pairs[:2]), strict=True))
+    return list(zip(*(indices.tolist() for indices in pairs[:2]), strict=True))
 
 
 def names(inputs: list[str], exemplars: tuple[str, ...] = ("e.jpg",), **options: object) -> list[str]:
@@ -87,7 +77,7 @@ def test_tasks_of_one_exemplar_are_together_and_else_in_order(tmp_path: Path) ->
         (2, "b.png", "q.jpg"),
         (3, "d.png", "q.jpg"),
     ]
-    assert list(plan.rows()) == [
+    assert list(rows_of(plan)) == [
         ("a.png", "p.jpg"),
         ("b.png", "q.jpg"),
         ("c.png", "p.jpg"),
@@ -123,7 +113,7 @@ def test_the_working_folder_itself_can_be_the_conditions(
     touch(tmp_path / "exemplars", "style.jpg")
     monkeypatch.chdir(tmp_path / "conditions")
     conditions = Conditions(PLUGIN, Path())
-    assert (conditions.inputs, list(conditions.ids), conditions.files(0)) == (
+    assert (conditions.inputs, list(conditions), conditions.files(0)) == (
         ["a/b.png"],
         ["a/b"],
         (("a/b.png",), ""),
@@ -191,14 +181,13 @@ def test_pairing(ids: list[str], exemplars: list[str], pair: str, expected: list
 def test_what_names_do_not_decide_is_left_to_the_features(
     ids: list[str], exemplars: list[str], pair: str
 ) -> None:
-    assert pairs_of(ids, exemplars, pair) is None
+    assert pairs_of(ids, exemplars, pair) == [(number, -1) for number in range(len(ids))]
 
 
 def test_auto_keeps_what_names_decide_and_leaves_the_rest_open() -> None:
     found = pair_by_names(
         ["s1", "s2", "s3"], ["s1.png", "s2.png", "s3.png"], ["other.jpg", "s1.jpg", "s2.jpg"], "auto"
     )
-    assert found is not None
     assert found.exemplars.tolist() == [1, 2, -1]
 
 
@@ -228,9 +217,9 @@ def test_all_pairs_every_condition_with_every_exemplar() -> None:
 
 def test_random_depends_on_the_seed_and_the_conditions_own_name() -> None:
     ids, exemplars = [f"c{n}" for n in range(300)], ["p.jpg", "q.jpg", "r.jpg"]
-    drawn = dict(pairs_of(ids, exemplars, "random") or [])
+    drawn = dict(pairs_of(ids, exemplars, "random"))
     assert pairs_of(ids[7:], exemplars, "random") == [(n - 7, e) for n, e in drawn.items() if n >= 7]
-    assert dict(pairs_of(ids, exemplars, "random", seed=1) or []) != drawn
+    assert dict(pairs_of(ids, exemplars, "random", seed=1)) != drawn
     counts = np.bincount(list(drawn.values()), minlength=3)
     assert counts.min() > 60, "of 300 drawn among 3 each should get about 100"
 

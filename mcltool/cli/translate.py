@@ -26,7 +26,7 @@ from mcltool.cli.options import (
 from mcltool.cli.program import Commands
 
 if TYPE_CHECKING:
-    from mcltool.translate.job import Settings
+    from mcltool.translate.settings import Settings
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -175,8 +175,9 @@ def translate_dir(
     """
     from mcltool.data.left_out import unread
     from mcltool.translate.folder import Shard, settle_ranks
-    from mcltool.translate.job import Job, Options, pinned
+    from mcltool.translate.job import Job, Options
     from mcltool.translate.run import Run
+    from mcltool.translate.settings import pinned
     from mcltool.translate.view import show, show_plan
 
     options = Options(
@@ -192,14 +193,9 @@ def translate_dir(
     file = chosen_weights(weights and pinned(weights, out))
     job = Job(conditions, exemplars, out, file, pair, seed, _settings(file, **settings), options, regions)
     if options.shard.index == 0:
-        for line in (
-            unread(conditions) if job.conditions.are_pictures else "",
-            unread(exemplars),
-            job.pairing,
-            *job.doubts(),
-        ):
-            if line:
-                click.echo(line, err=True)
+        left_out = unread(conditions) if job.conditions.are_pictures else "", unread(exemplars)
+        for line in filter(None, (*left_out, *job.notes())):
+            click.echo(line, err=True)
     run = Run(job)
     if dry_run:
         show_plan(run, as_json)
@@ -244,7 +240,7 @@ def translate(
       mcltool translate mask.png result.png --exemplar a.jpg --exemplar "b.jpg@sky;tree"
       mcltool translate mask.png way.png --exemplar day.jpg --exemplar dusk.jpg --morph 7
     """
-    from mcltool.translate.api import translate_file
+    from mcltool.translate.single import translate_file
 
     condition, chosen, out = parse_paths(paths, exemplars)
     file = chosen_weights(weights)
@@ -266,7 +262,7 @@ def _settings(
 ) -> Settings:
     from mcltool.core.config import parse_size
     from mcltool.core.errors import UsageError
-    from mcltool.translate.job import Settings, format_of, parse_output_size
+    from mcltool.translate.settings import Settings, format_of, parse_output_size
 
     if batch_size != "auto" and not (batch_size.isdecimal() and int(batch_size)):
         raise UsageError(f"--batch-size {batch_size}: expected a number from 1, or auto")
@@ -295,12 +291,10 @@ def merge(out: Path) -> None:
     Of several lines for one output the newest counts.
     """
     from mcltool.translate.folder import Shard, claimed
-    from mcltool.translate.manifest import manifests
     from mcltool.translate.manifest import merge as join
+    from mcltool.translate.manifest import some_manifests
 
-    count = len(manifests(out))
-    if not count:
-        join(out, out)  # which says so
+    count = len(some_manifests(out))
     with claimed(out, Shard()) as scratch:
         lines = join(out, scratch)
     click.echo(f"{out / 'manifest.jsonl'}: {lines} lines of {count} manifests")
@@ -311,7 +305,7 @@ def merge(out: Path) -> None:
 @click.option("--json", "as_json", is_flag=True, help="As one JSON line.")
 def summary(out: Path, as_json: bool) -> None:
     """Count what is done in OUT, and list why inputs failed."""
-    from mcltool.translate.view import summary as summed
+    from mcltool.translate.manifest import summary as summed
 
     found = summed(out)
     if as_json:

@@ -1,12 +1,20 @@
-"""Work on samples in processes of its own, for jobs that are not training (which has torch's loader)."""
+"""Work on files in processes of its own, for jobs that are not training (which has torch's loader)."""
 
 from __future__ import annotations
 
 import os
 import signal
 import time
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures import (
+    FIRST_COMPLETED,
+    Executor,
+    Future,
+    ProcessPoolExecutor,
+    ThreadPoolExecutor,
+    wait,
+)
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from errno import EACCES, ENOENT, ENOSPC, ENOSYS, EPERM
@@ -14,7 +22,7 @@ from itertools import islice
 from multiprocessing import active_children, get_context, parent_process
 from multiprocessing.process import BaseProcess
 from threading import Thread
-from typing import TypeVar
+from typing import Any, Generic, Self, TypeVar
 
 import cv2
 
@@ -28,6 +36,10 @@ NO_SHARED_MEMORY = (
 POLL_SECONDS, MAX_POLLS = 10.0, 180
 """Seconds between two looks whether anything is done, and how many there are before all counts as hung: a process
 that was stopped meanwhile has missed one look."""
+LOOK_SECONDS, LOOKS = 10.0, 60
+"""The same for work that is done ahead, a unit of which counts as hung after ten minutes."""
+AHEAD, UNIT = 2, 4
+"""Windows that are done ahead at most; tasks that a process does in one go."""
 LOCKS = 4
 """At most so many of each process: those of its queues."""
 
@@ -83,6 +95,62 @@ def _some(running: Iterable[Future[Result]]) -> set[Future[Result]]:
     )
 
 
+class Ahead(Generic[Task, Result]):
+    """Work done in order, ahead of whoever takes its results: ``with Ahead(work, workers) as ahead``.
+
+    work: pickled to the processes, of which there are ``workers``; 0 works in a thread of this process, which costs
+    nothing to start.
+    """
+
+    def __init__(self, work: Callable[[Task], Result], workers: int = 0) -> None:
+        self._work, self._workers, self._hung = work, workers, False
+
+    def __enter__(self) -> Self:
+        self._pool: Executor
+        if self._workers:  # not forked: this process has threads of torch, which a fork would leave broken
+            self._pool = ProcessPoolExecutor(self._workers, get_context("spawn"), _start, (self._work,))
+        else:
+            self._pool = ThreadPoolExecutor(1, "reader")
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._pool.shutdown(wait=not self._hung, cancel_futures=True)
+
+    def map(self, windows: Iterable[Sequence[Task]]) -> Iterator[list[Result]]:
+        """The results of each window. Raises McltoolError where a process is killed, HungError where a task gets no
+        answer in ten minutes."""
+        pending: deque[list[tuple[Task, Future[list[Result]]]]] = deque()
+        try:
+            for window in windows:
+                units = [window[start : start + UNIT] for start in range(0, len(window), UNIT)]
+                pending.append([(unit[0], self._submit(unit)) for unit in units])
+                if len(pending) > AHEAD:
+                    yield self._taken(pending.popleft())
+            while pending:
+                yield self._taken(pending.popleft())
+        except BrokenProcessPool:
+            raise McltoolError(
+                "a reader process was killed, perhaps for lack of memory; run again with fewer --workers"
+            ) from None
+
+    def _submit(self, unit: Sequence[Task]) -> Future[list[Result]]:
+        if self._workers:
+            return self._pool.submit(_in_worker, unit)
+        return self._pool.submit(lambda: [self._work(task) for task in unit])
+
+    def _taken(self, units: Sequence[tuple[Task, Future[list[Result]]]]) -> list[Result]:
+        results = []
+        for first, future in units:
+            if not any(wait([future], LOOK_SECONDS).done for _ in range(LOOKS)):
+                self._hung = True
+                raise HungError(
+                    f"{first} and the files read with it: no answer in {LOOK_SECONDS * LOOKS / 60:.0f} minutes; "
+                    "check the file system, then run again to resume"
+                )
+            results += future.result()
+        return results
+
+
 def end(processes: Iterable[BaseProcess], patience: float = 1.0) -> None:
     """Have ``processes`` gone: they get ``patience`` seconds together to end by themselves.
 
@@ -119,10 +187,23 @@ def explaining_shared_memory() -> Iterator[None]:
         raise McltoolError(NO_SHARED_MEMORY) from None
 
 
-def _start() -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the process that waits for the pool ends it
+_work: Callable[[Any], Any] | None
+"""What a process of ``Ahead`` does."""
+
+
+def _start(work: Callable[[Any], Any] | None = None) -> None:
+    """In a new process, which is ended by the one that waits for the pool, whoever is asked to stop."""
+    global _work
+    _work = work
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
     cv2.setNumThreads(0)
     Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _in_worker(tasks: Sequence[Any]) -> list[Any]:
+    assert _work
+    return [_work(task) for task in tasks]
 
 
 def _end_with_parent() -> None:

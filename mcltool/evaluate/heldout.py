@@ -27,8 +27,8 @@ from mcltool.evaluate.resources import Tell
 from mcltool.evaluate.scores import Scores
 from mcltool.plugin import registry as plugins
 from mcltool.plugin.contract import DatasetPlugin, Sample, Truth
-from mcltool.translate.images import output_size
 from mcltool.translate.job import Job, Options, plugin_of
+from mcltool.translate.reader import output_size
 from mcltool.translate.run import Run
 
 MARK = "held-out.json"

@@ -23,9 +23,14 @@ from mcltool.model.network import MCLNet
 from mcltool.plugin.contract import Condition, ConditionSpec, DatasetPlugin
 from mcltool.plugin.registry import use_canvas
 from mcltool.tools.explain_view import Spot, View, describe, draw, look
-from mcltool.translate.api import files_of
-from mcltool.translate.images import network_size, prepare_condition, prepare_photo, read_condition
 from mcltool.translate.job import plugin_of
+from mcltool.translate.reader import (
+    files_of,
+    network_size,
+    prepare_condition,
+    prepare_photo,
+    read_condition,
+)
 
 SPOTS = 5
 """Positions that are looked at where none are asked for."""

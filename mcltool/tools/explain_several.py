@@ -14,10 +14,10 @@ from mcltool.core.pictures import MARKS, Panel, Strip, panel_sheet, save_png
 from mcltool.data.batch import condition_picture
 from mcltool.model.correspondence import mixture_warp
 from mcltool.plugin.registry import use_canvas
-from mcltool.translate.api import files_of
 from mcltool.translate.exemplars import Exemplar, check
 from mcltool.translate.job import plugin_of
-from mcltool.translate.reader import Preparer
+from mcltool.translate.plan import Task
+from mcltool.translate.reader import Preparer, files_of
 from mcltool.translate.translator import Translator
 
 CELL = 256
@@ -48,17 +48,17 @@ def explain_several(
     check(exemplars, plugin.spec, "--exemplar")
     model = Translator(weights, plugin, "fp32", device)
     preparer, found = Preparer(plugin, model.short_side), files_of(plugin, condition, part)
-    read = preparer.condition([fspath(file) for file in found.files], found.part, exemplars)
-    photos = [preparer.exemplar(fspath(exemplar.path)) for exemplar in exemplars]
-    for cause in (one.cause for one in (read, *photos) if one.cause):
+    task = Task(0, "", "", "", tuple(map(fspath, found.files)), found.part, tuple(exemplars))
+    read, photos = preparer.condition(task), [preparer.photo(path) for path in task.photos]
+    for cause in filter(None, (read.cause, *(photo.cause for photo in photos))):
         raise DataError(cause)
-    assert read.planes is not None
+    assert read.pixels is not None
     assert read.weights is not None
-    pixels = [photo.planes for photo in photos if photo.planes is not None]
+    pixels = [photo.pixels for photo in photos if photo.pixels is not None]
     encoded = [model.encode([photo])[0] for photo in pixels]
-    pictures = model.translate([read.planes], [(encoded, read.weights)], warped=True).row(0)
+    pictures = model.translate([read.pixels], [(encoded, read.weights)], warped=True)()
     with torch.inference_mode():
-        u_ND = model.model.condition_features(torch.from_numpy(read.planes)[None].to(model.device))[0]
+        u_ND = model.model.condition_features(torch.from_numpy(read.pixels)[None].to(model.device))[0]
         givers = torch.eye(len(encoded), device=model.device)
         shares_NE = mixture_warp(
             u_ND,
@@ -70,7 +70,7 @@ def explain_several(
     colours = torch.tensor(MARKS[: len(encoded)], dtype=torch.float)
     givers_hw3 = (shares_NE @ colours).round().numpy().astype(np.uint8).reshape(*read.weights.shape[1:], 3)
     shares = shares_NE.mean(0).tolist()
-    planes = read.planes if read.planes.ndim == 2 else read.planes.transpose(1, 2, 0)
+    planes = read.pixels if read.pixels.ndim == 2 else read.pixels.transpose(1, 2, 0)
     legend = [
         Panel(photo, f"{exemplar.label(Path(exemplar.path).name)}: {share:.0%}", colour)
         for photo, exemplar, share, colour in zip(pixels, exemplars, shares, MARKS, strict=False)
@@ -78,8 +78,8 @@ def explain_several(
     made = [
         Panel(condition_picture(planes, plugin.spec), "condition"),
         Panel(givers_hw3, "who gave each place its colours"),
-        Panel(pictures["warp"], "warped exemplars"),
-        Panel(pictures["image"], "output"),
+        Panel(pictures["warp"][0], "warped exemplars"),
+        Panel(pictures["image"][0], "output"),
     ]
     save_png(
         out, panel_sheet([Strip("", made), Strip("Exemplars, and their share of the places", legend)], CELL)

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from mcltool.core.errors import UsageError
 from mcltool.core.locks import is_locked, locked
 from mcltool.translate.manifest import NAME, merge
-from mcltool.translate.plan import RESERVED
+from mcltool.translate.names import RESERVED
 
 LONGEST_WAIT = timedelta(days=14)
 

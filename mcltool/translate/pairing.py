@@ -1,102 +1,76 @@
-"""Which exemplar each condition gets: by names, or by the features of both (``--pair nearest``).
-
-Both encoders map to one space, so that a condition can be compared with a photo. Nearest means the largest cosine
-of their mean correspondence features, exactly, in bounded memory: features lie on disk and are compared by blocks.
-"""
+"""Which exemplar each condition gets, as far as names or a list (``--pair FILE``) decide it."""
 
 from __future__ import annotations
 
-import hashlib
+import csv
+import os
 import re
-import tempfile
 import zlib
-from collections.abc import Callable, Sequence
-from itertools import chain
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from io import TextIOWrapper
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from mcltool.core import files
 from mcltool.core.errors import UsageError
-from mcltool.core.files import write_text
-from mcltool.translate.images import OutputSize
-from mcltool.translate.lists import read_list, write_pairs
-from mcltool.translate.manifest import stamp
-from mcltool.translate.plan import Conditions, Exemplars, Indices, Pairs, hashes, stem
-from mcltool.translate.reader import Preparer, Reader, Request
-
-if TYPE_CHECKING:
-    from mcltool.translate.translator import Translator
+from mcltool.data.pairs import Names, Row, read_rows
+from mcltool.plugin.contract import ConditionSpec
+from mcltool.translate.exemplars import Exemplar, check, parse_classes, parse_weight
+from mcltool.translate.names import hashes
+from mcltool.translate.plan import Indices, Mixture, Pairs, Plan, stem
 
 PAIRINGS = ("auto", "stem", "one", "cycle", "random", "all", "nearest")
-
-KEPT, MARK = "pairs.csv", "pairs.sha256"
-"""Files in OUT: the nearest pairs, and of what they were found."""
-BLOCK = 4096
-"""Rows of features compared at a time."""
-WINDOW = 32
-"""Files read at a time."""
-
-Features = NDArray[np.float32]
+HEADER = ("condition", "exemplar")
+COLUMNS = ("weight", "region", "classes")
+"""What else a list may say of a pair: see Exemplar."""
 
 
 def pair_by_names(
     ids: Sequence[str], inputs: Sequence[str], exemplars: Sequence[str], pair: str, seed: int = 0
-) -> Pairs | None:
-    """The pairs of a job; None where all exemplars have to be looked at (nearest), -1 where some have.
+) -> Pairs:
+    """The pairs of a job, with exemplar -1 for conditions that are left to the features of both (nearest).
 
     ids, inputs: of the conditions, without and with suffix. exemplars: names relative to their folder.
-    pair: "stem" takes the exemplar of the same relative path without suffix, else the only one of the same
-    base name; "one" the only exemplar; "cycle" all in turn, in natural order (2 before 10); "random" one drawn
-    from the seed and the condition's name; "all" every one; "nearest"; "auto" the only exemplar there is, else
-    stem, and nearest for what has none; anything else is a list of exemplars (mcltool.data.pairs).
-
-    Raises UsageError where that cannot be.
+    pair: "stem" takes the exemplar of the same relative path without suffix, else the only one of the same base name;
+    "one" the only exemplar; "cycle" all in turn, in natural order (2 before 10); "random" one drawn from the seed and
+    the condition's name; "all" every one; "nearest" none; "auto" the only exemplar there is, else as "stem"; anything
+    else is a list of exemplars (mcltool.data.pairs). Raises UsageError for what cannot be done.
     """
     count = len(ids)
-    if pair == "nearest":
-        return None
-    if pair in ("stem", "auto"):
-        matches = _match_stems(ids, exemplars)
-        missing = np.flatnonzero(matches < 0)
-        if missing.size and pair == "stem":
-            raise UsageError(f"--pair stem: {_lacking(ids, missing, 'an exemplar of their name')}")
-        if missing.size and len(exemplars) == 1:
-            return _each(np.zeros(count))
-        return _each(matches) if missing.size < count else None
-    if pair == "one":
-        if len(exemplars) > 1:
-            raise UsageError(f"--pair one: expected a single exemplar, found {len(exemplars)}")
-        return _each(np.zeros(count))
-    if pair == "cycle":
-        chosen = np.zeros(count, np.int32)
-        chosen[_natural_order(inputs)] = np.resize(_natural_order(exemplars), count)
-        return _each(chosen)
-    if pair == "random":
-        return _each(np.fromiter((_drawn(name, seed, len(exemplars)) for name in ids), np.int32, count))
     if pair == "all":
         conditions = np.repeat(np.arange(count, dtype=np.int32), len(exemplars))
         return Pairs(conditions, np.tile(np.arange(len(exemplars), dtype=np.int32), count))
-    if not Path(pair).exists():
+    if pair == "one" and len(exemplars) > 1:
+        raise UsageError(f"--pair one: expected a single exemplar, found {len(exemplars)}")
+    if pair == "one" or (pair == "auto" and len(exemplars) == 1):
+        chosen = np.zeros(count, np.int32)
+    elif pair == "nearest":
+        chosen = np.full(count, -1, np.int32)
+    elif pair in ("stem", "auto"):
+        chosen = _match_stems(ids, exemplars)
+        missing = np.flatnonzero(chosen < 0)
+        if missing.size and pair == "stem":
+            some = f"{missing.size} of {count} conditions lack an exemplar of their name"
+            raise UsageError(f"--pair stem: {some}, such as {ids[int(missing[0])]}")
+    elif pair == "cycle":
+        chosen = np.zeros(count, np.int32)
+        chosen[_natural_order(inputs)] = np.resize(_natural_order(exemplars), count)
+    elif pair == "random":
+        chosen = np.fromiter((_drawn(name, seed, len(exemplars)) for name in ids), np.int32, count)
+    elif not Path(pair).exists():
         ways = ", ".join(PAIRINGS)
         raise UsageError(f"--pair {pair}: must be one of {ways}, or a list (CSV or text) that is there")
-    return read_list(Path(pair), ids, inputs, exemplars)
+    else:
+        return read_list(Path(pair), ids, inputs, exemplars)
+    return Pairs(np.arange(count, dtype=np.int32), chosen)
 
 
 def _natural_order(names: Sequence[str]) -> Indices:
     """The numbers of ``names`` sorted as people count: 2 before 10."""
     keys = [re.sub(r"\d+", lambda digits: digits[0].zfill(20), name) for name in names]
     return np.array(sorted(range(len(names)), key=keys.__getitem__), np.int32)
-
-
-def _each(chosen: NDArray[np.generic]) -> Pairs:
-    """Every condition once."""
-    return Pairs(np.arange(len(chosen), dtype=np.int32), chosen.astype(np.int32))
-
-
-def _lacking(ids: Sequence[str], missing: NDArray[np.intp], what: str) -> str:
-    return f"{missing.size} of {len(ids)} conditions lack {what}, such as {ids[int(missing[0])]}"
 
 
 def _drawn(name: str, seed: int, count: int) -> int:
@@ -106,11 +80,10 @@ def _drawn(name: str, seed: int, count: int) -> int:
 
 def _match_stems(ids: Sequence[str], exemplars: Sequence[str]) -> Indices:
     """The index of each condition's exemplar; -1 where there is none or a choice."""
-    by_path, several = _look_up(
-        hashes((stem(name) for name in exemplars), len(exemplars)), hashes(ids, len(ids))
-    )
+    stems = [stem(name) for name in exemplars]
+    by_path, several = _look_up(hashes(stems, len(stems)), hashes(ids, len(ids)))
     by_name, _ = _look_up(
-        hashes((stem(name).rpartition("/")[2] for name in exemplars), len(exemplars)),
+        hashes((name.rpartition("/")[2] for name in stems), len(stems)),
         hashes((name.rpartition("/")[2] for name in ids), len(ids)),
     )
     return np.where((by_path >= 0) | several, by_path, by_name)
@@ -125,106 +98,107 @@ def _look_up(names: NDArray[np.int64], wanted: NDArray[np.int64]) -> tuple[Indic
     return np.where(count == 1, found, -1).astype(np.int32), count > 1
 
 
-# --- nearest ---
+# --- lists ---
 
 
-def nearest_pairs(
-    translator: Translator,
-    size: OutputSize,
-    conditions: Conditions,
-    exemplars: Exemplars,
-    workers: int,
-    scratch: Path | None,
-    chosen: Indices,
+def read_list(
+    path: Path,
+    ids: Sequence[str],
+    inputs: Sequence[str],
+    names: Sequence[str],
+    folder: Path = Path(),
+    spec: ConditionSpec | None = None,
+    regions: Path | None = None,
 ) -> Pairs:
-    """For each condition that has none the exemplar of the largest cosine. A condition that cannot be read gets the
-    first one, and fails when it is translated.
+    """The pairs of a list (see mcltool.data.pairs); of a line of several exemplars the first, the best.
 
-    chosen: the exemplar of each condition, -1 for none. size: as in Settings. scratch: a folder for temporary
-    files. Raises UsageError where no exemplar can be read.
+    ids, inputs: of the conditions, without and with suffix. names: of the exemplars below ``folder``. spec: of the
+    conditions. With a column of COLUMNS, or with ``regions``, a folder of CONDITION/EXEMPLAR.png, the exemplars of
+    one condition act together; else each row is an output. Raises UsageError for what is wrong in it.
     """
-    photos = [exemplars.path(number) for number in range(len(exemplars.names))]
-    left = np.flatnonzero(chosen < 0)
-    wanted = [(*conditions.files(number), ()) for number in left.tolist()]
-    preparer = Preparer(translator.plugin, translator.short_side, size)
+    if not path.exists():
+        raise UsageError(f"--pair {path}: no such file")
+    conditions = Names(inputs, ids)
+    photos = Names(names, [stem(name) for name in names])
+    rows: dict[tuple[int, int], Row] = {}
+    for row in read_rows(path):
+        where = f"{path}, line {row.line}"
+        if unknown := [column for column in row.more if column not in COLUMNS]:
+            raise UsageError(f"{where}: unknown column {unknown[0]}; expected some of {', '.join(COLUMNS)}")
+        condition = _named(where, row.key, conditions, inputs, "CONDITIONS")
+        pair = condition, _named(where, row.exemplars[0], photos, names, "EXEMPLARS")
+        if row.more and pair in rows:
+            twice = f"{row.exemplars[0]!r} comes twice for {row.key!r}"
+            raise UsageError(f"{where}: {twice}; join its regions in one")
+        rows[pair] = row
+    found = np.array(sorted(rows), np.int32).reshape(-1, 2)
+    missing = np.setdiff1d(np.arange(len(ids)), found[:, 0])
+    if missing.size:
+        some = f"{missing.size} of {len(ids)} conditions lack a row, such as {ids[int(missing[0])]}"
+        raise UsageError(f"{path}: {some}")
+    if spec is None or not (regions or any(row.more for row in rows.values())):
+        return Pairs(found[:, 0].copy(), found[:, 1].copy())
+    groups: dict[int, dict[int, Exemplar]] = {}
+    for (condition, photo), row in rows.items():
+        drawn = regions / ids[condition] / f"{stem(names[photo])}.png" if regions else None
+        exemplar = _exemplar(f"{path}, line {row.line}", row.more, folder / names[photo], drawn)
+        groups.setdefault(condition, {})[photo] = exemplar
+    if regions and not any(one.region for group in groups.values() for one in group.values()):
+        raise UsageError(f"--regions {regions}: has no CONDITION/EXEMPLAR.png of a pair in {path}")
+    mixtures = {}
+    for condition, group in groups.items():
+        check(list(group.values()), spec, f"{path}: {inputs[condition]}")
+        if len(group) > 1:
+            label = " + ".join(exemplar.label(names[photo]) for photo, exemplar in group.items())
+            mixtures[condition] = Mixture(label, tuple(group.values()))
+    first = [next(iter(groups[condition])) for condition in sorted(groups)]
+    return Pairs(np.array(sorted(groups), np.int32), np.array(first, np.int32), mixtures)
+
+
+def rows_of(plan: Plan) -> Iterator[tuple[str, ...]]:
+    """Input and exemplar of every task, in the order of the conditions; with mixtures a row for each exemplar, with
+    its weight, region and classes."""
+    for number in plan.in_order():
+        condition, label, exemplars = plan.of(number)
+        name = plan.conditions.inputs[condition]
+        if not plan.pairs.mixtures:
+            yield name, label
+            continue
+        for one in exemplars:
+            photo = os.path.relpath(one.path, plan.exemplars.folder).replace(os.sep, "/")
+            region = os.fspath(one.region) if one.region else ""
+            yield name, photo, f"{one.weight:g}", region, ";".join(one.classes)
+
+
+def write_pairs(path: Path, pairs: Iterable[tuple[str, ...]], scratch: Path | None = None) -> None:
+    """Write rows that ``--pair FILE.csv`` reads: condition, exemplar and perhaps the COLUMNS; scratch as in
+    ``replacing``."""
     with (
-        tempfile.TemporaryDirectory(dir=scratch, prefix="features-") as folder,
-        Reader(preparer, workers) as reader,
+        files.replacing(path, scratch) as temporary,
+        TextIOWrapper(files.create(temporary), "utf-8", "surrogateescape", newline="") as file,
     ):
-        keys, usable = _features(Path(folder, "exemplars"), photos, reader, translator.pooled_exemplars)
-        if not usable.any():
-            raise UsageError(f"{exemplars.folder}: none of its photos can be read")
-        queries, _ = _features(Path(folder, "conditions"), wanted, reader, translator.pooled_conditions)
-        found = chosen.copy()
-        found[left] = top_1(queries, keys, usable)
-        return _each(found)
+        writer = csv.writer(file)
+        for number, row in enumerate(pairs):
+            if not number:
+                writer.writerow([*HEADER, *COLUMNS][: len(row)])
+            writer.writerow(row)
 
 
-def kept_pairs(out: Path, about: str, conditions: Conditions, exemplars: Exemplars) -> Pairs | None:
-    """The nearest pairs kept in OUT, if nothing in both folders has changed since. about: what else decides them."""
-    mark = out / MARK
-    if not mark.exists() or mark.read_text() != _fingerprint(about, conditions, exemplars):
-        return None
-    if not (out / KEPT).exists():
-        return None
-    return read_list(out / KEPT, conditions.ids, conditions.inputs, exemplars.names)
+def _exemplar(where: str, columns: Mapping[str, str], photo: Path, drawn: Path | None) -> Exemplar:
+    """drawn: where --regions would have the region."""
+    weight, region = columns.get("weight", "").strip(), columns.get("region", "").strip()
+    number = parse_weight(weight, where) if weight else 1.0
+    if not region and drawn is not None and drawn.is_file():
+        region = str(drawn)
+    return Exemplar(str(photo), number, region or None, parse_classes(columns.get("classes", "")))
 
 
-def keep_pairs(
-    out: Path, about: str, conditions: Conditions, exemplars: Exemplars, pairs: Pairs, scratch: Path
-) -> None:
-    """Keep nearest pairs in OUT for the next run, and for the other shards."""
-    rows = (
-        (conditions.inputs[c], exemplars.names[e])
-        for c, e in zip(pairs.conditions, pairs.exemplars, strict=True)
-    )
-    write_pairs(out / KEPT, rows, scratch)
-    write_text(out / MARK, _fingerprint(about, conditions, exemplars), scratch)
-
-
-def top_1(
-    queries: Features, keys: Features, usable: NDArray[np.bool_], block: int = BLOCK
-) -> NDArray[np.int32]:
-    """For each row of ``queries`` (C, D) the row of ``keys`` (E, D) with the largest product, of those usable.
-
-    Exact; of equal ones the first. Holds ``block`` rows of each and their products at a time.
-    """
-    best = np.zeros(len(queries), np.int32)
-    for row in range(0, len(queries), block):
-        query = np.asarray(queries[row : row + block])
-        score = np.full(len(query), -np.inf, np.float32)
-        for column in range(0, len(keys), block):
-            products = query @ np.asarray(keys[column : column + block]).T
-            products[:, ~usable[column : column + block]] = -np.inf
-            place = products.argmax(1)
-            found = products[np.arange(len(query)), place]
-            better = found > score
-            best[row : row + block][better] = column + place[better]
-            score[better] = found[better]
-    return best
-
-
-def _features(
-    path: Path, requests: Sequence[Request], reader: Reader, pooled: Callable[[list[NDArray[Any]]], Features]
-) -> tuple[Features, NDArray[np.bool_]]:
-    """(N, D) features of photos or conditions, in a file, and which of them are there."""
-    windows = (requests[start : start + WINDOW] for start in range(0, len(requests), WINDOW))
-    usable = np.zeros(len(requests), bool)
-    features: Features | None = None
-    for place, read in enumerate(chain.from_iterable(reader.read(windows))):
-        if read.planes is not None:
-            row = pooled([read.planes])[0]
-            if features is None:
-                features = np.memmap(path, np.float32, "w+", shape=(len(requests), len(row)))
-            features[place], usable[place] = row, True
-    return (np.zeros((len(requests), 1), np.float32) if features is None else features), usable
-
-
-def _fingerprint(about: str, conditions: Conditions, exemplars: Exemplars) -> str:
-    """Of all that the choice depends on: weights and size (``about``), names, and sizes and times of files."""
-    digest = hashlib.sha256(about.encode())
-    for number, name in enumerate(exemplars.names):
-        digest.update(f"{name!r} {stamp([exemplars.path(number)])}\n".encode())
-    for number, name in enumerate(conditions.inputs):
-        digest.update(f"{name!r} {stamp(conditions.files(number)[0])}\n".encode())
-    return digest.hexdigest()
+def _named(where: str, name: str, known: Names, names: Sequence[str], place: str) -> int:
+    found = known.find(name)
+    if len(found) == 1:
+        return found[0]
+    if found:
+        several = ", ".join(names[number] for number in found[:3])
+        raise UsageError(f"{where}: {name!r} may be several of {place} ({several}); give its path")
+    encoding = "" if name.isprintable() else "; the list must be UTF-8"
+    raise UsageError(f"{where}: {name!r} is not in {place}{encoding}")

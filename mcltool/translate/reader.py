@@ -1,81 +1,186 @@
-"""Reading ahead: conditions and photos, prepared by processes or a thread while the device is at work.
+"""From files to arrays of the network's size. Sizes are (height, width) in pixels.
 
-At most AHEAD windows are being read or wait to be taken.
+Reader processes import this, so it imports no torch.
 """
 
 from __future__ import annotations
 
-import multiprocessing
-import os
-import signal
-import threading
 import time
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor, wait
-from concurrent.futures.process import BrokenProcessPool
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from numpy.typing import NDArray
 
-from mcltool.core.errors import DataError, HungError, McltoolError
-from mcltool.core.images import read_photo
+from mcltool.core.errors import DataError, McltoolError
+from mcltool.core.images import check_is_file, read_photo
 from mcltool.core.threads import cores
-from mcltool.data.geometry import Size
-from mcltool.plugin.contract import DatasetPlugin
-from mcltool.translate.exemplars import Exemplar, Weights, files_of_regions, weights_of
-from mcltool.translate.images import (
-    OutputSize,
-    asked_size,
-    network_size,
-    prepare_condition,
-    prepare_photo,
-    read_condition,
-    short_side_of,
-)
+from mcltool.data.geometry import Size, resize_condition, resize_photo, same_aspect
+from mcltool.data.views import rendered
+from mcltool.plugin.contract import Condition, ConditionFiles, DatasetPlugin
+from mcltool.translate.exemplars import Weights, files_of_regions, weights_of
 from mcltool.translate.manifest import stamp
+from mcltool.translate.plan import Task
 
-AHEAD = 2
-UNIT = 4
-"""Files that one process reads in one go."""
-LOOK_SECONDS, LOOKS = 10.0, 60
-"""How often a unit is looked for, and how many times before it counts as hung. A process that was stopped meanwhile
-has missed one look, not ten minutes."""
+if TYPE_CHECKING:
+    from mcltool.model.network import EncodedExemplar
+
+ROUNDED = 32
+"""The network's sides are multiples of this, so that pictures of nearly one aspect share a batch."""
+FINELY = 4
+"""Or of this, which every network takes, where the short side that is wanted is no multiple of ROUNDED."""
+MAX_ASPECT = 8.0
+"""Longer pictures are refused: memory grows with the long side, and they are rarely meant."""
+MAX_SHORT_SIDE = 2048
+"""Larger short sides are refused: work grows with the square of the pixels."""
 FEW = 64
 """Tasks for which starting reader processes takes longer than they save."""
 MOST_WORKERS = 8
 """Reader processes at most, unless asked for."""
 
-Request = str | tuple[Sequence[str], str, Sequence[Exemplar]]
-"""What to read: a photo, by its path; or a condition, by its files and part (see ConditionFiles) and exemplars."""
-
-
-def default_workers(device: str, tasks: int) -> int:
-    """Reader processes: none beside a model that keeps the processor busy itself, or for a few files."""
-    if device == "cpu" or tasks < FEW:
-        return 0
-    return max(1, min(MOST_WORKERS, cores() - 2))
+Picture = NDArray[np.uint8]
+OutputSize = int | str | Size
+"""Of outputs: the short side in pixels, (height, width), "trained", or "keep"; see Settings."""
+Pictures = Callable[[], dict[str, NDArray[Any]]]
+"""What the network made: waits until it has arrived in this computer's memory, and gives it by kind: "image" and "warp"
+(H, W, 3) uint8, "confidence" (H / 4, W / 4) float32 in [0, 1]."""
 
 
 @dataclass(frozen=True, eq=False)
-class Prepared:
-    """A condition or an exemplar as read, or the cause why it is not.
+class Result:
+    """What became of a task so far: its condition as read, then what was made of it; or the cause why there is none.
 
-    planes: of a condition at its network size, (H, W) uint8 labels or (C, H, W) float32 in [0, 1]; of an
-    exemplar (H, W, 3) uint8. size: (height, width) in pixels of the output. source: stamp of the files before
-    they were read. weights: of a condition's exemplars, where there are several; uncovered: positions at which
-    regions and classes left none, so that all serve.
+    source: stamps of the files before they were read. milliseconds: spent. pixels: the condition at its network size,
+    (H, W) uint8 labels or (C, H, W) float32 in [0, 1]. size: of the output. weights: of its exemplars, where there are
+    several; uncovered: positions at which regions and classes left none, so that all serve. photos: the exemplars,
+    (H, W, 3) each. made: one condition's pictures.
     """
 
-    planes: NDArray[Any] | None
-    size: Size
-    cause: str
+    task: Task
     source: str
     milliseconds: float
+    cause: str = ""
+    pixels: NDArray[Any] | None = None
+    size: Size = (0, 0)
     weights: Weights | None = None
     uncovered: int = 0
+    photos: Sequence[Picture] = ()
+    made: Pictures | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Photo:
+    """An exemplar as read, or the cause why it cannot be used. pixels: (H, W, 3) at its network size.
+
+    source: stamp of the file before it was read. encoded: once the network has seen it.
+    """
+
+    source: str
+    cause: str = ""
+    pixels: Picture | None = None
+    encoded: EncodedExemplar | None = None
+
+    @property
+    def bytes(self) -> int:
+        """What it takes on the device and here."""
+        arrays = (*self.encoded, self.pixels) if self.encoded else ()
+        return sum(array.nbytes for array in arrays if array is not None)
+
+
+Request = Task | str
+"""What to read: a task's condition, or the photo of this path."""
+
+
+# --- sizes ---
+
+
+def output_size(size: Size, short_side: int) -> Size:
+    """``size`` scaled to the short side ``short_side``, the long side rounded to whole pixels.
+
+    Raises DataError for a side of 0, an aspect above MAX_ASPECT or a short side above MAX_SHORT_SIDE.
+    """
+    height, width = size
+    if min(size) < 1 or max(size) > MAX_ASPECT * min(size):
+        raise DataError(f"{width} x {height} pixels: expected at most {MAX_ASPECT:g} times as long as wide")
+    if short_side > MAX_SHORT_SIDE:
+        raise DataError(
+            f"would be made {short_side} pixels on its short side; --size takes up to {MAX_SHORT_SIDE}"
+        )
+    long_side = round(short_side * max(size) / min(size))
+    return (short_side, long_side) if height <= width else (long_side, short_side)
+
+
+def short_side_of(asked: OutputSize, trained: int) -> int:
+    """The short side that is asked for; ``trained`` where that depends on the condition or is not said."""
+    return min(asked) if isinstance(asked, tuple) else trained if isinstance(asked, str) else asked
+
+
+def asked_size(size: Size, asked: OutputSize, trained: int) -> Size:
+    """The output's size for a condition of ``size``. trained: short side that the model was trained at.
+
+    Raises DataError as ``output_size``, and where (height, width) are asked of a condition of another aspect.
+    """
+    if not isinstance(asked, tuple):
+        return output_size(size, min(size) if asked == "keep" else short_side_of(asked, trained))
+    if not same_aspect(size, asked):
+        (height, width), (high, wide) = asked, size
+        raise DataError(
+            f"{wide} x {high} pixels cannot be made {width} x {height} without distorting it: --size {min(asked)} "
+            "keeps the aspect"
+        )
+    output_size(asked, min(asked))
+    return asked
+
+
+def network_size(size: Size, short_side: int) -> Size:
+    """As ``output_size``, each side a multiple of 32, or of 4 where ``short_side`` is not a multiple of 32."""
+    multiple = FINELY if short_side % ROUNDED else ROUNDED
+    height, width = (max(1, round(side / multiple)) * multiple for side in output_size(size, short_side))
+    return max(height, ROUNDED), max(width, ROUNDED)
+
+
+# --- reading ---
+
+
+def files_of(plugin: DatasetPlugin, path: Path, part: str = "") -> ConditionFiles:
+    """The condition that ``path`` is one of the files of; part: which one, where they hold several."""
+    alone = ConditionFiles(path.stem, (path,), part)
+    if type(plugin).conditions is DatasetPlugin.conditions:  # a condition is a file
+        return alone
+    try:
+        of_path = (found for found in plugin.conditions(path.parent) if path in found.files)
+        return next((found for found in of_path if part in ("", found.part)), alone)
+    except McltoolError:  # of another file in the folder
+        return alone
+
+
+def read_condition(plugin: DatasetPlugin, paths: Sequence[Path], part: str) -> Condition:
+    """The condition in these files. Raises DataError, whatever goes wrong in the plugin."""
+    try:
+        for path in paths:
+            check_is_file(path)
+        return plugin.read_part(paths, part)
+    except McltoolError:
+        raise
+    except Exception as error:  # a plugin is anyone's code: its error with one file concerns that file alone
+        raise DataError(f"{paths[0]}: {type(error).__name__}: {error}") from error
+
+
+def prepare_condition(plugin: DatasetPlugin, condition: Condition, size: Size) -> NDArray[Any]:
+    """``condition`` at ``size``: (H, W) uint8 labels, or (C, H, W) float32 in [0, 1].
+
+    Raises DataError where what the plugin renders does not fit its spec.
+    """
+    planes = rendered(plugin, resize_condition(condition, size))
+    return np.ascontiguousarray(planes if planes.ndim == 2 else planes.transpose(2, 0, 1))
+
+
+def prepare_photo(photo: Picture, short_side: int) -> Picture:
+    """An exemplar (H, W, 3) at its network size."""
+    height, width = photo.shape[:2]
+    return resize_photo(photo, network_size((height, width), short_side))
 
 
 class Preparer:
@@ -89,129 +194,44 @@ class Preparer:
         self._short_side = short_side_of(size, trained)
         plugin.short_side = 0 if size == "keep" else self._short_side
 
-    def condition(self, paths: Sequence[str], part: str, exemplars: Sequence[Exemplar] = ()) -> Prepared:
+    def condition(self, task: Task) -> Result:
         """Read and resize a condition, and the regions of its exemplars. Errors of files are its cause, not raised."""
-        started, source = time.perf_counter(), stamp([*paths, *files_of_regions(exemplars)])
-        planes, size, cause, weights, uncovered = None, (0, 0), "", None, 0
+        started, several = time.perf_counter(), len(task.exemplars) > 1
+        source = stamp([*task.files, *(files_of_regions(task.exemplars) if several else ())])
+        pixels, size, cause, weights, uncovered = None, (0, 0), "", None, 0
         try:
-            found = read_condition(self.plugin, [Path(path) for path in paths], part)
+            found = read_condition(self.plugin, [Path(path) for path in task.files], task.part)
             try:
                 size = asked_size(found.size, self.size, self._trained)
                 read = prepare_condition(self.plugin, found, network_size(size, min(size)))
-                if len(exemplars) > 1:
-                    weights, uncovered = weights_of(exemplars, read, found.size, self.plugin.spec)
-                planes = read
+                if several:
+                    weights, uncovered = weights_of(task.exemplars, read, found.size, self.plugin.spec)
+                pixels = read
             except DataError as error:
-                cause = f"{paths[0]}: {error}"
+                cause = f"{task.files[0]}: {error}"
         except McltoolError as error:
             cause = str(error)
         spent = 1000 * (time.perf_counter() - started)
-        return Prepared(planes, size, cause, source, spent, weights, uncovered)
+        return Result(task, source, spent, cause, pixels, size, weights, uncovered)
 
-    def exemplar(self, photo: str) -> Prepared:
+    def photo(self, path: str) -> Photo:
         """Read and resize an exemplar, likewise."""
-        started, source = time.perf_counter(), stamp([photo])
-        planes, cause = None, ""
+        source = stamp([path])
         try:
-            pixels = read_photo(Path(photo), self._short_side)
+            pixels = read_photo(Path(path), self._short_side)
             try:
-                planes = prepare_photo(pixels, self._short_side)
+                return Photo(source, "", prepare_photo(pixels, self._short_side))
             except DataError as error:
-                cause = f"{photo}: {error}"
+                return Photo(source, f"{path}: {error}")
         except McltoolError as error:
-            cause = str(error)
-        return Prepared(planes, (0, 0), cause, source, 1000 * (time.perf_counter() - started))
+            return Photo(source, str(error))
 
-    def __call__(self, requests: Sequence[Request]) -> list[Prepared]:
-        return [self.exemplar(r) if isinstance(r, str) else self.condition(*r) for r in requests]
-
-
-class Reader:
-    """Reads ahead of whoever takes the results: ``with Reader(preparer, workers) as reader``.
-
-    workers: processes; 0 reads in a thread of this one, which costs nothing to start and suits a model that
-    keeps the processor busy anyway.
-    """
-
-    def __init__(self, preparer: Preparer, workers: int = 0) -> None:
-        self.exemplar = preparer.exemplar
-        self._preparer, self._workers = preparer, workers
-        self._hung = False
-
-    def __enter__(self) -> Reader:
-        self._pool: Executor
-        self._read: Callable[[Sequence[Request]], list[Prepared]]
-        if self._workers:
-            # Not forked: this process has threads of torch, which a fork would leave broken.
-            context = multiprocessing.get_context("spawn")
-            self._pool = ProcessPoolExecutor(self._workers, context, _start, (self._preparer,))
-            self._read = _in_worker
-        else:
-            self._pool = ThreadPoolExecutor(1, "reader")
-            self._read = self._preparer
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._pool.shutdown(wait=not self._hung, cancel_futures=True)
-
-    def read(self, windows: Iterable[Sequence[Request]]) -> Iterator[list[Prepared]]:
-        """What each window asks for, in order. Raises McltoolError where a reader process is killed, HungError where
-        a file is not read in ten minutes."""
-        pending: deque[list[tuple[Sequence[Request], Future[list[Prepared]]]]] = deque()
-        try:
-            for window in windows:
-                units = [window[start : start + UNIT] for start in range(0, len(window), UNIT)]
-                pending.append([(unit, self._pool.submit(self._read, unit)) for unit in units])
-                if len(pending) > AHEAD:
-                    yield _gathered(pending.popleft())
-            while pending:
-                yield _gathered(pending.popleft())
-        except BrokenProcessPool:
-            raise McltoolError(
-                "a reader process was killed, perhaps for lack of memory; run again with fewer --workers"
-            ) from None
-        except HungError:
-            self._hung = True
-            raise
+    def __call__(self, request: Request) -> Result | Photo:
+        return self.photo(request) if isinstance(request, str) else self.condition(request)
 
 
-def _gathered(units: Sequence[tuple[Sequence[Request], Future[list[Prepared]]]]) -> list[Prepared]:
-    return [prepared for unit, future in units for prepared in _result(unit, future)]
-
-
-def _result(unit: Sequence[Request], future: Future[list[Prepared]]) -> list[Prepared]:
-    for _ in range(LOOKS):
-        if wait([future], LOOK_SECONDS).done:
-            return future.result()
-    first = unit[0] if isinstance(unit[0], str) else unit[0][0][0]
-    raise HungError(
-        f"{first} and the files read with it: no answer in {LOOK_SECONDS * LOOKS / 60:.0f} minutes; check the file "
-        "system, then run again to resume"
-    )
-
-
-_preparer: Preparer
-
-
-def _start(preparer: Preparer) -> None:
-    """In a new reader process."""
-    global _preparer
-    _preparer = preparer
-    for number in (signal.SIGINT, signal.SIGTERM):  # the job handles them, and ends its readers
-        signal.signal(number, signal.SIG_IGN)
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-    import cv2
-
-    cv2.setNumThreads(0)
-
-
-def _in_worker(requests: Sequence[Request]) -> list[Prepared]:
-    return _preparer(requests)
-
-
-def _end_with_parent() -> None:
-    """Readers of a job that is killed end with it; they would wait for work for ever."""
-    parent = multiprocessing.parent_process()
-    if parent:
-        parent.join()
-        os._exit(1)
+def default_workers(device: str, tasks: int) -> int:
+    """Reader processes: none beside a model that keeps the processor busy itself, or for a few files."""
+    if device == "cpu" or tasks < FEW:
+        return 0
+    return max(1, min(MOST_WORKERS, cores() - 2))

@@ -10,6 +10,7 @@ import time
 from collections import deque
 from collections.abc import Generator, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from threading import Lock
@@ -19,31 +20,33 @@ import numpy as np
 
 from mcltool.core.errors import DataError, McltoolError
 from mcltool.translate.folder import claimed, settling
-from mcltool.translate.images import OutputFolder, short_side_of
-from mcltool.translate.job import Job, read_job, write_job
-from mcltool.translate.lists import write_pairs
-from mcltool.translate.manifest import DONE, FAILED, Entry, Journal, Ledger, Result, Status
-from mcltool.translate.pairing import keep_pairs, kept_pairs, nearest_pairs
-from mcltool.translate.pipeline import Output, Pipeline, Stats
-from mcltool.translate.plan import Pairs, Plan
-from mcltool.translate.provenance import Provenance
-from mcltool.translate.reader import Preparer, Reader, default_workers
+from mcltool.translate.job import Job
+from mcltool.translate.manifest import Entry, Journal, Status
+from mcltool.translate.pairing import rows_of, write_pairs
+from mcltool.translate.pipeline import Pipeline, Stats
+from mcltool.translate.plan import Plan
+from mcltool.translate.reader import Preparer, Result, default_workers, short_side_of
+from mcltool.translate.resume import DONE, FAILED, Ledger
+from mcltool.translate.saving import OutputFolder, pictures_to_save, provenance
+from mcltool.translate.settings import read_job
 
 if TYPE_CHECKING:
     from mcltool.translate.translator import Translator
 
 WRITERS = 2
 """Threads that save: encoding a picture does not hold Python's lock."""
+WINDOW_BATCHES = 4
+"""Batches a window: enough to fill batches of mixed sizes, few enough to keep memory small."""
 
 
 class Run:
-    """One pass over a job; iterate it for one Result an input, or none of it is done.
+    """One pass over a job; iterate it for the Entry of each input, or nothing is done.
 
-    An input that cannot be translated is a failed result, and the rest are done. What an earlier run made with the
-    same weights, settings and inputs is skipped. Closing the iterator finishes the files in flight. Iterating raises
+    An input that cannot be translated has a failed entry, and the rest are done. What an earlier run made with the same
+    weights, settings and inputs is skipped. Closing the iterator finishes the files in flight. Iterating raises
     McltoolError where nothing more can be written, UsageError where another job writes to the same folder.
 
-    translator: the job's model, if it is loaded already. Known once results come: settings (the job's, complete), plan,
+    translator: the job's model, if it is loaded already. Known once entries come: settings (the job's, complete), plan,
     and total, the inputs of this job's shard.
     """
 
@@ -51,11 +54,9 @@ class Run:
 
     def __init__(self, job: Job, translator: Translator | None = None) -> None:
         self.job, self.settings, self.stats, self.total = job, job.settings, Stats(), 0
-        self._translator = translator
-        self._saving: deque[Future[Result]] = deque()
-        self._lock = Lock()
+        self._model = translator
 
-    def __iter__(self) -> Generator[Result, None, None]:
+    def __iter__(self) -> Generator[Entry, None, None]:
         job = self.job
         try:
             self._check_device()
@@ -80,122 +81,118 @@ class Run:
         self._choose(None)
         return self._ledger()
 
-    def translator(self) -> Translator:
+    def _translator(self) -> Translator:
         """The model, loaded by the first call: a run with nothing left to do needs none."""
-        if self._translator is None:
+        if self._model is None:
             from mcltool.translate.translator import Translator
 
             job = self.job
-            self._translator = Translator(
-                job.weights, job.plugin, self.settings.precision, job.options.device
-            )
-        return self._translator
+            self._model = Translator(job.weights, job.plugin, self.settings.precision, job.options.device)
+        return self._model
 
     def _check_device(self) -> None:
         """Raises UsageError for a device or precision that is not available, before anything is written."""
         if not self.settings.is_complete:
-            self.translator()
+            self._translator()
 
     def _settle(self, scratch: Path) -> None:
-        """Resolve what the settings leave open, once for all shards, and keep it in job.json."""
+        """Decide what the settings leave open, once for all shards, and keep it in job.json."""
         job = self.job
         with settling(job.out):
             earlier = read_job(job.out, job.digest)
-            self.settings = self.settings.completed(earlier) if earlier else self.settings
+            self.settings = self.settings.completed(earlier)
             if not self.settings.is_complete:
-                model = self.translator()
+                model = self._translator()
                 side = short_side_of(self.settings.size, model.short_side)
                 batch = self.settings.batch_size or model.fitting_batch_size(side)
                 self.settings = replace(self.settings, precision=model.precision, batch_size=batch)
             self._choose(scratch)
             if self.settings != earlier:
-                write_job(job, self.settings, scratch)
+                job.save(self.settings, scratch)
 
     def _choose(self, scratch: Path | None) -> None:
+        """The plan, for which the model may have to choose exemplars."""
         options = self.job.options
-        self.plan = self.job.plan(lambda: self._nearest(scratch))
-        if options.pair_out and options.shard.index == 0:
-            write_pairs(options.pair_out, self.plan.rows())
+        if self.job.plan:
+            self.plan = self.job.plan
+        else:
+            from mcltool.translate.nearest import nearest_pairs
 
-    def _nearest(self, scratch: Path | None) -> Pairs:
-        """The pairs where names do not decide them all; kept in OUT, if it is claimed (scratch)."""
-        job, size = self.job, self.settings.size
-        about = f"{job.digest} {size}" + (" by name first" if (job.chosen >= 0).any() else "")
-        pairs = kept_pairs(job.out, about, job.conditions, job.exemplars)
-        if pairs is None:
-            workers = job.options.workers or 0
-            pairs = nearest_pairs(
-                self.translator(), size, job.conditions, job.exemplars, workers, scratch, job.chosen
-            )
-            if scratch:
-                keep_pairs(job.out, about, job.conditions, job.exemplars, pairs, scratch)
-        return pairs
+            self.plan = self.job.planned(nearest_pairs(self.job, self._translator, scratch))
+        if options.pair_out and options.shard.index == 0:
+            write_pairs(options.pair_out, rows_of(self.plan))
+
+    @property
+    def _window(self) -> int:
+        """Tasks that are batched together, and that shards take in turn."""
+        return WINDOW_BATCHES * max(1, self.settings.batch_size)
 
     def _ledger(self) -> Ledger:
-        job, plan, options = self.job, self.plan, self.job.options
-        mine = options.shard.mine(len(plan), job.window(self.settings))
+        job, options = self.job, self.job.options
+        mine = options.shard.mine(len(self.plan), self._window)
         self.total = int(mine.sum())
         path = job.out / options.shard.manifest
-        ledger = Ledger(plan, job.out, path, mine, job.digest, self.settings.digest())
+        ledger = Ledger(self.plan, job.out, path, mine, job.digest, self.settings.digest())
         if options.overwrite:
-            ledger.forget((DONE, FAILED))
+            ledger.forget(DONE, FAILED)
         elif options.retry_failed:
-            ledger.forget((FAILED,))
+            ledger.forget(FAILED)
         return ledger
 
-    def _earlier(self, ledger: Ledger) -> Iterator[Result]:
+    def _earlier(self, ledger: Ledger) -> Iterator[Entry]:
         """What earlier runs made, and what failed there and has not changed."""
+        digests = self.job.digest, self.settings.digest()
         for number in np.flatnonzero((ledger.states == DONE) & ledger.mine):
-            task = ledger.plan[int(number)]
-            yield Result(task.input, task.exemplar, task.output, "skipped", "", 0)
-        for _, entry in ledger.failed_before():
-            yield Result(*entry[:6])._replace(status="failed")
+            task = self.plan[int(number)]
+            yield Entry(task.input, task.exemplar, task.output, "skipped", "", 0, *digests, "", 0.0)
+        yield from ledger.failed_before()
 
-    def _make(self, ledger: Ledger, journal: Journal, scratch: Path) -> Iterator[Result]:
+    def _make(self, ledger: Ledger, journal: Journal, scratch: Path) -> Iterator[Entry]:
         """Translate and save what is left."""
-        job, settings, model = self.job, self.settings, self.translator()
+        job, settings, model = self.job, self.settings, self._translator()
         folder = OutputFolder(job.out, scratch, settings.format, settings.quality)
+        lock, digests = Lock(), (job.digest, settings.digest())
 
-        def save(output: Output) -> Result:
+        def save(result: Result) -> Entry:
             """Save the pictures and write the line, both in this thread: a kill between the two, after which the
             input is made again, is rare. Raises OSError where nothing more can be written."""
-            started, task, cause = time.perf_counter(), output.task, output.cause
+            started, task, cause = time.perf_counter(), result.task, result.cause
             if not cause:
-                made_of = Provenance(job.digest, job.plugin.name, task.input, task.exemplar)
-                provenance = made_of if job.options.provenance else None
+                made_of = (job.digest, job.plugin.name, task.input, task.exemplar)
+                marks = provenance(settings.format, *made_of) if job.options.provenance else None
                 try:
-                    for kind, picture in output.pictures(settings.save, job.plugin.spec).items():
-                        name = ledger.plan.names.extra(task.number, kind) if kind else task.output
-                        folder.save(name, picture, provenance)
+                    for kind, picture in pictures_to_save(result, settings.save, job.plugin.spec).items():
+                        folder.save(self.plan.names.of(task.number, kind), picture, marks)
                 except DataError as error:
                     cause = str(error)
-            milliseconds = round(output.milliseconds + 1000 * (time.perf_counter() - started))
+            milliseconds = round(result.milliseconds + 1000 * (time.perf_counter() - started))
             status: Status = "failed" if cause else "ok"
-            result = Result(task.input, task.exemplar, task.output, status, cause, milliseconds)
-            entry = Entry(*result, ledger.weights, ledger.settings, output.source, round(time.time(), 3))
-            with self._lock:
-                ledger.record(task.number, journal.add(entry))
-            return result
+            what = task.input, task.exemplar, task.output
+            entry = Entry(*what, status, cause, milliseconds, *digests, result.source, round(time.time(), 3))
+            with lock:
+                ledger.made[task.number] = journal.add(entry)
+            return entry
 
-        left, size = ledger.left, job.window(settings)
+        left, size = ledger.left, self._window
         starts = (np.unique(np.flatnonzero(left) // size) * size).tolist()
-        windows = (ledger.plan.window(start, size, left) for start in starts)
+        windows = (self.plan.window(start, size, left) for start in starts)
         workers = job.options.workers
         workers = default_workers(model.device.type, int(left.sum())) if workers is None else workers
         self.stats.device, self.stats.workers = str(model.device), workers
         preparer = Preparer(job.plugin, model.short_side, settings.size)
-        with ThreadPoolExecutor(WRITERS, "writer") as pool, Reader(preparer, workers) as reader:
-            cache = job.options.cache_mebibytes
-            pipeline = Pipeline(model, reader, settings.batch_size, settings.save, cache, self.stats)
-            for outputs in pipeline.run(windows):
-                self._saving.extend(pool.submit(save, output) for output in outputs)
-                yield from self._saved(in_flight=2 * settings.batch_size)
-            yield from self._saved(in_flight=0)
+        cache = job.options.cache_mebibytes
+        pipeline = Pipeline(model, preparer, settings.batch_size, settings.save, workers, cache, self.stats)
+        saving: deque[Future[Entry]] = deque()
+        with ThreadPoolExecutor(WRITERS, "writer") as pool, closing(pipeline.run(windows)) as batches:
+            for results in batches:
+                saving.extend(pool.submit(save, result) for result in results)
+                yield from self._saved(saving, in_flight=2 * settings.batch_size)
+            yield from self._saved(saving, in_flight=0)
 
-    def _saved(self, in_flight: int) -> Iterator[Result]:
+    def _saved(self, saving: deque[Future[Entry]], in_flight: int) -> Iterator[Entry]:
         """What has been saved, the oldest first; waits until at most ``in_flight`` are left."""
-        while self._saving and (len(self._saving) > in_flight or self._saving[0].done()):
+        while saving and (len(saving) > in_flight or saving[0].done()):
             started = time.perf_counter()
-            self._saving[0].exception()
+            saving[0].exception()
             self.stats.waited_writing += time.perf_counter() - started
-            yield self._saving.popleft().result()
+            yield saving.popleft().result()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +19,7 @@ from mcltool.model.correspondence import STRIDE, confidence, mixture_features
 from mcltool.model.network import EncodedExemplar, EncodedMixture
 from mcltool.plugin.contract import DatasetPlugin
 from mcltool.translate.exemplars import Weights
-from mcltool.translate.images import network_size
+from mcltool.translate.reader import Pictures, network_size
 
 CPU_PIXELS = 2**17
 """Pixels a batch on a CPU: larger ones are not faster there."""
@@ -29,27 +28,8 @@ GPU_SHARE = 0.6
 LARGEST_BATCH = 64
 
 
-@dataclass(eq=False)
-class Pictures:
-    """What came of a batch, on its way to this computer's memory: ``wait`` before it is read.
-
-    image: (B, H, W, 3) uint8. warped: likewise, or None. confidence: (B, H / 4, W / 4) float32 in [0, 1], or None.
-    """
-
-    image: NDArray[np.uint8]
-    warped: NDArray[np.uint8] | None = None
-    confidence: NDArray[np.float32] | None = None
-    arrival: Any = None
-
-    def wait(self) -> None:
-        if self.arrival is not None:
-            self.arrival.synchronize()
-
-    def row(self, number: int) -> dict[str, NDArray[Any]]:
-        """The pictures of one condition, by kind, when they have arrived."""
-        self.wait()
-        found = {"image": self.image, "warp": self.warped, "confidence": self.confidence}
-        return {kind: rows[number] for kind, rows in found.items() if rows is not None}
+Style = EncodedExemplar | tuple[Sequence[EncodedExemplar], Weights]
+"""What a condition is translated with: an exemplar, or several with their weights (E, h, w)."""
 
 
 class Translator:
@@ -78,24 +58,25 @@ class Translator:
     def translate(
         self,
         conditions: Sequence[NDArray[Any]],
-        exemplars: Sequence[EncodedExemplar | tuple[Sequence[EncodedExemplar], Weights]],
+        styles: Sequence[Style],
         warped: bool = False,
         confident: bool = False,
     ) -> Pictures:
-        """Conditions of one size, as ``prepare_condition`` gives them, each with its exemplars.
+        """The pictures (B, ...) of conditions of one size, as ``prepare_condition`` gives them, each in its style.
 
-        exemplars: a condition's only one, or several with their weights (E, h, w).
-        warped, confident: whether these pictures are wanted too. Raises RuntimeError where memory does not suffice;
-        see ``device.is_out_of_memory``.
+        warped, confident: whether these pictures are wanted too. Raises RuntimeError where memory does not suffice; see
+        ``device.is_out_of_memory``.
         """
         with torch.inference_mode(), autocast(self.device, self.precision):
             X = self._to_device(np.stack(conditions))
-            encoded = [self._mixture(one) for one in exemplars]
-            made = self.model.translate(X, encoded)
-            image = to_bytes(made.image).permute(0, 2, 3, 1).contiguous()
-            warp = to_bytes(made.warped).permute(0, 2, 3, 1).contiguous() if warped else None
-            sure = self._confidence(X, encoded) if confident else None
-        return self._to_host(image, warp, sure)
+            exemplars = [self._mixture(style) for style in styles]
+            made = self.model.translate(X, exemplars)
+            found = {"image": _picture(made.image)}
+            if warped:
+                found["warp"] = _picture(made.warped)
+            if confident:
+                found["confidence"] = self._confidence(X, exemplars)
+        return self._to_host(found)
 
     def pooled_conditions(self, conditions: Sequence[NDArray[Any]]) -> NDArray[np.float32]:
         """(B, D) unit vectors: what conditions of one size are like, to compare with ``pooled_exemplars``."""
@@ -122,7 +103,7 @@ class Translator:
         while size < LARGEST_BATCH:
             torch.cuda.reset_peak_memory_stats(self.device)
             try:
-                self.translate([shape] * size, exemplar * size).wait()
+                self.translate([shape] * size, exemplar * size)()
             except torch.OutOfMemoryError:
                 size = max(1, size // 2)
                 break
@@ -137,12 +118,10 @@ class Translator:
             return np.zeros((side, side), np.uint8)
         return np.zeros((self.plugin.spec.channels, side, side), np.float32)
 
-    def _mixture(
-        self, exemplar: EncodedExemplar | tuple[Sequence[EncodedExemplar], Weights]
-    ) -> EncodedExemplar | EncodedMixture:
-        if isinstance(exemplar, EncodedExemplar):
-            return exemplar
-        several, weights = exemplar
+    def _mixture(self, style: Style) -> EncodedExemplar | EncodedMixture:
+        if isinstance(style, EncodedExemplar):
+            return style
+        several, weights = style
         return EncodedMixture(several, self._to_device(weights).flatten(1))
 
     def _confidence(self, X: Tensor, exemplars: Sequence[EncodedExemplar | EncodedMixture]) -> Tensor:
@@ -165,21 +144,30 @@ class Translator:
             return tensor.pin_memory().to(self.device, non_blocking=True)
         return tensor.to(self.device)
 
-    def _to_host(self, *tensors: Tensor | None) -> Pictures:
-        """Copies that a GPU makes on its way: the next batch need not wait for them."""
+    def _to_host(self, found: dict[str, Tensor]) -> Pictures:
+        """A GPU makes the copies on its way: the next batch need not wait for them."""
         if self.device.type != "cuda":
-            return Pictures(*(None if t is None else t.cpu().numpy() for t in tensors))  # type: ignore[arg-type]
-        copies = [
-            None
-            if t is None
-            else torch.empty(t.shape, dtype=t.dtype, pin_memory=True).copy_(t, non_blocking=True)
-            for t in tensors
-        ]
+            arrays = {kind: tensor.cpu().numpy() for kind, tensor in found.items()}
+            return lambda: arrays
+        copies = {
+            kind: torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=True).copy_(
+                tensor, non_blocking=True
+            )
+            for kind, tensor in found.items()
+        }
         arrival = torch.cuda.Event()  # type: ignore[no-untyped-call]
         arrival.record()
-        image, warped, sure = (None if copy is None else copy.numpy() for copy in copies)
-        assert image is not None
-        return Pictures(image, warped, sure, arrival)
+
+        def arrived() -> dict[str, NDArray[Any]]:
+            arrival.synchronize()
+            return {kind: copy.numpy() for kind, copy in copies.items()}
+
+        return arrived
+
+
+def _picture(values_B3HW: Tensor) -> Tensor:
+    """(B, H, W, 3) uint8."""
+    return to_bytes(values_B3HW).permute(0, 2, 3, 1).contiguous()
 
 
 def _pooled(features_BND: Tensor) -> NDArray[np.float32]:

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
-from pathlib import Path
 from types import FrameType
 from typing import Any
 
@@ -18,8 +16,9 @@ import numpy as np
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from mcltool.core.errors import UsageError, printable
-from mcltool.translate.manifest import DONE, FAILED, PATTERN, TODO, Entry, manifests, read_lines
+from mcltool.core.errors import printable
+from mcltool.translate.manifest import STATUSES
+from mcltool.translate.resume import DONE, FAILED, TODO
 from mcltool.translate.run import Run
 
 PLAIN_SECONDS = 10.0
@@ -38,8 +37,7 @@ def show(run: Run, as_json: bool = False) -> Counter[str]:
     counts: Counter[str] = Counter()
     started = time.monotonic()
     try:
-        with _terminable():
-            _consume(run, counts, started)
+        _consume(run, counts, started)
     except KeyboardInterrupt:
         _summarise(run, counts, time.monotonic() - started, as_json, interrupted=True)
         raise
@@ -70,7 +68,7 @@ def show_plan(run: Run, as_json: bool = False) -> None:
 def _consume(run: Run, counts: Counter[str], started: float) -> None:
     console = Console(file=sys.stderr, highlight=False, soft_wrap=True)
     last = started
-    with _answered(console), closing(iter(run)) as results, _bar(console) as bar:
+    with _interruptible(console), closing(iter(run)) as results, _bar(console) as bar:
         task = bar.add_task("translating", total=None, note="")
         for result in results:
             counts[result.status] += 1
@@ -105,7 +103,7 @@ def _summarise(
     if as_json:
         print(json.dumps(_document(run, counts, seconds, interrupted)))
         return
-    parts = ", ".join(f"{counts[status]} {status}" for status in ("ok", "skipped", "failed"))
+    parts = ", ".join(f"{counts[status]} {status}" for status in STATUSES)
     where = f"each has its line in {printable(str(manifest))}"
     if interrupted:
         where = f"interrupted; {where}; run the same command again to resume"
@@ -120,7 +118,7 @@ def _document(run: Run, counts: Counter[str], seconds: float, interrupted: bool)
     document: dict[str, Any] = {
         "out": str(job.out),
         "manifest": str(job.out / job.options.shard.manifest),
-        **{status: counts[status] for status in ("ok", "skipped", "failed")},
+        **{status: counts[status] for status in STATUSES},
         "interrupted": interrupted,
         "seconds": round(seconds, 3),
         "weights": job.digest,
@@ -143,42 +141,26 @@ def _document(run: Run, counts: Counter[str], seconds: float, interrupted: bool)
 
 
 @contextmanager
-def _terminable() -> Iterator[None]:
-    """SIGTERM, as job schedulers send it, ends the job as Ctrl-C does."""
+def _interruptible(console: Console) -> Iterator[None]:
+    """SIGTERM, as job schedulers send it, ends the job as Ctrl-C does; both say that files in flight are finished."""
 
-    def interrupt(*_: object) -> None:
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        console.print("finishing what is being written; Ctrl-C again quits at once")
+        signal.signal(signal.SIGINT, known[signal.SIGINT])
         raise KeyboardInterrupt
 
+    known = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
     try:
-        before = signal.signal(signal.SIGTERM, interrupt)
+        for number in known:
+            signal.signal(number, interrupt)
     except ValueError:  # not the main thread: the program that called has its own ways
         yield
         return
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
-
-
-@contextmanager
-def _answered(console: Console) -> Iterator[None]:
-    """Say on the way out of an interruption that the files in flight are being finished, before they are."""
-    known = signal.getsignal(signal.SIGINT)
-
-    def answer(number: int, frame: FrameType | None) -> None:
-        console.print("finishing what is being written; Ctrl-C again quits at once")
-        signal.signal(number, known)
-        raise KeyboardInterrupt
-
-    try:
-        signal.signal(signal.SIGINT, answer)
-    except ValueError:  # not the main thread
-        yield
-        return
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, known)
+        for number, before in known.items():
+            signal.signal(number, before)
 
 
 def _bar(console: Console) -> Progress:
@@ -191,38 +173,3 @@ def _bar(console: Console) -> Progress:
         console=console,
         disable=not console.is_terminal,
     )
-
-
-def summary(out: Path) -> dict[str, Any]:
-    """Counts and causes over all manifests in a folder, as plain JSON values. Raises UsageError without any."""
-    paths = manifests(out)
-    if not paths:
-        raise UsageError(f"{out}: no {PATTERN} in it")
-    statuses: Counter[str] = Counter()
-    causes: Counter[str] = Counter()
-    weights: Counter[str] = Counter()
-    milliseconds = 0
-    for path in paths:
-        for _, entry in read_lines(path):
-            statuses[entry.status] += 1
-            milliseconds += entry.milliseconds
-            weights[entry.weights] += 1
-            if entry.status == "failed":
-                causes[_kind(entry)] += 1
-    return {
-        "out": os.fspath(out),
-        "manifests": [path.name for path in paths],
-        **{status: statuses[status] for status in ("ok", "skipped", "failed")},
-        "seconds_of_work": round(milliseconds / 1000, 3),
-        "weights": dict(weights),
-        "causes": dict(causes.most_common(20)),
-    }
-
-
-def _kind(entry: Entry) -> str:
-    """A cause without the path before it, so that alike ones count together."""
-    for name in (entry.input, entry.exemplar, entry.output):
-        head, found, tail = entry.cause.partition(f"{name}: ")
-        if found and " " not in head:
-            return tail
-    return entry.cause

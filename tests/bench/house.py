@@ -1,10 +1,10 @@
-"""How large the house is, and how far a sample walks through it.
+"""How large the house is, and how far a condition and a training sample walk through it.
 
     python tests/bench/house.py [TREE ...]        (checkouts; default: this one)
 
-Counts lines, modules, classes, options and import circles of mcltool/, and traces two commands. A module is on the way
-of a condition where one of its functions is called more often for three conditions than for one (of a training sample:
-for three steps than for one).
+Counts lines, modules, classes, options and import circles of mcltool/, and traces two commands, each with few and with
+many samples. A module is on the way where calls of one of its functions grow at least as the samples do, a class is a
+carrier where its objects do. Those of core and model, which are tools of the way, are listed apart.
 """
 
 from __future__ import annotations
@@ -16,18 +16,27 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections import defaultdict
+from collections import Counter, defaultdict
 from pathlib import Path
 from statistics import median
 
 TRACE = """
 import collections, json, sys, threading
-calls = collections.Counter()
+calls, made = collections.Counter(), collections.Counter()
 def count(frame, event, argument):
-    if event == "call":
-        name = frame.f_globals.get("__name__", "")
-        if name.startswith("mcltool."):
-            calls[name, frame.f_code.co_qualname] += 1
+    if event != "call":
+        return
+    code, name = frame.f_code, frame.f_globals.get("__name__", "")
+    if code.co_name in ("__init__", "__new__") and code.co_argcount:
+        first = frame.f_locals.get(code.co_varnames[0])
+        owner = first if isinstance(first, type) else type(first)
+        if owner.__module__.startswith("mcltool."):
+            made[owner.__module__ + "." + owner.__name__] += 1
+    elif name.startswith("namedtuple_"):
+        owner = frame.f_locals.get("_cls")
+        made[owner.__module__ + "." + owner.__name__] += owner is not None and owner.__module__.startswith("mcltool.")
+    elif name.startswith("mcltool.") and code.co_name != "<module>":
+        calls[name + " " + code.co_qualname] += 1
 from mcltool.__main__ import main
 threading.setprofile(count); sys.setprofile(count)
 try:
@@ -36,8 +45,11 @@ except SystemExit as end:
     assert not end.code, end.code
 finally:
     sys.setprofile(None); threading.setprofile(None)
-    json.dump([[m, f, n] for (m, f), n in calls.items()], open("calls.json", "w"))
+    json.dump([calls, made], open("calls.json", "w"))
 """
+CONDITIONS = 40, 60
+"""More than are read ahead, and than a look for doubtful ones takes."""
+STEPS = 1, 4
 TINY = ("--preset", "tiny", "--size", "32", "--batch-size", "1", "--workers", "0", "--device", "cpu")
 
 
@@ -104,54 +116,46 @@ def circles(trees: dict[str, ast.Module]) -> list[list[str]]:
 def ways(tree: Path) -> dict[str, object]:
     with tempfile.TemporaryDirectory() as folder:
         place = Path(folder)
-        command(tree, place, "fit", "--plugin", "shapes", *TINY, "--max-steps", "1", "--run", "runs/first")
-        traced: dict[str, list[dict[tuple[str, str], int]]] = {"condition": [], "training sample": []}
-        for count in (1, 3):
-            masks = f"masks{count}"
-            export = (
-                "data",
-                "export-conditions",
-                "--plugin",
-                "shapes",
-                "--count",
-                str(count),
-                "--size",
-                "64",
-            )
-            command(tree, place, *export, masks)
-            photos = place / "photos"
-            photos.mkdir(exist_ok=True)
-            (photos / "a.png").write_bytes(next((place / masks).rglob("*.png")).read_bytes())
-            job = (
-                "translate-dir",
-                masks,
-                "photos",
-                f"out{count}",
-                "--weights",
-                "runs/first/weights.safetensors",
-            )
-            traced["condition"].append(command(tree, place, *job, "--device", "cpu"))
+        trace(tree, place, "fit", "--plugin", "shapes", *TINY, "--max-steps", "1", "--run", "runs/first")
+        export = ("data", "export-conditions", "--plugin", "shapes", "--size", "64", "--count")
+        job = ("--weights", "runs/first/weights.safetensors", "--device", "cpu", "--batch-size", "1")
+        quiet = ("--set", "train.validation_samples=0", "--set", "train.sample_every=1000000")
+        conditions, samples = [], []
+        for count in CONDITIONS:
+            trace(tree, place, *export, str(count), f"masks{count}")
+            photo = place / "photo.png"
+            photo.write_bytes(next((place / f"masks{count}").rglob("*.png")).read_bytes())
+            command = ("translate-dir", f"masks{count}", "photo.png", f"out{count}")
+            conditions.append(trace(tree, place, *command, *job))
+        for count in STEPS:
             fit = ("fit", "--plugin", "shapes", *TINY, "--max-steps", str(count), "--run", f"runs/{count}")
-            quiet = ("--set", "train.validation_samples=0", "--set", "train.sample_every=1000000")
-            traced["training sample"].append(command(tree, place, *fit, *quiet))
+            samples.append(trace(tree, place, *fit, *quiet))
     found: dict[str, object] = {}
-    for what, (few, many) in traced.items():
-        on_the_way = sorted({module for (module, name), n in many.items() if n > few.get((module, name), 0)})
-        rooms = [m for m in on_the_way if not m.startswith(("mcltool.core.", "mcltool.model."))]
-        found[f"modules on the way of a {what}"] = len(on_the_way)
-        found[f"of these neither core nor model ({what})"] = rooms
+    for what, (few, many), counts in (
+        ("condition", conditions, CONDITIONS),
+        ("training sample", samples, STEPS),
+    ):
+        added = counts[1] - counts[0]
+        calls, made = (
+            {name for name in b if b[name] - a[name] >= added} for a, b in zip(few, many, strict=True)
+        )
+        for kind, names in (("modules", {name.split()[0] for name in calls}), ("carriers", made)):
+            tools = {name for name in names if name.startswith(("mcltool.core.", "mcltool.model."))}
+            found[f"{kind} on the way of a {what}"] = sorted(names - tools)
+            found[f"{kind} of core and model there ({what})"] = sorted(tools)
     return found
 
 
-def command(tree: Path, place: Path, *arguments: str) -> dict[tuple[str, str], int]:
-    """Run mcltool of ``tree`` in ``place``; calls by module and function."""
+def trace(tree: Path, place: Path, *arguments: str) -> tuple[Counter[str], Counter[str]]:
+    """Run mcltool of ``tree`` in ``place``; its calls by function, and objects made by class."""
     environment = os.environ | {"PYTHONPATH": f"{tree}:{tree / 'plugins'}", "OMP_NUM_THREADS": "1"}
     done = subprocess.run(
         [sys.executable, "-c", TRACE, *arguments], cwd=place, env=environment, capture_output=True, text=True
     )
     if done.returncode:
         raise SystemExit(f"{tree}: mcltool {' '.join(arguments)}\n{done.stderr}")
-    return {(module, name): n for module, name, n in json.loads((place / "calls.json").read_text())}
+    calls, made = json.loads((place / "calls.json").read_text())
+    return Counter(calls), Counter(made)
 
 
 if __name__ == "__main__":

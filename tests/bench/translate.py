@@ -91,9 +91,10 @@ def rate(preset: str, count: int, pairing: str, repeats: int, workers: int | Non
     from mcltool.core.config import resolve
     from mcltool.core.device import autocast
     from mcltool.data.batch import to_unit
-    from mcltool.translate.job import Job, Options, Settings
+    from mcltool.translate.job import Job, Options
     from mcltool.translate.reader import Preparer
     from mcltool.translate.run import Run
+    from mcltool.translate.settings import Settings
 
     side = resolve("shapes", preset).data.size[0]
     keep_freed_memory()  # as every command of mcltool does
@@ -119,8 +120,8 @@ def rate(preset: str, count: int, pairing: str, repeats: int, workers: int | Non
         translator, plan = first.translator(), first.ledger().plan
         batch = translator.fitting_batch_size(side)
         preparer = Preparer(translator.plugin, side)
-        photos = {task.photos[0]: preparer.exemplar(task.photos[0]).planes for task in plan}
-        planes = [preparer.condition(task.files, "").planes for task in plan]
+        photos = {task.photos[0]: preparer.photo(task.photos[0]).pixels for task in plan}
+        planes = [preparer.condition(task).pixels for task in plan]
         batches = []
         for start in range(0, count, batch):
             Z = np.stack([photos[plan[n].photos[0]] for n in range(start, min(start + batch, count))])
@@ -140,7 +141,7 @@ def rate(preset: str, count: int, pairing: str, repeats: int, workers: int | Non
             alone = translator.encode([next(iter(photos.values()))])[0] if pairing == "one" else None
             for X, Z in batches:
                 encoded = [alone] * len(X) if alone else translator.encode(list(Z))
-                translator.translate(list(X), encoded).wait()
+                translator.translate(list(X), encoded)()
             return count / (time.perf_counter() - started)
 
         def whole() -> tuple[float, Any]:
@@ -205,8 +206,9 @@ def keep_rate(row: dict[str, Any]) -> None:
 
 def memory_of(count: int) -> dict[str, Any]:
     """Run in a process of its own: peak memory of a job of ``count`` inputs."""
-    from mcltool.translate.job import Job, Options, Settings
+    from mcltool.translate.job import Job, Options
     from mcltool.translate.run import Run
+    from mcltool.translate.settings import Settings
 
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -242,9 +244,10 @@ def memories(_: argparse.Namespace) -> None:
 
 def plan_cell(folder: Path, exemplars: Path, pairing: str) -> dict[str, Any]:
     """Plan, and check what is done, as a job does that goes on; in a process of its own."""
-    from mcltool.translate.job import Job, Settings
-    from mcltool.translate.manifest import DONE
+    from mcltool.translate.job import Job
+    from mcltool.translate.resume import DONE
     from mcltool.translate.run import Run
+    from mcltool.translate.settings import Settings
 
     started = time.perf_counter()
     settings = Settings("fp32", batch_size=8)
@@ -292,8 +295,8 @@ def plans(options: argparse.Namespace) -> None:
 
 def make_million(folder: Path, count: int) -> None:
     from mcltool.core.files import digest
-    from mcltool.translate.job import Settings
     from mcltool.translate.manifest import Entry, stamp
+    from mcltool.translate.settings import Settings
 
     make_inputs(folder, 1, 32, 1)
     (folder / "masks" / "000000.png").unlink()

@@ -61,8 +61,8 @@ def _condition(plugin: DatasetPlugin, limit: int = 8) -> Callable[[Path], None]:
     """Find and read conditions as translate-dir does, without its net for the plugin's own mistakes."""
 
     def read(folder: Path) -> None:
-        from mcltool.translate.images import network_size, prepare_condition
         from mcltool.translate.plan import Conditions
+        from mcltool.translate.reader import network_size, prepare_condition
 
         conditions = Conditions(plugin, folder)
         for number in range(min(limit, len(conditions))):
@@ -136,8 +136,7 @@ def _model(folder: Path) -> None:
 
 
 def _manifest(folder: Path) -> None:
-    from mcltool.translate.manifest import merge
-    from mcltool.translate.view import summary
+    from mcltool.translate.manifest import merge, summary
 
     summary(folder)
     (folder / "scratch").mkdir()
@@ -150,8 +149,9 @@ def _manifest(folder: Path) -> None:
 
 def _ledger(folder: Path) -> None:
     """Resuming from whatever lies in OUT."""
-    from mcltool.translate.manifest import PATTERN, Ledger
+    from mcltool.translate.manifest import PATTERN
     from mcltool.translate.plan import Conditions, Exemplars, Pairs, Plan
+    from mcltool.translate.resume import Ledger
 
     work = folder.with_name(f"{folder.name}-inputs")
     for name in (*(f"masks/{n}.png" for n in range(4)), "photos/style.jpg"):
@@ -168,7 +168,7 @@ def _ledger(folder: Path) -> None:
 
 
 def _job(folder: Path) -> None:
-    from mcltool.translate.job import Settings, read_job
+    from mcltool.translate.settings import Settings, read_job
 
     found = read_job(folder, "a" * 64)
     if found:
@@ -181,7 +181,6 @@ def _table(folder: Path) -> None:
 
     inputs, exemplars = ["a.png", "b.png", "c.png"], ["x.jpg", "y/z.png"]
     found = pair_by_names([name[:-4] for name in inputs], inputs, exemplars, str(_only(folder)))
-    assert found is not None
     assert set(found[0].tolist()) == {0, 1, 2}
     assert set(found[1].tolist()) <= {0, 1}
 

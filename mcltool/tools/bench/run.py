@@ -141,14 +141,14 @@ def measured(prepare: Callable[[Subject], Callable[[], object]], subject: Subjec
 def different(subject: Subject) -> Callable[[], object]:
     """``translate-dir``'s own way from prepared conditions and photos, all different, to pictures in memory."""
     translator, conditions, photos = translating(subject)
-    return lambda: translator.translate(conditions, translator.encode(photos)).wait()
+    return lambda: translator.translate(conditions, translator.encode(photos))()
 
 
 def repeating(subject: Subject) -> Callable[[], object]:
     """The same with one exemplar, encoded before."""
     translator, conditions, photos = translating(subject)
     same = translator.encode(photos[:1]) * len(photos)
-    return lambda: translator.translate(conditions, same).wait()
+    return lambda: translator.translate(conditions, same)()
 
 
 def training(subject: Subject) -> Callable[[], object]:
