@@ -1,4 +1,4 @@
-"""Writes docs/cli.md from the command line's own help, and docs/settings.md from core/config.py:
+"""Writes docs/cli.md from the command line's own help, and docs/settings.md from core/sections.py:
 
 python docs/cli_page.py
 """

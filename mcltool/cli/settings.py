@@ -1,4 +1,4 @@
-"""Every setting with what is written beside it in core/config.py: fit --help-settings, --set, docs/settings.md."""
+"""Every setting with what is written beside it in core/sections.py: fit --help-settings, --set, docs/settings.md."""
 
 from __future__ import annotations
 

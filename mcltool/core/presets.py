@@ -1,4 +1,4 @@
-"""The presets: what each sets otherwise than config.py's defaults."""
+"""The presets: what each sets otherwise than sections.py's defaults."""
 
 from __future__ import annotations
 
