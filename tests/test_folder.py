@@ -36,6 +36,20 @@ def test_a_val_folder_is_what_is_held_out(tmp_path):
     assert ids(plugin, tmp_path, "val") == ["04", "05"]
 
 
+def test_the_splits_may_be_inside_the_folders(tmp_path):
+    trees.split_folders(tmp_path / "outside", "masks")
+    for split in ("train", "val"):
+        for kind in ("images", "masks"):
+            (tmp_path / "data" / kind).mkdir(parents=True, exist_ok=True)
+            (tmp_path / "outside" / split / kind).rename(tmp_path / "data" / kind / split)
+    root = tmp_path / "data"
+    plugin = found(root)
+    assert (ids(plugin, root, "train"), ids(plugin, root, "val")) == (["00", "01", "02", "03"], ["04", "05"])
+    [sample] = [sample for sample in plugin.index(root, "val") if sample.id == "04"]
+    assert sample.photo == next((root / "images" / "val").glob("04.*"))
+    assert sample.condition == (root / "masks" / "val" / "04.png",)
+
+
 def test_without_a_val_folder_photos_are_held_out_by_name_and_stay_so(tmp_path):
     trees.plain_folders(tmp_path, "masks")
     plugin = found(tmp_path)
@@ -165,6 +179,19 @@ def test_smoothed_edges_of_black_and_white_are_the_nearest_tone(tmp_path):
     plugin = found(tmp_path)
     assert len(plugin.spec.names) == 2
     assert np.array_equal(plugin.read_condition([path]).raster == 1, share > 0.5)
+    numbers = masks(tmp_path / "elsewhere", (share > 0.99).astype(np.uint8))  # 0 and 1 instead of 0 and 255
+    assert np.array_equal(plugin.read_condition([numbers]).raster == 1, share > 0.99)
+
+
+def test_masks_are_turned_as_photos_are(tmp_path):
+    path = masks(tmp_path, np.eye(8, 12, dtype=np.uint8))
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.open(path).save(path, exif=exif)
+    plugin = found(tmp_path)
+    assert plugin.read_condition([path]).size == (12, 8)
+    plugin.follow_exif = False
+    assert plugin.read_condition([path]).size == (8, 12)
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import resource
+import shutil
 from collections import Counter
 from pathlib import Path
 
@@ -381,6 +382,19 @@ def test_a_list_may_name_training_photos_for_held_out_ones(root: Path, tmp_path:
     photo = plugins.load("ade20k").photo(training.samples[5], 32)
     assert np.array_equal(held_out[1]["exemplar"].permute(1, 2, 0), photo)
     assert not held_out[1]["paired"]
+
+
+def test_names_that_several_photos_have_are_counted_and_left_out(root: Path, tmp_path: Path, caplog) -> None:
+    for kind, suffix in (("images", "jpg"), ("annotations", "png")):
+        for place in ("a", "b"):
+            copy = root / kind / "training" / place / f"same.{suffix}"
+            copy.parent.mkdir()
+            shutil.copy(next((root / kind / "training").glob(f"*.{suffix}")), copy)
+    pairs = tmp_path / "pairs.csv"
+    pairs.write_text("t0.jpg,same.jpg,a/same.jpg\nsame.jpg,t0.jpg\n")
+    training, _ = open_data(plugins.load("ade20k"), root, CONFIG, 0, pairs)
+    assert "1 names may be of several photos, such as same.jpg, and are left out" in caplog.text
+    assert training.samples
 
 
 def test_an_exemplar_of_ones_own_group_is_a_right_one() -> None:

@@ -46,26 +46,28 @@ def data_describe(root: Path, condition: str) -> None:
 
     with working(f"looking at {root}"):
         dataset, _ = load_data(PLUGIN, root, condition=condition)
+    last, failure = "as its dataset.toml says; delete that to begin again", None
+    if dataset.description is not None:  # before anything is said: whoever reads may stop early (| head)
+        name, text = dataset.description
+        path = root / name
+        last = f"{path}: written; look through it, then mcltool data preview --root {root} sheet.png"
+        try:
+            if path.exists():
+                failure = f"{path}: is there already; delete it, or correct it by hand"
+            else:
+                write_text(path, text)
+        except OSError as error:
+            way_out = "make a folder of links to the data, and describe that"
+            failure = f"{path}: cannot be written ({error.strerror}); {way_out}"
     for line in dataset.assumed:
         click.echo(line)
     for split in ("train", "val"):
         click.echo(f"{split}: {len(dataset.index(root, split))} photos")
     click.echo()
     show_classes(dataset.spec)
-    if dataset.description is None:
-        click.echo("as its dataset.toml says; delete that to begin again")
-        return
-    name, text = dataset.description
-    path = root / name
-    if path.exists():
-        raise UsageError(f"{path}: is there already; delete it, or correct it by hand")
-    try:
-        write_text(path, text)
-    except OSError as error:
-        raise UsageError(
-            f"{path}: cannot be written ({error.strerror}); make a folder of links to the data, and describe that"
-        ) from None
-    click.echo(f"{path}: written; look through it, then mcltool data preview --root {root} sheet.png")
+    if failure:
+        raise UsageError(failure)
+    click.echo(last)
 
 
 @data_group.command("check", short_help="Read every sample and report what is wrong.")

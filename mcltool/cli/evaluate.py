@@ -21,6 +21,8 @@ from mcltool.cli.options import (
     chosen_weights,
     complete_plugins,
     exemplar_option,
+    labels_for,
+    labels_option,
     parse_paths,
     threads_option,
 )
@@ -246,6 +248,7 @@ def compare(a: Path, b: Path, as_json: bool) -> None:
 )
 @click.option("--part", default="", metavar="NAME", help="Which condition, where the file holds several.")
 @canvas_option
+@labels_option
 @click.option("--device", metavar="NAME", help=DEVICE_HELP)
 @threads_option
 def explain(
@@ -272,6 +275,7 @@ def explain(
     condition, chosen, out = parse_paths(paths, exemplars)
     places = [_place(text) for text in at]
     file = chosen_weights(weights)
+    labels = labels_for(file)
 
     from mcltool.tools.explain import explain as draw
 
@@ -281,12 +285,12 @@ def explain(
 
         if places:
             raise UsageError("--at: looks at one exemplar; leave it out, or give one --exemplar")
-        shares = explain_several(condition, chosen, out, file, part, device, canvas)
+        shares = explain_several(condition, chosen, out, file, part, device, canvas, labels)
         for exemplar, share in zip(chosen, shares, strict=True):
             click.echo(f"{exemplar.label(str(exemplar.path))}: {share:.1%} of the warped exemplar")
         click.echo(f"look at {out}")
         return
-    for spot in draw(condition, Path(chosen[0].path), out, file, places, part, device, canvas):
+    for spot in draw(condition, Path(chosen[0].path), out, file, places, part, device, canvas, labels):
         match = f"{spot.match_x},{spot.match_y}"
         place = f"{spot.x},{spot.y} {spot.name}"
         click.echo(f"{place:<28} -> {match:<12} cosine {spot.cosine:.3f}  probability {spot.probability:.3f}")

@@ -166,9 +166,15 @@ def _listed(
     """Candidates for training; the first exemplar of each held-out sample's line; and what is the matter where there is
     none, by the sample's number."""
     pairs, called, held_out = read_pairs(path), Called.of(train), Called.of(val)
-    retrieved = match_names(pairs, called, called)
+    several: set[str] = set()
+    retrieved = match_names(pairs, called, called, several)
     # CoCosNet takes exemplars of held-out photos from the training photos.
-    firsts = [(line or [-1])[0] for line in match_names(pairs, held_out, held_out + called)]
+    firsts = [(line or [-1])[0] for line in match_names(pairs, held_out, held_out + called, several)]
+    if several:
+        log.warning(
+            "%s: %d names may be of several photos, such as %s, and are left out; give their paths",
+            path, len(several), min(several),
+        )  # fmt: skip
     if train and not any(retrieved) and all(n == -1 for n in firsts):
         raise UsageError(
             f"{path}: names none of the {len(train) + len(val)} samples; expected lines of their ids, "

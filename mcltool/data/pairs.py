@@ -139,18 +139,26 @@ class Called:
         return Called([*self.ids, *more.ids], [*self.photos, *more.photos])
 
 
-def match_names(pairs: Pairs, samples: Called, candidates: Called) -> list[list[int | None]]:
-    """As ``match_pairs``, with None for a name that is no candidate's or several's."""
+def match_names(
+    pairs: Pairs, samples: Called, candidates: Called, several: set[str] | None = None
+) -> list[list[int | None]]:
+    """As ``match_pairs``, with None for a name that is no candidate's or several's; the latter go into ``several``."""
     keys, names = Names(samples.ids, samples.photos), Names(candidates.ids, candidates.photos)
     distinct = {name for exemplars in pairs.values() for name in exemplars}  # a photo is the exemplar of many
-    numbers = {name: found[0] if len(found := names.find(name)) == 1 else None for name in distinct}
+    meant = {name: names.find(name) for name in distinct}
+    numbers = {name: found[0] if len(found) == 1 else None for name, found in meant.items()}
+    unclear = {name for name, found in meant.items() if len(found) > 1}
     places = {named: n for n, named in enumerate(zip(candidates.ids, candidates.photos, strict=True))}
     matched: list[list[int | None]] = [[] for _ in samples.ids]
     for key, exemplars in pairs.items():
         index = keys.find(key)
-        if len(index) == 1:
+        if len(index) > 1:
+            unclear.add(key)
+        elif index:
             own = places.get((samples.ids[index[0]], samples.photos[index[0]]), -1)
             matched[index[0]] += [n for name in exemplars if (n := numbers[name]) != own]
+    if several is not None:
+        several |= unclear
     return matched
 
 

@@ -48,16 +48,17 @@ def explain(
     part: str = "",
     device: str | None = None,
     canvas: Size | None = None,
+    labels: str = "",
 ) -> list[Spot]:
     """Write the picture ``out`` (.png) and return the positions it looks at. Everything is computed in float32.
 
     at: x, y in pixels of the condition; without any, a few spread over its classes. part: which condition,
-    where the file holds several (as in ConditionFiles); empty: the first. canvas: see registry.use_canvas.
+    where the file holds several (as in ConditionFiles); empty: the first. canvas, labels: see registry.
 
     Raises UsageError or DataError, naming what does not fit, before anything is written.
     """
     _check_out(out, condition, exemplar)
-    plugin = plugin_of(weights)
+    plugin = plugin_of(weights, labels=labels)
     use_canvas(plugin, canvas)
     net, header = load_model(weights, pick_device(device))
     read = _read_condition(plugin, condition, part)

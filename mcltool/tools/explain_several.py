@@ -32,10 +32,11 @@ def explain_several(
     part: str = "",
     device: str | None = None,
     canvas: tuple[int, int] | None = None,
+    labels: str = "",
 ) -> list[float]:
     """Write the picture ``out`` (.png), and return each exemplar's share of the warped exemplar, all together 1.
 
-    part, canvas: as in ``explain``. Raises UsageError or DataError before anything is written.
+    part, canvas, labels: as in ``explain``. Raises UsageError or DataError before anything is written.
     """
     if out.suffix.lower() != ".png" or out.is_dir():
         raise UsageError(f"{out}: expected the name of a .png file to write")
@@ -43,7 +44,7 @@ def explain_several(
         raise UsageError(
             f"--exemplar: {len(exemplars)} of them: a picture shows 2 to {len(MARKS)}, each in a colour"
         )
-    plugin = plugin_of(weights)
+    plugin = plugin_of(weights, labels=labels)
     use_canvas(plugin, canvas)
     check(exemplars, plugin.spec, "--exemplar")
     model = Translator(weights, plugin, "fp32", device)

@@ -34,13 +34,15 @@ _MOST_LINES, _MOST_SOLID = 0.35, 0.05
 """Shares of a drawing: what lines may cover, and what may lie further inside of them than 1% of its short side."""
 
 
-def draw_face(labels: NDArray[np.uint8], photo: Path | None, short_side: int) -> NDArray[np.uint8]:
+def draw_face(
+    labels: NDArray[np.uint8], photo: Path | None, short_side: int, upright: bool = True
+) -> NDArray[np.uint8]:
     """The line drawing (H, W), 0 or LINE, of a face: outlines of its parts, and the photo's edges (Canny) in
     hair, hat, clothes and background.
 
     labels: (h, w) classes. photo: a file with the same picture at any size; None: outlines alone.
     short_side: that of the drawing in pixels, so that its lines are as fine as the picture that it is for;
-    never above the labels' own, which 0 stands for.
+    never above the labels' own, which 0 stands for. upright: as in ``read_photo``.
     """
     own = min(labels.shape)
     scale = min(short_side or own, own) / own
@@ -48,7 +50,7 @@ def draw_face(labels: NDArray[np.uint8], photo: Path | None, short_side: int) ->
     labels = np.asarray(cv2.resize(labels, (width, height), interpolation=cv2.INTER_NEAREST_EXACT), np.uint8)
     if photo is None:
         return outlines(labels) * np.uint8(LINE)
-    return draw_lines(read_photo(photo, min(height, width)), labels, _TEXTURED[labels])
+    return draw_lines(read_photo(photo, min(height, width), upright), labels, _TEXTURED[labels])
 
 
 def draw_lines(
@@ -80,7 +82,7 @@ def outlines(labels: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return np.asarray(cv2.erode(labels, cross) != labels, np.uint8)
 
 
-def read_drawing(path: Path) -> NDArray[np.uint8]:
+def read_drawing(path: Path, upright: bool = True) -> NDArray[np.uint8]:
     """A line drawing (H, W), 0 or LINE, from any image: dark lines on light, light on dark, of any colours.
 
     The ground is the colour that most of the picture has (the median of each channel); lines are what differs
@@ -88,8 +90,8 @@ def read_drawing(path: Path) -> NDArray[np.uint8]:
     the lines are what is opaque. Raises DataError where a file cannot be read, is of one even colour, or has areas
     rather than lines.
     """
-    picture = read_photo(path)
-    opacity = _opacity(path)
+    picture = read_photo(path, upright=upright)
+    opacity = _opacity(path, upright)
     if opacity is not None and opacity.shape == picture.shape[:2] and _median(opacity) < 128:
         difference = opacity
     else:
@@ -145,10 +147,11 @@ def _edges(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return np.asarray(cv2.Canny(grey, *_CANNY, L2gradient=True) > 0, np.uint8)
 
 
-def _opacity(path: Path) -> NDArray[np.uint8] | None:
+def _opacity(path: Path, upright: bool) -> NDArray[np.uint8] | None:
     """The alpha channel (H, W) as bytes of a file that has one; read_photo, which has read it, puts such over white."""
     with warnings.catch_warnings(), Image.open(path) as image:
         warnings.simplefilter("ignore")
         if not image.has_transparency_data:
             return None
-        return np.asarray(ImageOps.exif_transpose(image).convert("RGBA").getchannel("A"))
+        shown: Image.Image = ImageOps.exif_transpose(image) if upright else image
+        return np.asarray(shown.convert("RGBA").getchannel("A"))

@@ -42,14 +42,16 @@ STACK = "_planes.png"
 _CROSS = cv2.getStructuringElement(cv2.MORPH_CROSS, (3, 3))
 
 
-def part_planes(labels: NDArray[np.uint8], photo: Path | None, short_side: int) -> Condition:
+def part_planes(
+    labels: NDArray[np.uint8], photo: Path | None, short_side: int, upright: bool = True
+) -> Condition:
     """What a network sees of a face: (H, W, 15) bytes, PLANES.
 
     labels: (h, w) classes. photo: a file with the same picture; None: the edges are the parts' outlines alone.
     short_side: of the planes in pixels; at most the labels' own, which 0 stands for. Lines are 2 pixels wide. A part
-    that is not there is 255 levels away everywhere.
+    that is not there is 255 levels away everywhere. upright: as in ``read_photo``.
     """
-    lines = draw_face(labels, photo, short_side)
+    lines = draw_face(labels, photo, short_side, upright)
     height, width = lines.shape
     labels = np.asarray(cv2.resize(labels, (width, height), interpolation=cv2.INTER_NEAREST_EXACT), np.uint8)
     planes = np.full((height, width, len(PLANES)), 255, np.uint8)

@@ -84,8 +84,12 @@ class _Faces(DatasetPlugin):
             )
         return read_parts(files)
 
+    @property
+    def _upright(self) -> bool:
+        return self.follow_exif is not False
+
     def _read_map(self, path: Path) -> NDArray[np.uint8]:
-        return read_labels(path, len(NAMES), PALETTE, self.numbers, upright=self.follow_exif is not False)
+        return read_labels(path, len(NAMES), PALETTE, self.numbers, upright=self._upright)
 
 
 class CelebAHQPlugin(_Faces):
@@ -106,7 +110,7 @@ class CelebAHQPlugin(_Faces):
 
     def condition(self, sample: Sample, short_side: int) -> Condition:
         """Drawn at ``short_side``, at most that of the masks (512 px): finer lines would not stay apart."""
-        return _drawing(draw_face(self._face(sample), sample.photo, short_side))
+        return _drawing(draw_face(self._face(sample), sample.photo, short_side, self._upright))
 
     def read_condition(self, files: Sequence[Path]) -> Condition:
         """One line drawing; or part masks and, to have its edges too, their photo."""
@@ -117,8 +121,10 @@ class CelebAHQPlugin(_Faces):
                 f"celebahq: a condition is one line drawing or part masks, not {len(files)} files"
             )
         if parts:
-            return _drawing(draw_face(read_parts(parts), others[0] if others else None, self.short_side))
-        return _drawing(read_drawing(others[0]))
+            return _drawing(
+                draw_face(read_parts(parts), others[0] if others else None, self.short_side, self._upright)
+            )
+        return _drawing(read_drawing(others[0], self._upright))
 
     def render(self, condition: Condition) -> NDArray[np.float32]:
         """(H, W, 2) float32: edge, 0 or 1, and distance, 0 to 1 (see edges.edge_planes)."""
@@ -151,7 +157,7 @@ class CelebAHQPartsPlugin(_Faces):
 
     def condition(self, sample: Sample, short_side: int) -> Condition:
         """Drawn at ``short_side``, at most that of the masks (512 px)."""
-        return part_planes(self._face(sample), sample.photo, short_side)
+        return part_planes(self._face(sample), sample.photo, short_side, self._upright)
 
     def read_condition(self, files: Sequence[Path]) -> Condition:
         if is_stack(files):
@@ -163,7 +169,7 @@ class CelebAHQPartsPlugin(_Faces):
                 f"celebahq-parts: a condition is the part masks of a face (02994_skin.png, ...), perhaps with their "
                 f"photo; found {', '.join(path.name for path in files) or 'no file'}"
             )
-        return part_planes(read_parts(parts), others[0] if others else None, self.short_side)
+        return part_planes(read_parts(parts), others[0] if others else None, self.short_side, self._upright)
 
     def render(self, condition: Condition) -> NDArray[np.float32]:
         """(H, W, 15) float32 in [0, 1]."""

@@ -71,7 +71,7 @@ class DeepFashionPlugin(DatasetPlugin):
             raise UsageError(str(error)) from None
         if self.canvas and self.canvas != self._told and samples and samples[0].photo:
             self._told = self.canvas
-            _say_whether_stretched(self.canvas, samples[0].photo)
+            _say_whether_stretched(self.canvas, _photo_size(samples[0].photo, self.follow_exif is not False))
         return samples
 
     def conditions(self, folder: Path) -> Iterator[ConditionFiles]:
@@ -98,7 +98,7 @@ class DeepFashionPlugin(DatasetPlugin):
         size, whose = self._canvas(pose)
         if sample.photo is None or (size and size is not self.canvas):
             return _condition(pose.on(size or CANVAS, whose), size or CANVAS)
-        photo = _upright_size(sample.photo)
+        photo = _photo_size(sample.photo, self.follow_exif is not False)
         joints = pose.on(size or photo, whose or "its photo")
         scale = np.divide(photo, size or photo)[::-1]
         return _condition((joints * scale).astype(np.float32), photo)
@@ -146,9 +146,9 @@ def _condition(joints: Joints, size: Size) -> Condition:
     return Condition(size, points=joints.copy(), mirror=SIDES)
 
 
-def _say_whether_stretched(canvas: Size, path: Path) -> None:
+def _say_whether_stretched(canvas: Size, photo: Size) -> None:
     """What is assumed where the user's canvas has another aspect than the photos."""
-    height, width = _upright_size(path)
+    height, width = photo
     if not 0.99 < height * canvas[1] / (width * canvas[0]) < 1.01:
         log.info(
             "deepfashion: photos of %d x %d pixels, joints on a canvas of %d x %d: taken for photos that were "
@@ -157,12 +157,12 @@ def _say_whether_stretched(canvas: Size, path: Path) -> None:
         )  # fmt: skip
 
 
-def _upright_size(path: Path) -> Size:
-    """Height, width of a photo as it is to be looked at; its header alone is read."""
+def _photo_size(path: Path, upright: bool) -> Size:
+    """Height, width of a photo, turned as EXIF says where ``upright``; its header alone is read."""
     try:
         with Image.open(path) as image:
             width, height = image.size
-            sideways = _orientation(image) in _TURNED_SIDEWAYS
+            sideways = upright and _orientation(image) in _TURNED_SIDEWAYS
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise DataError(f"{path}: not an image that can be read ({error})") from None
     return (width, height) if sideways else (height, width)

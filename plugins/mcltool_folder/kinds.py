@@ -35,6 +35,8 @@ class Kind(ABC):
     names: tuple[str, ...]
     palette: tuple[RGB, ...]
     width: int = 1
+    upright: bool = True
+    """Whether pictures are turned as their EXIF orientation says."""
 
     def __init__(self, part: Part) -> None:
         self.part = part
@@ -61,7 +63,7 @@ class ClassNumbers(Kind):
         self.palette = tuple(entry.colour for entry in part.classes)
 
     def read(self, path: Path) -> Raster:
-        return read_mask(path, self.part)[..., None]
+        return read_mask(path, self.part, self.upright)[..., None]
 
     def planes(self, raster: Raster, turned: Turned) -> Planes:
         raise NotImplementedError("class numbers are no channels")
@@ -78,7 +80,7 @@ class Masks(ClassNumbers):
         self.width = len(self.names)
 
     def read(self, path: Path) -> Raster:
-        return np.eye(self.width, dtype=np.uint8)[read_mask(path, self.part)] * np.uint8(255)
+        return np.eye(self.width, dtype=np.uint8)[read_mask(path, self.part, self.upright)] * np.uint8(255)
 
     def planes(self, raster: Raster, turned: Turned) -> Planes:
         return np.asarray(raster / np.float32(255), np.float32)
@@ -94,7 +96,7 @@ class Edges(Kind):
     palette = ((255, 255, 255), (40, 92, 140))
 
     def read(self, path: Path) -> Raster:
-        return read_drawing(path)[..., None]
+        return read_drawing(path, self.upright)[..., None]
 
     def planes(self, raster: Raster, turned: Turned) -> Planes:
         return edge_planes(np.clip(raster[..., 0], 0, 255).astype(np.uint8))
@@ -103,7 +105,7 @@ class Edges(Kind):
         """The photo's edges; with a mask at the mask's size, its outlines too, and no edges in its background."""
         if mask is None:
             return draw_lines(photo)[..., None]
-        classes = read_mask(mask, self.part)
+        classes = read_mask(mask, self.part, self.upright)
         names = [entry.name for entry in self.part.classes]
         ground = names.index(self.part.background) if self.part.background else len(names)
         return draw_lines(photo, classes, classes != ground)[..., None]
@@ -193,7 +195,7 @@ class Picture(Kind):
     width = 3
 
     def read(self, path: Path) -> Raster:
-        return read_photo(path)
+        return read_photo(path, upright=self.upright)
 
     def planes(self, raster: Raster, turned: Turned) -> Planes:
         return np.asarray(raster / np.float32(255), np.float32)
@@ -213,7 +215,7 @@ class Poses(Kind):
 
     def read_pose(self, sample: Sample, files: tuple[Path, ...], canvas: tuple[int, int] | None) -> Condition:
         reader = DeepFashionPlugin()
-        reader.canvas = canvas
+        reader.canvas, reader.follow_exif = canvas, self.upright
         return reader.condition(replace(sample, condition=files), 0)
 
     def draw_pose(self, condition: Condition) -> Planes:

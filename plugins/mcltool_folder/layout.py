@@ -27,6 +27,7 @@ KINDS = {
     "": ("inputs", "input", "conditions", "condition", "conditioning", "sources", "source"),
 }
 """Names of condition folders, by kind; "": told by what is in them."""
+TRAIN = ("train", "training")
 VAL = ("val", "valid", "validation", "test")
 LOSSY = frozenset({".jpg", ".jpeg", ".webp", ".avif", ".jfif", ".heic"})
 ARRAYS = frozenset({".npy"})
@@ -36,8 +37,8 @@ KNOWN = {
 }  # fmt: skip
 """What tells the folder of a data set that has a plugin of its own."""
 EXPECTED = (
-    "expected images/ and masks/ (or edges/, depth/, normals/, poses/), also below train/ and val/; x.jpg with "
-    "x_mask.png; or metadata.csv"
+    "expected images/ and masks/ (or edges/, depth/, normals/, poses/), also below train/ and val/, or with train/ and "
+    "val/ in them; x.jpg with x_mask.png; or metadata.csv"
 )
 
 
@@ -60,10 +61,13 @@ def find_layout(root: Path) -> Layout:
     for mark, plugin in KNOWN.items():
         if (root / mark).exists():
             raise UsageError(f"{root}: has {mark}, as the data set {plugin}: give --plugin {plugin}")
-    train = "train" if (root / "train").is_dir() else "."
-    held_out = next((name for name in VAL if (root / name).is_dir()), None)
-    val: str | float = held_out if train == "train" and held_out else 0.1
-    base = root / train
+    inside = _split_inside(root)
+    where = inside or root
+    train = next((name for name in TRAIN if (where / name).is_dir()), ".")
+    splits = [name for name in VAL if (where / name).is_dir()]
+    val: str | float = splits[0] if train != "." and splits else 0.1
+    unused = tuple(f"{name}/" for name in splits[1:]) if train != "." else ()
+    base = root if inside else root / train
     metadata = find_metadata(base) or find_metadata(root)
     if metadata:
         columns = file_columns(read_metadata(metadata)[0])
@@ -78,11 +82,17 @@ def find_layout(root: Path) -> Layout:
         found = {name: _kind_of(name) for name in folders if name != photo_folders[0]}
         kinds = {name: kind for name, kind in found.items() if kind is not None}
         ignored = tuple(f"{name}/" for name, kind in found.items() if kind is None)
-        return Layout("folders", train, val, photo_folders[0], kinds, ignored)
+        return Layout("folders", train, val, photo_folders[0], kinds, (*ignored, *unused))
     files = [path for path in base.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES | ARRAYS]
     if not files:
         raise UsageError(f"{base}: no photos found; {EXPECTED}")
     return Layout("beside", train, val, "", _endings(files))
+
+
+def _split_inside(root: Path) -> Path | None:
+    """The folder of photos where that holds the splits: images/train rather than train/images."""
+    folders = [path for path in root.iterdir() if path.name.lower() in PHOTOS]
+    return next((path for path in folders for name in TRAIN if (path / name).is_dir()), None)
 
 
 def _kind_of(name: str) -> str | None:
@@ -154,11 +164,11 @@ def _hash(text: str) -> float:
 
 def _paired(root: Path, description: Description, folder: str) -> list[Sample]:
     base = root / folder
-    if not base.is_dir():
+    if not base.is_dir() and not (root / description.photos / folder).is_dir():
         raise UsageError(f"{base}: no such folder; dataset.toml or the folder is wrong")
     if description.layout == "metadata":
         return list(_from_metadata(root, base, description))
-    photos, conditions = _candidates(base, description)
+    photos, conditions = _candidates(root, folder, description)
     _check_single(photos, "photo")
     complete = set(photos)
     for part, found in conditions.items():
@@ -183,11 +193,16 @@ _Found = dict[str, list[ConditionFiles]]
 """Candidates by id."""
 
 
-def _candidates(base: Path, description: Description) -> tuple[_Found, dict[Part, _Found]]:
-    parts = [part for part in description.condition if part.files]
+def _candidates(root: Path, folder: str, description: Description) -> tuple[_Found, dict[Part, _Found]]:
+    """folder: of the split, which is in ``root`` or, in a layout of folders, in those of photos and conditions."""
+    base, parts = root / folder, [part for part in description.condition if part.files]
     if description.layout == "folders":
-        photos = _by_id(_images(base / description.photos))
-        return photos, {part: _matched(find_conditions(base / part.files, part), photos) for part in parts}
+
+        def place(name: str) -> Path:
+            return base / name if (base / name).is_dir() else root / name / folder
+
+        photos = _by_id(_images(place(description.photos)))
+        return photos, {part: _matched(find_conditions(place(part.files), part), photos) for part in parts}
     endings = {part.files.removeprefix("*"): part for part in parts}
     photos = defaultdict(list)
     conditions: dict[Part, _Found] = {part: defaultdict(list) for part in parts}

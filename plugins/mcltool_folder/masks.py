@@ -11,19 +11,23 @@ from mcltool import DataError, read_labels, read_photo
 from mcltool_folder.description import Part
 from mcltool_folder.files import write_image
 
+TONES = [(0, 0, 0), (255, 255, 255)]
 
-def read_mask(path: Path, part: Part) -> NDArray[np.uint8]:
+
+def read_mask(path: Path, part: Part, upright: bool = True) -> NDArray[np.uint8]:
     """(H, W) indices of ``part.classes``. Raises DataError for what is none of them."""
     if part.by == "colour" and part.near:
-        return _nearest(path, part)
+        return _nearest(path, part, upright)
     palette = [entry.colour for entry in part.classes]
     numbers = {entry.number: index for index, entry in enumerate(part.classes) if entry.number is not None}
-    return read_labels(path, len(palette), palette, numbers if part.by == "number" else None)
+    return read_labels(path, len(palette), palette, numbers if part.by == "number" else None, upright=upright)
 
 
-def _nearest(path: Path, part: Part) -> NDArray[np.uint8]:
+def _nearest(path: Path, part: Part, upright: bool) -> NDArray[np.uint8]:
     """The class of each pixel's colour, or of the nearest colour for a share of ``part.near`` of them."""
-    colours = read_photo(path)
+    colours = read_photo(path, upright=upright)
+    if colours.max() == 1 and [entry.colour for entry in part.classes] == TONES:
+        colours = colours * np.uint8(255)  # numbers 0 and 1 among masks in black and white
     codes, places = np.unique(colours @ np.array([1 << 16, 1 << 8, 1], np.uint32), return_inverse=True)
     found = np.stack([codes >> 16, codes >> 8 & 255, codes & 255], 1).astype(np.int32)
     apart = np.stack([np.square(found - np.array(entry.colour)).sum(1) for entry in part.classes], 1)

@@ -114,6 +114,7 @@ class FolderPlugin(DatasetPlugin):
         pose: Condition | None = None
         shares = share_out(sample.condition, self._known.condition, photo is not None)
         for kind, files in zip(self._kinds, shares, strict=True):
+            kind.upright = self.follow_exif is not False
             if isinstance(kind, Poses):
                 pose = kind.read_pose(sample, files, self.canvas)
             elif isinstance(kind, Edges) and kind.part.made and photo is not None:
