@@ -43,7 +43,7 @@ def main() -> None:
     masks, photos = files(args.masks), files(args.photos)
     command = [sys.executable, "-m", "mcltool", "translate-dir", args.conditions or args.masks, args.photos]
     options = ["--weights", args.weights, "--pair", "random", "--seed", "1", "--save", "warp", "--overwrite"]
-    subprocess.run(list(map(str, [*command, args.out, *options])), check=True)
+    subprocess.run(list(map(str, [*command, args.out, *options])), check=True, stdout=sys.stderr)
     lines = (args.out / "manifest.jsonl").read_text().splitlines()
     rows = [row for row in map(json.loads, lines) if row["status"] != "failed"]
 
