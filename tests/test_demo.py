@@ -16,7 +16,8 @@ from PIL import Image
 
 from mcltool.cli.main import cli
 from mcltool.core.files import digest
-from mcltool.core.weights import read_header
+from mcltool.core.index import shipped_folder
+from mcltool.core.weights import read_header, shipped_weights
 from mcltool.evaluate.pairs import held_out_pairs
 from mcltool.evaluate.truth import psnr
 from mcltool.plugin import registry as plugins
@@ -164,10 +165,41 @@ def test_pretrained_shows_the_shipped_weights_and_trains_nothing(
     assert all(scores[0][name] == scores[1][name] for name in METRICS - {"seconds"})
 
 
+@pytest.mark.slow
+def test_photos_shows_clothes_with_the_shipped_weights(tmp_path: Path) -> None:
+    """Each result has the exemplar's colour where the drawing has the garment, which no two exemplars share."""
+    result = run(tmp_path / "shown", "--photos")
+    assert result.exit_code == 0, result.output
+    assert "12 pairs in " in result.output
+    assert "Alexey Grigorev's clothing-dataset, CC0 1.0" in result.output
+    with Image.open(tmp_path / "shown" / "contact_sheet.png") as sheet:
+        assert sheet.width > 12 * 128
+    drawings = sorted((tmp_path / "shown" / "conditions").iterdir())
+    results, photos = [], []
+    for drawing in drawings:
+        made = Image.open(tmp_path / "shown" / "out" / drawing.name)
+        garment = np.asarray(Image.open(drawing).resize(made.size, Image.Resampling.NEAREST)) == 1
+        results.append(np.asarray(made)[garment].mean(0))
+        photo = np.asarray(Image.open(tmp_path / "shown" / "exemplars" / f"{drawing.stem}.jpg"))
+        h, w, _ = photo.shape
+        photos.append(np.median(photo[h * 2 // 5 : h * 3 // 5, w * 2 // 5 : w * 3 // 5], (0, 1)))
+    apart = np.linalg.norm(np.subtract.outer(results, photos).diagonal(axis1=1, axis2=3), axis=2)
+    assert (apart.argmin(1) == np.arange(len(drawings))).mean() > 0.7, apart
+
+
+def test_what_is_shipped_of_photos_is_little() -> None:
+    files = [path for path in (shipped_folder() / "clothing").rglob("*") if path.is_file()]
+    assert len(files) == 24
+    assert sum(path.stat().st_size for path in files) < 1_500_000
+    assert shipped_weights("clothing").stat().st_size < 12_000_000
+
+
 @pytest.mark.parametrize(
     ("args", "cause"),
     [
         (["--pretrained", "--steps", "9"], "--pretrained trains nothing"),
+        (["--photos", "--seed", "9"], "--photos trains nothing"),
+        (["--photos", "--pretrained"], "leave one of them out"),
         (["--steps", "0"], "train.max_steps: must be at least 1"),
         (["--seed", "-1"], "train.seed: must not be negative"),
         (["--device", "tpu"], "--device tpu: no such device"),

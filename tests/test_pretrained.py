@@ -380,6 +380,7 @@ def test_list_shows_names_sizes_and_licences() -> None:
     lines = run("weights", "list").output.splitlines()
     assert [line.split()[:3] for line in lines[1:]] == [
         ["shapes", "10.6", "Apache-2.0"],
+        ["clothing", "11.1", "Apache-2.0"],
         ["vgg19", "575", "BSD-3-Clause"],
         ["alexnet", "244", "BSD-3-Clause"],
         ["inception", "95", "Apache-2.0"],

@@ -16,6 +16,11 @@ from mcltool.cli.options import DEVICE_HELP, FOLDER, threads_option
     "--pretrained", is_flag=True, help="Use the shipped weights instead of training: takes seconds."
 )
 @click.option(
+    "--photos",
+    is_flag=True,
+    help="Translate drawings of clothes with photos of others, by shipped weights: takes seconds.",
+)
+@click.option(
     "--steps", type=int, metavar="N", help="Training steps.  [default: what fits 5 minutes on a CPU]"
 )
 @click.option("--seed", type=int, metavar="N", help="Seed of everything random.  [default: 0]")
@@ -25,7 +30,13 @@ from mcltool.cli.options import DEVICE_HELP, FOLDER, threads_option
 @click.option("--device", metavar="NAME", help=DEVICE_HELP)
 @threads_option
 def demo(
-    out: Path, pretrained: bool, steps: int | None, seed: int | None, workers: int | None, device: str | None
+    out: Path,
+    pretrained: bool,
+    photos: bool,
+    steps: int | None,
+    seed: int | None,
+    workers: int | None,
+    device: str | None,
 ) -> None:
     """Train, translate and score in minutes, with nothing to download.
 
@@ -36,11 +47,24 @@ def demo(
     \b
     Examples:
       mcltool demo --pretrained                  skip training: the picture in seconds
+      mcltool demo --photos                      real clothes
       mcltool demo
       mcltool demo --out /tmp/demo --steps 200
     """
-    if pretrained and {steps, seed, workers} != {None}:
-        raise click.UsageError("--pretrained trains nothing: leave out --steps, --seed and --workers")
+    if pretrained and photos:
+        raise click.UsageError("--pretrained shows shapes and --photos clothes: leave one of them out")
+    if (pretrained or photos) and {steps, seed, workers} != {None}:
+        option = "--photos" if photos else "--pretrained"
+        raise click.UsageError(f"{option} trains nothing: leave out --steps, --seed and --workers")
+    sheet = out / "contact_sheet.png"
+
+    if photos:
+        from mcltool.tools.demo import CREDIT, show_photos
+
+        click.echo("translating drawings of clothes with photos of others; none was trained on", err=True)
+        count, seconds = show_photos(out, device)
+        click.echo(f"{count} pairs in {seconds:.0f} s; {CREDIT}\nlook at {sheet}")
+        return
 
     if pretrained:
         from mcltool.core.weights import shipped_weights
@@ -56,7 +80,7 @@ def demo(
 
         metrics = run_demo(out, steps, seed or 0, device, show, workers)
     _show_scores(metrics)
-    click.echo(f"look at {out / 'contact_sheet.png'}")
+    click.echo(f"look at {sheet}")
 
 
 def _show_scores(metrics: Mapping[str, float]) -> None:

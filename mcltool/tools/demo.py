@@ -15,14 +15,15 @@ from numpy.typing import NDArray
 from mcltool.core.config import resolve
 from mcltool.core.device import pick_device
 from mcltool.core.errors import McltoolError
-from mcltool.core.files import write_text
+from mcltool.core.files import write_bytes, write_text
 from mcltool.core.images import read_photo
+from mcltool.core.index import shipped_folder
 from mcltool.core.pictures import contact_sheet, save_png
-from mcltool.core.weights import load_model
+from mcltool.core.weights import load_model, shipped_weights
 from mcltool.data.batch import condition_picture
 from mcltool.evaluate.pairs import Pair, held_out_pairs, score
 from mcltool.plugin import registry as plugins
-from mcltool.plugin.contract import DatasetPlugin
+from mcltool.plugin.contract import IMAGE_SUFFIXES, DatasetPlugin, walk_files
 from mcltool.tools.processor import reasons
 from mcltool.train.loop import Job, Show, fit
 from mcltool.train.recorder import Progress
@@ -34,6 +35,9 @@ log = logging.getLogger(__name__)
 PAIRS = 24
 """Held-out pairs that are translated and scored."""
 SHEET_ROWS = 10
+PAIRS_A_ROW = 4
+"""Of the sheet of ``show_photos``."""
+CREDIT = "photos: Alexey Grigorev's clothing-dataset, CC0 1.0"
 EARLY, PROMISED = 10, 600.0
 """Steps behind which the time of a demo is known roughly, and the seconds that it may take without a word."""
 
@@ -94,13 +98,7 @@ def show_weights(
     log.info("drawing %d pairs that were not trained on, with their exact answers", PAIRS)
     pairs = held_out_pairs(plugin, plugin.index(None, "val"), PAIRS, side)
     write_pairs(plugin, pairs, out, side)
-    log.info("translating them, as mcltool translate-dir does")
-    options = translation.Options(device=device)
-    job = translation.Job(out / "conditions", out / "exemplars", out / "out", weights, options=options)
-    failed = [result for result in Run(job) if result.status == "failed"]
-    if failed:
-        raise McltoolError(f"{failed[0].input}: {failed[0].cause}")
-
+    _translate(out, weights, device)
     log.info("comparing with the exact answers")
     images = [read_photo(out / "out" / f"{pair.name}.png") for pair in pairs]
     metrics, warped = score(net, plugin, pairs, images, side)
@@ -109,6 +107,39 @@ def show_weights(
     write_text(out / "metrics.json", json.dumps(metrics, indent=2) + "\n")
     save_png(out / "contact_sheet.png", _sheet(plugin, pairs[:SHEET_ROWS], warped, images, side))
     return metrics
+
+
+def show_photos(out: Path, device: str | None = None) -> tuple[int, float]:
+    """Translate the drawings that come with mcltool with the photos beside them; returns how many, and the seconds.
+
+    Everything is below ``out``: conditions/, exemplars/, out/ and contact_sheet.png.
+    """
+    started = time.monotonic()
+    shipped, weights = shipped_folder() / "clothing", shipped_weights("clothing")
+    for ours, theirs in (("drawings", "conditions"), ("exemplars", "exemplars")):
+        for path in walk_files(shipped / ours, IMAGE_SUFFIXES):
+            write_bytes(out / theirs / path.name, path.read_bytes())
+    _translate(out, weights, device)
+    columns = [list(walk_files(out / name, IMAGE_SUFFIXES)) for name in ("conditions", "exemplars")]
+    pictures = [
+        read_photo(path)
+        for drawing, photo in zip(*columns, strict=True)
+        for path in (drawing, photo, out / "out" / f"{drawing.stem}.png")
+    ]
+    names = ("drawing", "exemplar", "result") * PAIRS_A_ROW
+    rows = [pictures[at : at + len(names)] for at in range(0, len(pictures), len(names))]
+    save_png(out / "contact_sheet.png", contact_sheet(rows, names, cell=192))
+    return len(columns[0]), time.monotonic() - started
+
+
+def _translate(out: Path, weights: Path, device: str | None) -> None:
+    """out/conditions with the photos of the same names in out/exemplars, to out/out."""
+    log.info("translating them, as mcltool translate-dir does")
+    options = translation.Options(device=device)
+    job = translation.Job(out / "conditions", out / "exemplars", out / "out", weights, options=options)
+    failed = [result for result in Run(job) if result.status == "failed"]
+    if failed:
+        raise McltoolError(f"{failed[0].input}: {failed[0].cause}")
 
 
 def write_pairs(plugin: DatasetPlugin, pairs: Sequence[Pair], out: Path, side: int) -> None:
