@@ -12,6 +12,8 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
+import yaml
+
 TOKEN = "hf_of_the_tests"
 
 
@@ -35,6 +37,31 @@ class Hub:
         self.commits.setdefault(repository, {})[name] = files
         self.refs.setdefault(repository, {})[branch] = name
         return name
+
+
+def wrong_in(card: str) -> list[dict[str, str]]:
+    """What the hub's documentation of model cards forbids: front matter that is not a YAML mapping, or a field of
+    another type."""
+    parts = card.split("---\n", 2)
+    try:
+        front = yaml.safe_load(parts[1]) if len(parts) == 3 and not parts[0] else {}
+    except yaml.YAMLError as error:
+        return [{"message": str(error)}]
+    if not isinstance(front, dict):
+        return [{"message": "front matter: expected a mapping"}]
+    types = {
+        "license": str,
+        "library_name": str,
+        "pipeline_tag": str,
+        "tags": list,
+        "datasets": list,
+        "model-index": list,
+    }
+    return [
+        {"message": f"{key}: expected {kind.__name__}"}
+        for key, kind in types.items()
+        if not isinstance(front.get(key, kind()), kind)
+    ]
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -83,8 +110,10 @@ class Handler(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
         if self.path == "/api/validate-yaml":
-            self.hub.cards.append(json.loads(body)["content"])
-            return self._json({"errors": [], "warnings": []})
+            content = json.loads(body)["content"]
+            self.hub.cards.append(content)
+            wrong = wrong_in(content)
+            return self._json({"errors": wrong, "warnings": []}, 400 if wrong else 200)
         if self.headers.get("Authorization") != f"Bearer {TOKEN}":
             return self._fail(401, "")
         if self.path == "/api/repos/create":
@@ -132,9 +161,9 @@ class Handler(BaseHTTPRequestHandler):
         self.hub.blobs[self.path.rsplit("/", 1)[1]] = data
         self._json({})
 
-    def _json(self, document: Any) -> None:
+    def _json(self, document: Any, status: int = 200) -> None:
         data = json.dumps(document).encode()
-        self.send_response(200)
+        self.send_response(status)
         self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(data)))
         self.end_headers()

@@ -34,6 +34,7 @@ def run(*args: str | Path) -> Result:
     return CliRunner().invoke(cli, list(map(str, args)))
 
 
+@pytest.mark.slow
 def test_check_pack_pair_preview_and_export(root: Path, tmp_path: Path) -> None:
     data_set = ("--plugin", "deepfashion", "--root", root)
     checked = run("data", "check", *data_set)

@@ -269,6 +269,7 @@ class Plugin(DatasetPlugin):
 """
 
 
+@pytest.mark.slow
 def test_with_broken_plugins_of_every_kind_all_other_commands_work(
     install: Callable[..., None], tmp_path: Path
 ) -> None:

@@ -47,6 +47,7 @@ def run(*args: str | Path) -> Result:
     return result
 
 
+@pytest.mark.slow
 def test_it_passes_check_trains_and_translates(meadow: Path, tmp_path: Path) -> None:
     assert "all is well" in run("plugins", "check", "meadow", "--root", meadow).output
     run("fit", "--plugin", "meadow", "--root", meadow, "--run", "run", *SMALL)

@@ -292,6 +292,7 @@ def test_bootstrap_intervals_are_near_the_normal_ones_and_repeatable() -> None:
     assert (low, high) == bootstrap_interval(values)
 
 
+@pytest.mark.slow
 def test_weights_are_scored_on_the_held_out_split(work: Path) -> None:
     """The folders are those of a user; exemplars share the style; the data set's truth scores the correspondence."""
     weights = make_weights(work / "runs" / "x" / "weights.safetensors")

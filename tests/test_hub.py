@@ -189,3 +189,17 @@ def test_a_push_without_a_token_or_with_a_wrong_one_is_refused(
         UsageError, match="--push: no token for the hub; run 'hf auth login', or set HF_TOKEN"
     ):
         check_push("lab/meadows")
+
+
+def test_a_published_card_passes_the_hubs_validation(hub: Hub, tmp_path: Path) -> None:
+    """huggingface_hub's own ModelCard.validate, which asks the hub; here the stand-in. A broken card does not pass."""
+    from huggingface_hub import ModelCard
+
+    weights = make_weights(tmp_path / "w.safetensors")
+    result = CliRunner().invoke(cli, ["publish", str(weights), str(tmp_path / "out"), "--license", "mit"])
+    assert result.exit_code == 0, result.output
+    text = (tmp_path / "out" / "README.md").read_text()
+    ModelCard(text).validate()
+    assert hub.cards == [text]
+    with pytest.raises(ValueError, match="license: expected str"):
+        ModelCard(text.replace("license: mit", "license: [mit]")).validate()

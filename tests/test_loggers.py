@@ -235,6 +235,7 @@ def test_tensorboard_has_every_step_once_and_the_grids(tmp_path: Path) -> None:
     assert events.Tags()["images"] == ["samples"]
 
 
+@pytest.mark.slow
 def test_mlflow_has_one_run_with_every_step_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     mlflow = pytest.importorskip("mlflow", reason="the extra mlflow is not installed")
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path / 'mlflow.db'}")
@@ -251,6 +252,7 @@ def test_mlflow_has_one_run_with_every_step_once(tmp_path: Path, monkeypatch: py
     assert {*re.findall(r"step\W(\d+)", images)} == {"10", "20", "30", "40", "50"}
 
 
+@pytest.mark.slow
 def test_wandb_offline_has_one_run_with_every_step_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -76,31 +76,15 @@ def two_tone_data(root: Path) -> Path:
     return root
 
 
-def meadow_data(root: Path) -> Path:
-    """Stripes of three classes."""
-    for split in ("train", "val"):
-        for kind in ("images", "masks"):
-            (root / split / kind).mkdir(parents=True)
-        for number in range(2):
-            labels = np.tile((np.arange(64) // 11 + number).astype(np.uint8) % 3, (48, 1))
-            Image.fromarray(labels).save(root / split / "masks" / f"{number}.png")
-            Image.fromarray(np.stack([labels * 90] * 3, 2)).save(root / split / "images" / f"{number}.jpg")
-    return root
-
-
-PACKAGES = {
-    "two-tone": ("ok mcltool-two-tone 0.1.0", two_tone_data),
-    "meadow": ("ok mcltool-meadow 0.1.0", meadow_data),
-}
+PACKAGES = {"two-tone": "ok mcltool-two-tone 0.1.0", "meadow": "ok mcltool-meadow 0.1.0"}
 
 
 @pytest.mark.parametrize("name", PACKAGES)
 def test_a_package_of_others_is_listed_checked_and_trains(
     name: str, run: Run, installed: dict[str, str], tmp_path: Path
 ) -> None:
-    listed, make_data = PACKAGES[name]
-    root = make_data(tmp_path / "data")
-    assert installed[name] == listed
+    root = two_tone_data(tmp_path / "data")
+    assert installed[name] == PACKAGES[name]
     assert "all is well" in run("mcltool", "plugins", "check", name, "--root", root)
     out = tmp_path / "run"
     data = ["--plugin", name, "--root", root, "--size", "32", "--batch-size", "2", "--workers", "0"]

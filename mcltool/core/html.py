@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -21,9 +20,9 @@ _PAGES = Environment(
 )
 
 
-def page(template: str, **values: Any) -> Markup:
-    """The page, or part of one, of ``template``.html.j2 with ``values``, which are escaped unless they are Markup."""
-    return Markup(_PAGES.get_template(f"{template}.html.j2").render(**values))
+def page(template: str, **values: Any) -> str:
+    """The page, or part of one, of ``template``.html.j2 with ``values``, which are escaped."""
+    return _PAGES.get_template(f"{template}.html.j2").render(**values)
 
 
 def embedded(picture: NDArray[np.uint8], side: int) -> str:

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from markupsafe import Markup
-
 from mcltool.core.html import page
 from mcltool.train.run_folder import Row
 
@@ -46,7 +44,7 @@ def smoothed(values: Sequence[float], span: int) -> list[float]:
     return result
 
 
-def svg(curve: Curve, label: str) -> Markup:
+def svg(curve: Curve, label: str) -> str:
     """The curve, faint, and its running mean over a twentieth of the run; lowest and highest at the axis.
 
     A constant lies in the middle; a single value is a dot.
