@@ -52,7 +52,11 @@ def noisy(picture: Tensor, deviation: float) -> Tensor:
 def pairs(count: int = 3) -> list[Pair]:
     return [
         Pair(
-            f"p{n}", noisy(image(n), 12), image(n), image(n + 100, (24, 40)), (image(n + 200), image(n + 300))
+            f"p{n}",
+            noisy(image(n), 12),
+            image(n),
+            (image(n + 100, (24, 40)),),
+            (image(n + 200), image(n + 300)),
         )
         for n in range(count)
     ]
@@ -175,10 +179,54 @@ def test_style_compares_mean_features_of_the_low_layers_with_the_exemplar() -> N
     for layer, key in (("relu1_2", "style_colour"), ("relu2_2", "style_texture")):
         expected = []
         for pair in found:
-            assert pair.exemplar is not None
-            pooled = [network(unit(p), [layer])[0][0].mean((1, 2)) for p in (pair.output, pair.exemplar)]
+            pooled = [network(unit(p), [layer])[0][0].mean((1, 2)) for p in (pair.output, *pair.exemplars)]
             expected.append(float(cosine(*pooled)))
         assert values(style_scores(network, CPU), found, key) == pytest.approx(expected, abs=1e-5)
+
+
+def test_style_of_several_exemplars_is_each_places_weighted_reference() -> None:
+    """Literally and in float64, place by place: 8 x 6 places of 4 x 4 pixels; three exemplars, one of weight 0."""
+    network, output, draw = random_vgg().double(), image(0), np.random.default_rng(1)
+    exemplars = (image(1, (24, 40)), image(2), image(3))
+    weights = draw.random((3, 8, 6)).astype(np.float32)
+    weights[0, :, :3], weights[1, :, 4:], weights[2] = 0, 0, 0
+    for layer, side, key in (("relu1_2", 4, "style_colour"), ("relu2_2", 2, "style_texture")):
+        features = network(unit(output).double(), [layer])[0][0].numpy()
+        means = [network(unit(e).double(), [layer])[0][0].mean((1, 2)).numpy() for e in exemplars]
+        ours, reference = np.zeros((3, len(features))), np.zeros((3, len(features)))
+        total = np.zeros(3)
+        for y in range(8):
+            for x in range(6):
+                cell = features[:, side * y : side * (y + 1), side * x : side * (x + 1)].mean((1, 2))
+                shares = weights[:, y, x].astype(float) / weights[:, y, x].astype(float).sum()
+                wanted = sum(share * mean for share, mean in zip(shares, means, strict=True))
+                for e in range(3):
+                    ours[e] += shares[e] * cell
+                    reference[e] += shares[e] * wanted
+                    total[e] += shares[e]
+        cosines = [float(cosine(torch.from_numpy(ours[e]), torch.from_numpy(reference[e]))) for e in (0, 1)]
+        expected = (cosines[0] * total[0] + cosines[1] * total[1]) / 48
+        found = Pair("p", output, exemplars=exemplars, weights=weights)
+        assert values(style_scores(network.float(), CPU), [found], key) == pytest.approx([expected], abs=1e-5)
+        network.double()
+
+
+def test_a_region_is_compared_with_its_own_exemplar_and_shared_places_with_the_mixture() -> None:
+    network, (a, b) = random_vgg(), (image(1), 255 - image(2))
+    halves = np.zeros((2, 8, 6), np.float32)
+    halves[0, :, :3] = halves[1, :, 3:] = 1
+    even = np.ones((2, 8, 6), np.float32)
+    beside = torch.cat([a[:, :, :12], b[:, :, 12:]], 2)
+    pairs = [
+        Pair("right", beside, exemplars=(a, b), weights=halves),
+        Pair("swapped", beside, exemplars=(b, a), weights=halves),
+        Pair("even", beside, exemplars=(a, b), weights=even),
+        Pair("one", a, exemplars=(a, b), weights=np.stack([even[0], 0 * even[0]])),
+    ]
+    right, swapped, mixed, one = values(style_scores(network, CPU), pairs, "style_colour")
+    assert right > swapped + 0.01
+    assert mixed > swapped + 0.01
+    assert one == pytest.approx(1, abs=1e-5)
 
 
 def test_semantic_compares_the_high_layers_place_by_place_with_the_truth() -> None:
@@ -209,7 +257,7 @@ def test_scores_fall_as_noise_grows(make: Callable[[], PairScores], key: str) ->
         pytest.importorskip("torchmetrics", reason="needs the extra metrics")
     truth = image(0)
     best = {"psnr": float("inf")}.get(key, 1.0)
-    ladder = [Pair(str(d), noisy(truth, d), truth, truth) for d in (0, 5, 20, 80)]
+    ladder = [Pair(str(d), noisy(truth, d), truth, (truth,)) for d in (0, 5, 20, 80)]
     found = values(make(), ladder, key)
     assert found[0] == pytest.approx(best, abs=1e-5)
     assert found == sorted(found, reverse=True)

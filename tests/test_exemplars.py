@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -95,6 +96,7 @@ def test_what_an_exemplar_is_written_as_is_read_back(work: Path) -> None:
         Exemplar("photos/a.png", 0.5),
         Exemplar("photos/a.png", region="r.png"),
         Exemplar("photos/a.png", 0.25, classes=(FIRST, SECOND)),
+        Exemplar("photos/a.png", 2, "r.png", (FIRST, SECOND)),
     ):
         assert Exemplar.parse(exemplar.label("photos/a.png")) == exemplar
     Path("odd@wing:2.png").touch()
@@ -326,11 +328,44 @@ def test_the_gallery_shows_each_exemplar_with_its_weight(work: Path) -> None:
     assert page.count(f"<b>Exemplar</b> b.png:0.5@{FIRST}<") == 6
 
 
-def test_evaluate_does_not_compare_several_exemplars_with_one(work: Path) -> None:
-    """A photo of the output's own name would be taken for its exemplar."""
-    write_list(*everyone("a,1,,", "b,1,,"))
+def styles(*args: str) -> tuple[int, str]:
+    """Exit code, and the scores of style as the table has them or the last line."""
+    asked = ("evaluate", "out", "--exemplars", "photos", "--perceptual", "random", "--metrics", "style")
+    done = CliRunner().invoke(cli, [*asked, *args])
+    return done.exit_code, done.output if done.exit_code == 0 else done.output.splitlines()[-1]
+
+
+def test_evaluate_compares_with_all_exemplars_of_an_output_by_their_weights(work: Path) -> None:
+    """A photo of the output's own name is not taken for its exemplar; exemplars of weight 0 do not count."""
+    write_list(*everyone("a,0,,", "b,0.5,,"))
     assert run("--pair", "list.csv").exit_code == 0
     make_photo(work / "photos" / "0.png")
-    done = CliRunner().invoke(cli, ["evaluate", "out", "--exemplars", "photos", "--perceptual", "random"])
-    assert done.exit_code == 2
-    assert "made of several exemplars (a.png + b.png)" in done.output.splitlines()[-1]
+    code, several = styles("--to", "several", "--json")
+    assert code == 0, several
+    (work / "out" / "manifest.jsonl").unlink()
+    for name in ("a", "c", "0"):
+        (work / "photos" / f"{name}.png").unlink()
+    code, alone = styles("--to", "alone", "--json")
+    assert code == 0, alone
+    found = [
+        {name: row["style_colour"] for name, row in json.loads(text)["images"].items()}
+        for text in (several, alone)
+    ]
+    assert found[0] == pytest.approx(found[1], abs=1e-6)
+    assert "exemplar 2" in Path("several/report.html").read_text()
+
+
+def test_evaluate_needs_the_conditions_of_exemplars_that_act_by_class_and_reads_regions(work: Path) -> None:
+    grey("region.png", [[255, 0], [255, 255]])
+    write_list(*everyone("a,1,region.png,", f"b,1,,{FIRST}"))
+    assert run("--pair", "list.csv").exit_code == 0
+    code, line = styles()
+    assert code == 2
+    assert f"which act by region or class ({FIRST}): needs --conditions and --plugin" in line
+    code, output = styles("--conditions", "masks", "--plugin", "shapes")
+    assert code == 0, output
+    assert "style: colour" in output
+    (work / "region.png").unlink()
+    assert "no class 'region.png'" in styles("--conditions", "masks", "--plugin", "shapes")[1]
+    (work / "photos" / "a.png").unlink()
+    assert "a.png: no such file, but 0 was made of it" in styles()[1]

@@ -131,6 +131,8 @@ def evaluate(
       mcltool evaluate out/ --real photos/ --size 256 --metrics fid,swd
       mcltool evaluate --weights runs/ade20k-1/weights.safetensors --root ADEChallengeData2016
     """
+    from dataclasses import replace
+
     from mcltool.cli.tables import console, show_scores
     from mcltool.core.config import parse_size
     from mcltool.core.errors import UsageError
@@ -172,7 +174,8 @@ def evaluate(
             from mcltool.plugin.registry import load
 
             to = to or _beside(request.out)
-            scores = score_folder(request, to, conditions, load(plugin) if plugin else None, tell=tell)
+            request = replace(request, conditions=conditions, plugin=load(plugin) if plugin else None)
+            scores = score_folder(request, to, tell=tell)
     if as_json:
         click.echo(scores.to_json(), nl=False)
     else:

@@ -19,11 +19,14 @@ from mcltool.core.files import parse_json
 from mcltool.core.images import read_photo
 from mcltool.data.geometry import resize_photo
 from mcltool.plugin.contract import IMAGE_SUFFIXES, walk_files
+from mcltool.translate.exemplars import Exemplar, Weights
 
 Files = Mapping[str, Path]
 """Images by their names: relative to their folder, "/"-separated, without suffix; sorted."""
 Size = tuple[int, int]
 """Height, width in pixels."""
+Picture = NDArray[np.uint8]
+"""(H, W, 3)."""
 
 
 @dataclass(frozen=True)
@@ -45,15 +48,17 @@ BATCH = 16
 class Pair:
     """An output and what it is compared with; all (3, H, W) uint8.
 
-    real: the truth, of the output's size. exemplar: its short side is the output's. others: outputs of the same
-    condition in other styles, of the output's size.
+    real: the truth, of the output's size. exemplars: their short sides are the output's. others: outputs of the same
+    condition in other styles, of the output's size. weights: (E, h, w) of the exemplars on a grid of the output's
+    places, see ``mcltool.translate.exemplars``; None: of one exemplar.
     """
 
     name: str
     output: Tensor
     real: Tensor | None = None
-    exemplar: Tensor | None = None
+    exemplars: tuple[Tensor, ...] = ()
     others: tuple[Tensor, ...] = ()
+    weights: Weights | None = None
 
 
 def find_images(folder: Path, what: str) -> dict[str, Path]:
@@ -102,26 +107,29 @@ def common_names(outputs: Files, others: Files, what: str, partial: bool) -> lis
     return common
 
 
-def pair_exemplars(out: Path, outputs: Files, names: Sequence[str], folder: Path) -> dict[str, Path]:
-    """The exemplar of each of ``names``: what OUT's manifest says, else the one of its name, else the only one.
+def pair_exemplars(
+    out: Path, outputs: Files, names: Sequence[str], folder: Path
+) -> dict[str, tuple[Exemplar, ...]]:
+    """The exemplars of each of ``names``: what OUT's manifest says, else the one of its name, else the only one.
 
     Raises UsageError where that cannot be.
     """
     exemplars = find_images(folder, "--exemplars")
     said = _manifest(out)
-    chosen, missing = {}, []
+    chosen: dict[str, tuple[Exemplar, ...]] = {}
+    missing = []
     for name in names:
-        used = said.get(outputs[name].relative_to(out).as_posix())
-        if used is not None and (folder / used).is_file():
-            chosen[name] = folder / used
-        elif used is not None and " + " in used:
-            raise UsageError(
-                f"--exemplars: {name} was made of several exemplars ({used}), and style compares with one; leave it out"
-            )
+        used = said.get(outputs[name].relative_to(out).as_posix(), "")
+        if used and (folder / used).is_file():
+            chosen[name] = (Exemplar(folder / used),)
+        elif " + " in used:
+            chosen[name] = tuple(Exemplar.parse(label, folder) for label in used.split(" + "))
+            for photo in (one.path for one in chosen[name] if not Path(one.path).is_file()):
+                raise UsageError(f"{photo}: no such file, but {name} was made of it")
         elif name in exemplars:
-            chosen[name] = exemplars[name]
+            chosen[name] = (Exemplar(exemplars[name]),)
         elif len(exemplars) == 1:
-            chosen[name] = next(iter(exemplars.values()))
+            chosen[name] = (Exemplar(next(iter(exemplars.values()))),)
         else:
             missing.append(name)
     if missing:

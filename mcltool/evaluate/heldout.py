@@ -117,11 +117,13 @@ def score_weights(
         out=to / "out",
         real=to / "real",
         exemplars=to / "exemplars",
+        conditions=to / "conditions",
+        plugin=split.plugin,
         others=(to / "other-out",) if other else (),
     )
     about = {"weights": str(weights), "weights_sha256": digest(weights), "split": split.as_dict()}
     warnings = [] if extra else _warnings(pairs)
-    return score_folder(request, to, to / "conditions", split.plugin, extra, about, warnings, tell)
+    return score_folder(request, to, extra, about, warnings, tell)
 
 
 def _warnings(pairs: Sequence[_Pair]) -> list[str]:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
 from mcltool.core.errors import UsageError
+from mcltool.core.images import read_photo
+from mcltool.evaluate.conditions import Conditions
 from mcltool.evaluate.folders import (
     AS_THEY_ARE,
     BATCH,
@@ -23,6 +25,8 @@ from mcltool.evaluate.folders import (
     tensor,
 )
 from mcltool.evaluate.metrics import METRICS
+from mcltool.plugin.contract import DatasetPlugin
+from mcltool.translate.exemplars import Exemplar
 
 OF_TRUTH = {metric.name for metric in METRICS.values() if metric.each and metric.needs == "real"}
 """They compare each output with the real photo of its name; metrics of sets take photos of any names."""
@@ -30,15 +34,18 @@ OF_TRUTH = {metric.name for metric in METRICS.values() if metric.each and metric
 
 @dataclass(frozen=True)
 class Request:
-    """What to compare. real, exemplars: folders; others: more OUTs, of the same conditions in other styles.
+    """What to compare. real, exemplars, conditions: folders; others: more OUTs, of the same conditions in other styles.
 
-    metrics: some of METRICS, which then must run; None: all that can. form: how images are looked at. partial:
-    leave out what has no counterpart. perceptual: the network of style and semantic. device: as --device.
+    plugin: reads the conditions; None: they are pictures. metrics: some of METRICS, which then must run; None: all that
+    can. form: how images are looked at. partial: leave out what has no counterpart. perceptual: the network of style
+    and semantic. device: as --device.
     """
 
     out: Path
     real: Path | None = None
     exemplars: Path | None = None
+    conditions: Path | None = None
+    plugin: DatasetPlugin | None = None
     others: tuple[Path, ...] = ()
     metrics: tuple[str, ...] | None = None
     form: Form = AS_THEY_ARE
@@ -63,8 +70,9 @@ class Inputs:
 
     names: Sequence[str]
     outputs: Files
+    conditions: Conditions
     reals: Files = field(default_factory=dict)
-    exemplars: Files = field(default_factory=dict)
+    exemplars: Mapping[str, tuple[Exemplar, ...]] = field(default_factory=dict)
     others: tuple[Files, ...] = ()
 
 
@@ -83,10 +91,11 @@ def find_inputs(request: Request) -> Inputs:
         names = common_names({name: outputs[name] for name in names}, more, "--other", request.partial)
     if reals and set(request.asked) & OF_TRUTH:
         outputs, reals = ({name: files[name] for name in names} for files in (outputs, reals))
-    exemplars: Files = {}
-    if request.exemplars:
-        exemplars = pair_exemplars(request.out, outputs, names, request.exemplars)
-    return Inputs(names, outputs, reals, exemplars, others)
+    conditions = Conditions(request.conditions, request.plugin)
+    exemplars = pair_exemplars(request.out, outputs, names, request.exemplars) if request.exemplars else {}
+    for name, several in exemplars.items():
+        conditions.check(name, several)
+    return Inputs(names, outputs, conditions, reals, exemplars, others)
 
 
 def pair_batches(inputs: Inputs, form: Form) -> Iterator[list[Pair]]:
@@ -108,11 +117,13 @@ def pair_batches(inputs: Inputs, form: Form) -> Iterator[list[Pair]]:
 def _read_pair(inputs: Inputs, name: str, form: Form) -> Pair:
     path = inputs.outputs[name]
     output = read_image(path, form)
-    reals, exemplars = inputs.reals, inputs.exemplars
+    size, reals, exemplars = output.shape[:2], inputs.reals, inputs.exemplars.get(name, ())
+    made = read_photo(path).shape[:2] if len(exemplars) > 1 else size
     return Pair(
         name=name,
         output=tensor(output),
         real=tensor(read_like(reals[name], output, path, form)) if name in reals else None,
-        exemplar=tensor(read_exemplar(exemplars[name], min(output.shape[:2]))) if name in exemplars else None,
+        exemplars=tuple(tensor(read_exemplar(Path(one.path), min(size))) for one in exemplars),
+        weights=inputs.conditions.weights(name, exemplars, made, size),
         others=tuple(tensor(read_like(other[name], output, path, form)) for other in inputs.others),
     )

@@ -120,23 +120,45 @@ def vgg_network(perceptual: Literal["vgg", "random"], device: torch.device) -> V
 
 
 def style_scores(network: VGGFeatures, device: torch.device) -> PairScores:
-    """Style relevance (CoCosNet, arXiv 2004.05571): cosine of output and exemplar in VGG's low layers.
+    """Style relevance (CoCosNet, arXiv 2004.05571): cosine of output and exemplars in VGG's low layers.
 
-    Colour: relu1_2, texture: relu2_2. The two pictures are laid out differently, so each layer's features are
-    first averaged over all places.
+    Colour: relu1_2, texture: relu2_2. The pictures are laid out differently, so each layer's features are first
+    averaged over all places, those of an output by its exemplars' weights: see ``weighted_cosine``.
     """
-
-    def pooled(images: Tensor) -> list[Tensor]:
-        return [layer.mean((2, 3)) for layer in network(_unit(images, device), tuple(STYLE_LAYERS))]
+    layers = tuple(STYLE_LAYERS)
 
     def run(pairs: Sequence[Pair]) -> Columns:
-        ours = pooled(_outputs(pairs))
-        rows = [pooled(_exemplar(pair)[None]) for pair in pairs]
-        theirs = [torch.cat(column) for column in zip(*rows, strict=True)]
-        cosines = [_cosine(a, b).tolist() for a, b in zip(ours, theirs, strict=True)]
-        return dict(zip(STYLE_LAYERS.values(), cosines, strict=True))
+        rows = []
+        for pair, *outputs in zip(pairs, *network(_unit(_outputs(pairs), device), layers), strict=True):
+            each = [
+                [layer.mean((2, 3)) for layer in network(_unit(exemplar[None], device), layers)]
+                for exemplar in _exemplars(pair)
+            ]
+            means = map(torch.cat, zip(*each, strict=True))
+            weights = torch.ones(1, 1, 1) if pair.weights is None else torch.from_numpy(pair.weights)
+            rows.append([weighted_cosine(*of, weights.to(device)) for of in zip(outputs, means, strict=True)])
+        return dict(zip(STYLE_LAYERS.values(), map(list, zip(*rows, strict=True)), strict=True))
 
     return run
+
+
+def weighted_cosine(output_CHW: Tensor, exemplars_EC: Tensor, weights_Ehw: Tensor) -> float:
+    """How like an output's features are to the mean features of its exemplars, which weigh w_e(i) at place i.
+
+    With shares s_e = w_e / sum_f w_f, each place's reference is sum_e s_e(i) m_e. Output and reference are averaged
+    over the places by s_e, and the cosines of the two averages, one an exemplar, by the mean of s_e. So a region is
+    compared with its own exemplar, and places that exemplars share with their mixture; of one exemplar it is the
+    cosine of the two means.
+    """
+    shares_EN = (weights_Ehw / weights_Ehw.sum(0)).flatten(1).to(output_CHW.dtype)
+    used = shares_EN.any(1)
+    shares_EN, exemplars_EC, total_E = shares_EN[used], exemplars_EC[used], shares_EN[used].sum(1)
+    grid = (weights_Ehw.shape[1], weights_Ehw.shape[2])
+    output_NC = F.adaptive_avg_pool2d(output_CHW, grid).flatten(1).T
+    ours_EC, theirs_EC = (
+        (shares_EN @ of) / total_E[:, None] for of in (output_NC, shares_EN.T @ exemplars_EC)
+    )
+    return float((_cosine(ours_EC, theirs_EC) * total_E).sum() / total_E.sum())
 
 
 def semantic_scores(network: VGGFeatures, device: torch.device) -> PairScores:
@@ -182,9 +204,9 @@ def _real(pair: Pair) -> Tensor:
     return pair.real
 
 
-def _exemplar(pair: Pair) -> Tensor:
-    assert pair.exemplar is not None, "this metric needs the exemplar"
-    return pair.exemplar
+def _exemplars(pair: Pair) -> Sequence[Tensor]:
+    assert pair.exemplars, "this metric needs the exemplar"
+    return pair.exemplars
 
 
 def _pixels(image: Tensor) -> NDArray[np.uint8]:

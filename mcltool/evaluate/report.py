@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from mcltool.core.files import write_text
 from mcltool.core.html import embedded, page
 from mcltool.core.images import read_photo
+from mcltool.evaluate.folders import Picture
 from mcltool.evaluate.inputs import Inputs
 from mcltool.evaluate.metrics import Number, number_of
 from mcltool.evaluate.scores import Scores, interval_text, number_text
@@ -23,12 +22,8 @@ SIDE = 256
 """Long side in pixels of the pictures in the report, at most."""
 BINS = 30
 
-Picture = NDArray[np.uint8]
-ConditionPicture = Callable[[str], Picture | None]
-"""The picture of a condition by the output's name; None where there is none."""
 
-
-def write_report(path: Path, scores: Scores, inputs: Inputs, condition: ConditionPicture) -> None:
+def write_report(path: Path, scores: Scores, inputs: Inputs) -> None:
     """Write the report of ``scores``, which are of the files ``inputs``. It needs no other file."""
     rows = [
         {
@@ -40,7 +35,7 @@ def write_report(path: Path, scores: Scores, inputs: Inputs, condition: Conditio
         for key, score in scores.scores.items()
     ]
     keys = [key for key in _image_keys(scores) if scores.scores[key].count]
-    sections = [_section(key, scores, inputs, condition) for key in keys]
+    sections = [_section(key, scores, inputs) for key in keys]
     values = {"scores": scores, "facts": _facts(scores), "rows": rows, "sections": sections}
     write_text(path, page("scores", title=_title, **values))
 
@@ -72,7 +67,7 @@ def _title(number: Number) -> str:
     return f"{number.title}\xa0{'↑' if number.better == 'higher' else '↓'}"
 
 
-def _section(key: str, scores: Scores, inputs: Inputs, condition: ConditionPicture) -> dict[str, Any]:
+def _section(key: str, scores: Scores, inputs: Inputs) -> dict[str, Any]:
     """What the page shows of the images' scores ``key``."""
     order = ranked(scores, key)
     half = min(SHOWN, len(order) // 2) or 1
@@ -84,7 +79,7 @@ def _section(key: str, scores: Scores, inputs: Inputs, condition: ConditionPictu
         "key": key,
         "number": number_of(key),
         "groups": {
-            heading: [_card(name, scores.images[name][key], inputs, condition) for name in names]
+            heading: [_card(name, scores.images[name][key], inputs) for name in names]
             for heading, names in groups.items()
         },
         "bars": (60 * counts / counts.max()).tolist() if len(known) else [],
@@ -94,12 +89,13 @@ def _section(key: str, scores: Scores, inputs: Inputs, condition: ConditionPictu
     }
 
 
-def _card(name: str, value: float, inputs: Inputs, condition: ConditionPicture) -> dict[str, Any]:
-    pictures: dict[str, Picture | None] = {"condition": condition(name)}
-    sources: Mapping[str, Mapping[str, Path]] = {
-        "exemplar": inputs.exemplars, "output": inputs.outputs, "truth": inputs.reals
-    }  # fmt: skip
-    pictures |= {role: read_photo(files[name], SIDE) for role, files in sources.items() if name in files}
+def _card(name: str, value: float, inputs: Inputs) -> dict[str, Any]:
+    pictures: dict[str, Picture | None] = {"condition": inputs.conditions.picture(name)}
+    for number, exemplar in enumerate(inputs.exemplars.get(name, ()), 1):
+        role = "exemplar" if number == 1 else f"exemplar {number}"
+        pictures[role] = read_photo(Path(exemplar.path), SIDE)
+    files = {"output": inputs.outputs, "truth": inputs.reals}
+    pictures |= {role: read_photo(of[name], SIDE) for role, of in files.items() if name in of}
     return {
         "name": name,
         "score": number_text(value if math.isfinite(value) else None),

@@ -30,6 +30,8 @@ WINDOW = 3
 TAIL = 4
 """Residual blocks that both domains share."""
 XAVIER_GAIN = 0.02
+"""Of weights whose length counts. Those that are divided by their norm, or whose output is, have a gain of 1: their
+length only says how far a step of Adam turns them, and at 0.02 the first steps replace them (docs/ablation.md)."""
 
 
 class PublishedNet(MCLNet):
@@ -53,7 +55,9 @@ class PublishedNet(MCLNet):
         self.correspondence = CorrespondenceFeatures(config.scm_channels, grid, WINDOW)
         self.generator = Generator(3 + K, config.generator_widths, hidden)
         for module in self.modules():
-            xavier(module)
+            xavier(module, 1.0 if isinstance(module, SpectralConv) else XAVIER_GAIN)
+        for module in (self.project_condition, self.project_photo):
+            xavier(module, 1.0)
 
     def match_condition(self, x_BChw: Tensor, X_BEHW: Tensor) -> Tensor:
         """u: (B, N, D) unit vectors of the condition's positions, from its features and its planes."""
@@ -180,9 +184,9 @@ def every(x_BCHW: Tensor, step: int) -> Tensor:
     return x_BCHW[:, :, ::step, ::step]
 
 
-def xavier(module: nn.Module) -> None:
-    """Glorot's normal weights with the gain of section 7, biases of 0 but where a scale is around 1."""
+def xavier(module: nn.Module, gain: float) -> None:
+    """Glorot's normal weights for a convolution, and biases of 0 but where a scale is around 1."""
     if isinstance(module, nn.Conv2d) and not module.weight.is_meta:
-        nn.init.xavier_normal_(module.weight, XAVIER_GAIN)
+        nn.init.xavier_normal_(module.weight, gain)
         if module.bias is not None:
             module.bias.data[module.bias.data != 1] = 0

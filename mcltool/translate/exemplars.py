@@ -51,20 +51,22 @@ class Exemplar:
             )
 
     @staticmethod
-    def parse(text: str) -> Exemplar:
-        """ "PHOTO[:WEIGHT][@WHERE]", WHERE a region's file or classes between ";". A file of the whole name goes first.
+    def parse(text: str, folder: Path = Path()) -> Exemplar:
+        """ "PHOTO[:WEIGHT][@WHERE]", WHERE a region's file, classes, or both, between ";". PHOTO is below ``folder``.
+        A file of the whole name goes first.
 
         Raises UsageError for a weight that is none.
         """
         photo, where, weight = text, "", 1.0
-        if not Path(photo).exists() and "@" in photo:
+        if not (folder / photo).exists() and "@" in photo:
             photo, _, where = photo.rpartition("@")
-        region = where if Path(where).is_file() else None
-        classes = () if region else parse_classes(where)
+        region, _, names = (where, "", "") if Path(where).is_file() else where.partition(";")
+        if not Path(region).is_file():
+            region, names = "", where
         head, colon, number = photo.rpartition(":")
-        if not Path(photo).exists() and colon:
+        if not (folder / photo).exists() and colon:
             photo, weight = head, parse_weight(number, text)
-        return Exemplar(photo, weight, region, classes)
+        return Exemplar(str(folder / photo), weight, region or None, parse_classes(names))
 
     def label(self, name: str) -> str:
         """How manifests write it, ``name`` for the photo: as ``parse`` takes it."""
@@ -120,12 +122,12 @@ def check(exemplars: Sequence[Exemplar], spec: ConditionSpec, where: str) -> Non
 
 
 def weights_of(
-    exemplars: Sequence[Exemplar], planes: NDArray[Any], size: Size, spec: ConditionSpec
+    exemplars: Sequence[Exemplar], planes: NDArray[Any], size: Size, spec: ConditionSpec | None = None
 ) -> tuple[Weights, int]:
     """The weights of a condition's exemplars, and at how many positions none was left, so that all serve there.
 
-    planes: the condition at its network size. size: (height, width) of its files. Raises DataError for a region
-    that is empty or has another aspect.
+    planes: the condition at its network size. size: (height, width) of its files. spec: where exemplars have classes.
+    Raises DataError for a region that is empty or has another aspect.
     """
     height, width = planes.shape[-2:]
     grid = (height // STRIDE, width // STRIDE)
@@ -134,7 +136,7 @@ def weights_of(
         weight[:] = exemplar.weight
         if exemplar.region:
             weight *= _region(Path(exemplar.region), size, grid)
-        if exemplar.classes:
+        if exemplar.classes and spec:
             inside = np.isin(planes, [spec.names.index(name) for name in exemplar.classes])
             weight *= inside.reshape(grid[0], STRIDE, grid[1], STRIDE).mean((1, 3))
     free = ~weights.any(0)
