@@ -16,7 +16,7 @@ from mcltool.data.geometry import Size
 from mcltool.evaluate.folders import Picture, find_images
 from mcltool.plugin.contract import Condition, DatasetPlugin
 from mcltool.translate.exemplars import STRIDE, Exemplar, Weights, check, weights_of
-from mcltool.translate.images import prepare_condition
+from mcltool.translate.reader import prepare_condition
 
 
 class Conditions:
