@@ -27,14 +27,11 @@ def count(frame, event, argument):
     if event != "call":
         return
     code, name = frame.f_code, frame.f_globals.get("__name__", "")
-    if code.co_name in ("__init__", "__new__") and code.co_argcount:
+    if code.co_argcount and (code.co_name in ("__init__", "__new__") or name.startswith("namedtuple_")):
         first = frame.f_locals.get(code.co_varnames[0])
         owner = first if isinstance(first, type) else type(first)
         if owner.__module__.startswith("mcltool."):
             made[owner.__module__ + "." + owner.__name__] += 1
-    elif name.startswith("namedtuple_"):
-        owner = frame.f_locals.get("_cls")
-        made[owner.__module__ + "." + owner.__name__] += owner is not None and owner.__module__.startswith("mcltool.")
     elif name.startswith("mcltool.") and code.co_name != "<module>":
         calls[name + " " + code.co_qualname] += 1
 from mcltool.__main__ import main
