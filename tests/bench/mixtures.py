@@ -4,8 +4,9 @@
 
 --shapes: on the shipped weights, held-out conditions of ``shapes``. An exemplar that has all classes, against two
 copies that each lack half of them (painted over with the background's colour): how many places find their class, and
-PSNR against the exact answer. Then two exemplars of different styles, each for half of the classes: in how many places
-the output is nearer to the exact answer in the style that was asked for.
+PSNR against the exact answer. A control keeps the same places, with the features that they have in the whole photo.
+Then two exemplars of different styles, each for half of the classes: in how many places the output is nearer to the
+exact answer in the style that was asked for.
 """
 
 from __future__ import annotations
@@ -81,7 +82,7 @@ def shapes(count: int) -> None:
     plugin = registry.load("shapes")
     net, _ = load_model(WEIGHTS, torch.device("cpu"))
     val = plugin.index(None, "val")
-    found: list[tuple[float, float, float, float]] = []
+    found: list[tuple[float, float, float, float, float]] = []
     nearer: list[NDArray[np.bool_]] = []
     for number in range(count):
         sample, one, other = val[number], val[number + 1], val[(number + 9) % len(val)]
@@ -99,12 +100,16 @@ def shapes(count: int) -> None:
             )
         full = _scores(net, truth, [(photo, labels)])
         both = _scores(net, truth, halves)
-        found.append((*full, *both))
+        found.append((*full, *both, _control(net, truth, photo, labels)))
         nearer.append(_right_style(net, plugin, truth, second, (photo, plugin.photo(other, SIDE))))
     columns = [np.array(column) for column in zip(*found, strict=True)]
-    full_match, full_psnr, both_match, both_psnr = (float(column.mean()) for column in columns)
+    full_match, full_psnr, both_match, both_psnr, control = (float(column.mean()) for column in columns)
+    apart = columns[2] - columns[0]
+    error = apart.std(ddof=1) / count**0.5
     print(f"one exemplar with all classes: class match {full_match:.3f}, PSNR {full_psnr:.2f} dB")
     print(f"two that each lack half:       class match {both_match:.3f}, PSNR {both_psnr:.2f} dB")
+    print(f"difference in class match: {apart.mean():.4f}, standard error {error:.4f}")
+    print(f"the places of the halves, with the whole photo's features: class match {control:.3f}")
     places = np.concatenate(nearer)
     print(f"two styles by classes: the right one in {places.mean():.4f} of {len(places)} places")
 
@@ -130,6 +135,22 @@ def _scores(
     classes = np.concatenate([_cells(labels) for _, labels in exemplars])[best]
     error = ((_pixels(image) - truth.image.astype(float)) ** 2).mean()
     return float((classes == _cells(truth.labels)).mean()), float(10 * np.log10(255**2 / error))
+
+
+def _control(net: Any, truth: Any, photo: NDArray[np.uint8], labels: NDArray[np.uint8]) -> float:
+    """Class match where each half's places are matched by the features that they have in the whole photo."""
+    kept = [_whole_cells(np.isin(labels, (0, *classes))) for classes in HALF]
+    with torch.inference_mode():
+        u = net.condition_features(torch.from_numpy(truth.labels)[None])[0]
+        v = _encode(net, photo).v
+        best = (u @ torch.cat([v[torch.from_numpy(mask)] for mask in kept]).T).argmax(1)
+    classes = np.concatenate([_cells(labels)[mask] for mask in kept])[best]
+    return float((classes == _cells(truth.labels)).mean())
+
+
+def _whole_cells(inside: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    h, w = (side // STRIDE for side in inside.shape)
+    return np.asarray(inside.reshape(h, STRIDE, w, STRIDE).all((1, 3)).ravel())
 
 
 def _right_style(
