@@ -12,12 +12,13 @@ from mcltool.cli.data import data_group
 from mcltool.cli.demo import demo
 from mcltool.cli.evaluate import compare, evaluate, explain
 from mcltool.cli.machine import bench, completion, doctor
+from mcltool.cli.manifest import manifest_group
 from mcltool.cli.pack import pack_group
 from mcltool.cli.pair import pair
 from mcltool.cli.plugins import plugins_group
 from mcltool.cli.program import Program
 from mcltool.cli.train import fit, runs_group
-from mcltool.cli.translate import manifest_group, translate, translate_dir
+from mcltool.cli.translate import translate, translate_dir
 from mcltool.cli.weights import export, publish, weights_group
 
 

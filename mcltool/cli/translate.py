@@ -1,8 +1,7 @@
-"""``mcltool translate-dir``, ``translate`` and ``manifest``."""
+"""``mcltool translate-dir`` and ``translate``."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -23,7 +22,6 @@ from mcltool.cli.options import (
     parse_paths,
     threads_option,
 )
-from mcltool.cli.program import Commands
 
 if TYPE_CHECKING:
     from mcltool.translate.settings import Settings
@@ -41,7 +39,7 @@ def model_options(command: F) -> F:
             "--precision",
             type=PRECISION,
             default="auto",
-            help="Number format; auto: the fastest here, or what an earlier run took that goes on.  [default: auto]",
+            help="Number format; auto: the fastest here, or that of the job being resumed.  [default: auto]",
         ),
         click.option(
             "--canvas",
@@ -59,7 +57,7 @@ def model_options(command: F) -> F:
         click.option(
             "--size",
             metavar="keep|S|HxW",
-            help="Of the results in pixels: S is the short side, HxW the whole picture, for conditions of that "
+            help="Size of the results in pixels: S is the short side, HxW the whole picture, for conditions of that "
             "aspect; keep: each condition's own. The network works at this size too.  [default: S of the training]",
         ),
         click.option(
@@ -68,7 +66,12 @@ def model_options(command: F) -> F:
             help="Write into each picture that it is generated, by which weights and of what (PNG text, EXIF, XMP).  "
             "[default: provenance]",
         ),
-        click.option("--quality", type=int, metavar="1-100", help="Of jpg (95), webp (90) and avif (80)."),
+        click.option(
+            "--quality",
+            type=int,
+            metavar="1-100",
+            help="Quality of jpg (default 95), webp (90) and avif (80).",
+        ),
         click.option("--weights", metavar=WEIGHTS, help=WEIGHTS_HELP),
     ):
         command = option(command)
@@ -104,7 +107,7 @@ def model_options(command: F) -> F:
     "form",
     type=click.Choice(["png", "jpg", "webp", "avif"]),
     default="png",
-    help="Of the results.  [default: png]",
+    help="Format of the results.  [default: png]",
 )
 @click.option(
     "--batch-size",
@@ -128,7 +131,7 @@ def model_options(command: F) -> F:
 @click.option(
     "--shard",
     metavar="I/N",
-    help="Do part I of N, for job arrays. torchrun sets it by itself.  [default: all]",
+    help="Do part I of N, in a job array; torchrun sets it itself.  [default: all]",
 )
 @click.option("--overwrite", is_flag=True, help="Redo everything.")
 @click.option("--retry-failed", is_flag=True, help="Try again what failed before, changed or not.")
@@ -158,10 +161,10 @@ def translate_dir(
 ) -> int:
     """Translate every condition below CONDITIONS, in the style of a photo below EXEMPLARS, into OUT.
 
-    OUT mirrors the folders of CONDITIONS, with one PNG a condition: of the condition's own aspect, its short
-    side as long as in training. CONDITIONS may be a single file, EXEMPLARS a single photo. OUT/manifest.jsonl has
-    one line an input: ok, skipped or failed with the cause. Run it again to finish what is missing; what is done
-    with the same weights and settings is left alone, and so is what failed and has not changed.
+    OUT mirrors the folders of CONDITIONS, with one PNG a condition: in the condition's own aspect, its short side
+    as long as in training. CONDITIONS may be a single file, EXEMPLARS a single photo. OUT/manifest.jsonl has one
+    line an input: ok, skipped or failed with the cause. Run it again to finish what is missing; it skips what was
+    made with the same weights and settings, and what failed and has not changed.
 
     Exit code: 0 all done, 1 some failed, 2 invalid request, 130 interrupted.
 
@@ -276,44 +279,3 @@ def _settings(
         batch_size=0 if batch_size == "auto" else int(batch_size),
         labels=labels_for(weights),
     )
-
-
-@click.group("manifest", cls=Commands, short_help="Join and sum up the manifests of translate-dir.")
-def manifest_group() -> None:
-    """Join and sum up what translate-dir says of its inputs in OUT/manifest.jsonl."""
-
-
-@manifest_group.command()
-@click.argument("out", type=FOLDER)
-def merge(out: Path) -> None:
-    """Join the manifests of all shards in OUT/manifest.jsonl, and remove them.
-
-    Of several lines for one output the newest counts.
-    """
-    from mcltool.translate.folder import Shard, claimed
-    from mcltool.translate.manifest import merge as join
-    from mcltool.translate.manifest import some_manifests
-
-    count = len(some_manifests(out))
-    with claimed(out, Shard()) as scratch:
-        lines = join(out, scratch)
-    click.echo(f"{out / 'manifest.jsonl'}: {lines} lines of {count} manifests")
-
-
-@manifest_group.command()
-@click.argument("out", type=FOLDER)
-@click.option("--json", "as_json", is_flag=True, help="As one JSON line.")
-def summary(out: Path, as_json: bool) -> None:
-    """Count what is done in OUT, and list why inputs failed."""
-    from mcltool.translate.manifest import summary as summed
-
-    found = summed(out)
-    if as_json:
-        click.echo(json.dumps(found))
-        return
-    click.echo(f"{out}: {found['ok']} ok, {found['skipped']} skipped, {found['failed']} failed")
-    click.echo(f"manifests: {', '.join(found['manifests'])}; {found['seconds_of_work']:.1f} s of work")
-    for digest, lines in found["weights"].items():
-        click.echo(f"weights {digest[:12]}: {lines} lines")
-    for cause, times in found["causes"].items():
-        click.echo(f"failed {times} times: {' '.join(cause.split())}")
