@@ -279,7 +279,6 @@ def test_an_exemplar_that_is_not_the_only_one_of_its_name_is_refused(tmp_path: P
 @pytest.mark.parametrize(
     ("rows", "cause"),
     [
-        ([["a", "p"]], r"pairs.csv: 1 of 2 conditions lack a row, such as b"),
         ([["condition", "exemplar"], ["c", "p"]], r"pairs.csv, line 2: 'c' is not in CONDITIONS"),
         ([["a", "x"]], r"pairs.csv, line 1: 'x' is not in EXEMPLARS"),
         ([["a"]], r"pairs.csv, line 1: expected key,exemplar,\.\.\., found 'a' alone"),
@@ -293,6 +292,15 @@ def test_what_is_wrong_in_a_csv_file_is_named_with_its_line(
         csv.writer(file).writerows(rows)
     with pytest.raises(UsageError, match=cause):
         pairs_of(["a", "b"], ["p.jpg"], str(tmp_path / "pairs.csv"))
+
+
+def test_rows_of_names_that_are_not_there_are_left_out_and_counted(tmp_path: Path, caplog) -> None:
+    """As in the pairs of pose transfer, which name people whose pose was not found."""
+    (tmp_path / "pairs.csv").write_text("from,to\np.jpg,a\np.jpg,c\nx.jpg,b\n")
+    pairs = pairs_of(["a", "b"], ["p.jpg"], str(tmp_path / "pairs.csv"))
+    assert pairs == [(0, 0)]
+    assert "line 3: 'c' is not in CONDITIONS (2 of 3 rows are left out)" in caplog.text
+    assert "1 of 2 conditions lack a row and are left out, such as b" in caplog.text
 
 
 # --- names of outputs ---

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import logging
 import os
 import re
 import zlib
@@ -20,6 +21,8 @@ from mcltool.plugin.contract import ConditionSpec
 from mcltool.translate.exemplars import Exemplar, check, parse_classes, parse_weight
 from mcltool.translate.names import hashes
 from mcltool.translate.plan import Indices, Mixture, Pairs, Plan, stem
+
+log = logging.getLogger("mcltool.translate")
 
 PAIRINGS = ("auto", "stem", "one", "cycle", "random", "all", "nearest")
 HEADER = ("condition", "exemplar")
@@ -114,28 +117,39 @@ def read_list(
 
     ids, inputs: of the conditions, without and with suffix. names: of the exemplars below ``folder``. spec: of the
     conditions. With a column of COLUMNS, or with ``regions``, a folder of CONDITION/EXEMPLAR.png, the exemplars of
-    one condition act together; else each row is an output. Raises UsageError for what is wrong in it.
+    one condition act together; else each row is an output. Rows of names that are not there and conditions without a
+    row are left out, which is logged. Raises UsageError for what is wrong in it, and where no row is left.
     """
     if not path.exists():
         raise UsageError(f"--pair {path}: no such file")
     conditions = Names(inputs, ids)
     photos = Names(names, [stem(name) for name in names])
     rows: dict[tuple[int, int], Row] = {}
-    for row in read_rows(path):
+    lost: list[str] = []
+    listed = read_rows(path)
+    for row in listed:
         where = f"{path}, line {row.line}"
         if unknown := [column for column in row.more if column not in COLUMNS]:
             raise UsageError(f"{where}: unknown column {unknown[0]}; expected some of {', '.join(COLUMNS)}")
         condition = _named(where, row.key, conditions, inputs, "CONDITIONS")
-        pair = condition, _named(where, row.exemplars[0], photos, names, "EXEMPLARS")
+        photo = _named(where, row.exemplars[0], photos, names, "EXEMPLARS")
+        if isinstance(condition, str) or isinstance(photo, str):
+            lost.append(condition if isinstance(condition, str) else str(photo))
+            continue
+        pair = condition, photo
         if row.more and pair in rows:
             twice = f"{row.exemplars[0]!r} comes twice for {row.key!r}"
             raise UsageError(f"{where}: {twice}; join its regions in one")
         rows[pair] = row
+    if not rows:
+        raise UsageError(lost[0])
+    if lost:
+        log.warning("%s (%d of %d rows are left out)", lost[0], len(lost), len(listed))
     found = np.array(sorted(rows), np.int32).reshape(-1, 2)
     missing = np.setdiff1d(np.arange(len(ids)), found[:, 0])
     if missing.size:
-        some = f"{missing.size} of {len(ids)} conditions lack a row, such as {ids[int(missing[0])]}"
-        raise UsageError(f"{path}: {some}")
+        some = f"{missing.size} of {len(ids)} conditions lack a row and are left out"
+        log.warning("%s: %s, such as %s", path, some, ids[int(missing[0])])
     if spec is None or not (regions or any(row.more for row in rows.values())):
         return Pairs(found[:, 0].copy(), found[:, 1].copy())
     groups: dict[int, dict[int, Exemplar]] = {}
@@ -193,7 +207,8 @@ def _exemplar(where: str, columns: Mapping[str, str], photo: Path, drawn: Path |
     return Exemplar(str(photo), number, region or None, parse_classes(columns.get("classes", "")))
 
 
-def _named(where: str, name: str, known: Names, names: Sequence[str], place: str) -> int:
+def _named(where: str, name: str, known: Names, names: Sequence[str], place: str) -> int | str:
+    """The number that ``name`` means; in words, that it means none."""
     found = known.find(name)
     if len(found) == 1:
         return found[0]
@@ -201,4 +216,4 @@ def _named(where: str, name: str, known: Names, names: Sequence[str], place: str
         several = ", ".join(names[number] for number in found[:3])
         raise UsageError(f"{where}: {name!r} may be several of {place} ({several}); give its path")
     encoding = "" if name.isprintable() else "; the list must be UTF-8"
-    raise UsageError(f"{where}: {name!r} is not in {place}{encoding}")
+    return f"{where}: {name!r} is not in {place}{encoding}"
