@@ -31,7 +31,7 @@ def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "work").mkdir()
     monkeypatch.chdir(tmp_path / "work")
     monkeypatch.setenv("MCLTOOL_HOME", str(tmp_path / "home"))
-    monkeypatch.setattr("mcltool.core.weights.shipped_weights", lambda: Path("shapes.safetensors"))
+    monkeypatch.setattr("mcltool.core.lookup.shipped_weights", lambda: Path("shapes.safetensors"))
 
 
 def examined(exit_code: int) -> Found:

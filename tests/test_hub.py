@@ -16,7 +16,7 @@ from translating import make_condition, make_photo
 from mcltool.cli.main import cli
 from mcltool.core.errors import McltoolError, UsageError
 from mcltool.core.hub import check_push, fetch_weights, push, repository_of
-from mcltool.core.weights import find_weights
+from mcltool.core.lookup import find_weights
 
 pytest.importorskip("huggingface_hub", reason="the extra hub is not installed")
 

@@ -20,18 +20,8 @@ from mcltool.model.discriminator import Discriminator
 from mcltool.model.network import MCLNet
 from mcltool.model.vgg import VGGFeatures, random_vgg
 from mcltool.train import objective
-from mcltool.train.objective import (
-    TERMS,
-    AdversarialObjective,
-    FeatureObjective,
-    GeneratorObjective,
-    Inputs,
-    Term,
-    class_shares,
-    judge,
-    known_shares,
-    weighted,
-)
+from mcltool.train.objective import AdversarialObjective, FeatureObjective, GeneratorObjective, judge
+from mcltool.train.terms import TERMS, Inputs, Term, class_shares, known_shares, weighted
 
 SIZE = 32
 SPEC = ConditionSpec("labels", ("unknown", "sky", "grass", "house"), ((0, 0, 0),) * 4, unknown=0)

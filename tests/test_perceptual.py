@@ -15,7 +15,8 @@ from mcltool.cli.main import cli
 from mcltool.core.config import LossConfig
 from mcltool.core.pretrained import convert_weights, load_scales, load_vgg, vgg_file
 from mcltool.model.vgg import LAYERS, PUBLISHED_SCALES, VGGFeatures, dead_leaves, layer_scales, random_vgg
-from mcltool.train.objective import FeatureObjective, Inputs
+from mcltool.train.objective import FeatureObjective
+from mcltool.train.terms import Inputs
 
 LOUDER = {"relu1_2": 40.0, "relu2_2": 0.02, "relu3_2": 300.0, "relu4_2": 7.0, "relu5_2": 0.5}
 

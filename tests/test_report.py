@@ -296,7 +296,7 @@ def test_the_estimate_counts_what_autograd_really_keeps() -> None:
         sizes[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
         return tensor
 
-    from mcltool.train.objective import Inputs
+    from mcltool.train.terms import Inputs
 
     x = Inputs.of(batch)
     with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):

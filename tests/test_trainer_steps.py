@@ -16,8 +16,9 @@ from mcltool.data.batch import Batch, collate
 from mcltool.model.vgg import random_vgg
 from mcltool.train import checkpoints
 from mcltool.train.loop import MOST_SKIPPED, fit
-from mcltool.train.objective import AdversarialObjective, FeatureObjective, GeneratorObjective, Inputs
+from mcltool.train.objective import AdversarialObjective, FeatureObjective, GeneratorObjective
 from mcltool.train.run_folder import RunFolder
+from mcltool.train.terms import Inputs
 from mcltool.train.trainer import Trainer
 
 

@@ -295,7 +295,8 @@ def _png(path: Path) -> Path:
 def _size_of(dataset: DatasetPlugin, weights: str | None) -> int:
     """The short side that a model was, or that models of the data set are, trained at."""
     from mcltool.core.config import resolve
-    from mcltool.core.weights import find_weights, read_header
+    from mcltool.core.lookup import find_weights
+    from mcltool.core.weights import read_header
 
     if weights:
         return min(read_header(find_weights(weights)).size)

@@ -67,7 +67,7 @@ def demo(
         return
 
     if pretrained:
-        from mcltool.core.weights import shipped_weights
+        from mcltool.core.lookup import shipped_weights
 
         weights = shipped_weights()
         click.echo(f"weights: {weights.name}, which comes with mcltool; translating held-out pairs", err=True)

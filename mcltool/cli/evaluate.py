@@ -162,7 +162,7 @@ def evaluate(
             click.echo(line, err=True)
     with _progress() as tell:
         if weights is not None:
-            from mcltool.core.weights import find_weights
+            from mcltool.core.lookup import find_weights
             from mcltool.evaluate.heldout import score_weights, split_of
 
             file = find_weights(weights)

@@ -15,7 +15,7 @@ FOLDER = click.Path(path_type=Path)
 FILE = click.Path(path_type=Path)
 DEVICE_HELP = "Where to compute: cuda, cuda:1, mps or cpu.  [default: the fastest there is]"
 WEIGHTS = "FILE|RUN|NAME|hf://ORG/NAME[@REVISION]"
-"""What names weights; see ``core.weights.find_weights``."""
+"""What names weights; see ``core.lookup.find_weights``."""
 WEIGHTS_HELP = (
     "Weights: a file, a run folder, a name of 'mcltool weights list', or a repository on the Hugging Face Hub.  "
     "shapes: those shipped with mcltool, for its synthetic data set.  "
@@ -168,7 +168,7 @@ def open_dataset(
 
 def chosen_weights(given: str | None) -> Path:
     """--weights, or what is taken without it, which is then named on screen."""
-    from mcltool.core.weights import default_weights, find_weights, newer_checkpoint
+    from mcltool.core.lookup import default_weights, find_weights, newer_checkpoint
 
     if given is not None:
         return find_weights(given)

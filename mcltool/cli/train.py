@@ -311,7 +311,8 @@ def _resolve(
         return resumed(folder, RunFolder(folder).config(), dataset.name, preset, given)
     start = given.get("train.start_from")
     if start and preset is None:
-        from mcltool.core.weights import find_weights, read_header
+        from mcltool.core.lookup import find_weights
+        from mcltool.core.weights import read_header
 
         theirs = read_header(find_weights(start)).config
         sizes = {name: value for name, value in theirs.settings().items() if name.startswith("model.")}

@@ -22,7 +22,8 @@ def weights_group() -> None:
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, with the whole configuration.")
 def weights_show(name: str, as_json: bool) -> None:
     """Show what a weights file is: its data set, training size, steps, classes and checksum."""
-    from mcltool.core.weights import find_weights, summary
+    from mcltool.core.lookup import find_weights
+    from mcltool.core.weights import summary
 
     found = summary(find_weights(name))
     if as_json:
@@ -131,7 +132,7 @@ def publish(
     """
     from mcltool.core import hub
     from mcltool.core.errors import McltoolError
-    from mcltool.core.weights import find_weights
+    from mcltool.core.lookup import find_weights
 
     if push:
         hub.check_push(push)
@@ -189,7 +190,7 @@ def export(weights: str, out: Path, form: Any, size: str | None, exemplars: int)
 
     click.echo(f"exporting to {out} and comparing with the model: about a minute", err=True)
     with working("exporting"):
-        from mcltool.core.weights import find_weights
+        from mcltool.core.lookup import find_weights
         from mcltool.tools.export import TOLERANCE
         from mcltool.tools.export import export as write
 

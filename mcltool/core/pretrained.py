@@ -19,7 +19,8 @@ from typing import TYPE_CHECKING, Any
 from mcltool.core.errors import DataError, McltoolError, UsageError
 from mcltool.core.files import digest, replace, replacing
 from mcltool.core.index import check_address, fetch, find_entry, home
-from mcltool.core.weights import read_header, shipped_weights
+from mcltool.core.lookup import shipped_weights
+from mcltool.core.weights import read_header
 
 if TYPE_CHECKING:
     from torch import Tensor

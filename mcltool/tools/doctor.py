@@ -221,7 +221,8 @@ def _data(name: str) -> str:
 
 
 def _weights(folder: Path) -> Iterator[Finding]:
-    from mcltool.core.weights import newest_weights, read_header, shipped_weights
+    from mcltool.core.lookup import newest_weights, shipped_weights
+    from mcltool.core.weights import read_header
 
     try:
         yield Finding("weights", "shipped", "ok", str(shipped_weights()))

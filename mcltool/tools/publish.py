@@ -28,7 +28,7 @@ from mcltool.core.pictures import PAPER, Picture, save_png
 from mcltool.core.weights import WeightsHeader, copy_weights, read_header, summary
 from mcltool.evaluate.metrics import number_of
 from mcltool.evaluate.scores import Scores, interval_text, number_text
-from mcltool.train.objective import FEATURE_TERMS, TERMS
+from mcltool.train.terms import FEATURE_TERMS, TERMS
 from mcltool.translate.job import plugin_of
 
 CONFIG, CARD, SAMPLES = "config.json", "README.md", "samples.png"

@@ -17,7 +17,8 @@ from mcltool.model.blocks import divide_by_spectral_norms
 from mcltool.model.build import make_discriminator, make_network
 from mcltool.model.vgg import random_vgg
 from mcltool.plugin.contract import ConditionSpec
-from mcltool.train.objective import AdversarialObjective, FeatureObjective, GeneratorObjective, Inputs
+from mcltool.train.objective import AdversarialObjective, FeatureObjective, GeneratorObjective
+from mcltool.train.terms import Inputs
 from mcltool.train.trainer import recompute_blocks
 
 FLOAT = 4

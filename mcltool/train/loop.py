@@ -18,7 +18,8 @@ from mcltool.core.device import explaining_memory, pick_device, pick_precision
 from mcltool.core.errors import McltoolError, UsageError
 from mcltool.core.files import replacing, write_text
 from mcltool.core.locks import locked
-from mcltool.core.weights import WeightsHeader, find_weights, save_weights
+from mcltool.core.lookup import find_weights
+from mcltool.core.weights import WeightsHeader, save_weights
 from mcltool.data.batch import Batch
 from mcltool.data.dataset import EvaluationData, TrainingData
 from mcltool.data.doubts import look

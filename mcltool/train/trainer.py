@@ -27,17 +27,9 @@ from mcltool.model.vgg import VGGFeatures
 from mcltool.plugin.contract import ConditionSpec
 from mcltool.train.distributed import ALONE, Ranks
 from mcltool.train.finetune import class_axes, freeze_encoders
-from mcltool.train.objective import (
-    ADVERSARIAL_TERMS,
-    AdversarialObjective,
-    FeatureObjective,
-    GeneratorObjective,
-    Inputs,
-    Terms,
-    active,
-    weighted,
-)
+from mcltool.train.objective import AdversarialObjective, FeatureObjective, GeneratorObjective
 from mcltool.train.optimiser import Optimiser
+from mcltool.train.terms import ADVERSARIAL_TERMS, Inputs, Terms, active, weighted
 
 Network = TypeVar("Network", bound=nn.Module)
 

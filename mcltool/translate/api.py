@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from mcltool.core.errors import DataError, UsageError
 from mcltool.core.images import read_photo
-from mcltool.core.weights import default_weights, find_weights
+from mcltool.core.lookup import default_weights, find_weights
 from mcltool.plugin.contract import Condition, ConditionSpec
 from mcltool.translate.exemplars import Exemplar, check
 from mcltool.translate.job import plugin_of

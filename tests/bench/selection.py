@@ -19,7 +19,8 @@ import argparse
 import torch
 from torch import Tensor
 
-from mcltool.core.weights import load_model, shipped_weights
+from mcltool.core.lookup import shipped_weights
+from mcltool.core.weights import load_model
 from mcltool.data.batch import condition_planes, to_unit
 from mcltool.evaluate.pairs import held_out_pairs
 from mcltool.model.network import MCLNet
