@@ -15,7 +15,7 @@ from click.testing import CliRunner, Result
 
 import mcltool
 from mcltool.cli.main import cli
-from mcltool.train.loop import Job
+from mcltool.train.job import Job
 
 
 def run(*args: str) -> Result:

@@ -15,7 +15,8 @@ from scipy.ndimage import gaussian_filter
 from torch import Tensor
 
 from mcltool import UsageError
-from mcltool.core.pretrained import NETWORKS, convert_weights
+from mcltool.core.convert import convert_weights
+from mcltool.core.pretrained import NETWORKS
 from mcltool.evaluate.folders import Pair
 from mcltool.evaluate.paired import (
     PairScores,

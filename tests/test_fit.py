@@ -20,7 +20,8 @@ from mcltool.data.batch import condition_planes, to_unit
 from mcltool.data.dataset import TrainingData
 from mcltool.data.loader import SampleStream, training_loader
 from mcltool.plugin import registry as plugins
-from mcltool.train.loop import Job, fit, iterate
+from mcltool.train.job import Job
+from mcltool.train.loop import fit, iterate
 from mcltool.train.trainer import Trainer
 
 QUICK = (
@@ -128,7 +129,7 @@ def test_weights_saved_and_loaded_give_bit_identical_output_on_the_cpu(tmp_path:
             trainers.append(self)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("mcltool.train.loop.Trainer", Kept)
+        patch.setattr("mcltool.train.job.Trainer", Kept)
         weights = fit(Job(plugin, config, None, folder, device="cpu"))
     assert weights is not None
     model, _ = load_model(weights)

@@ -25,7 +25,7 @@ from mcltool.cli.main import cli
 from mcltool.core.config import Config
 from mcltool.core.pictures import save_png
 from mcltool.train import loggers
-from mcltool.train.loggers import Follower
+from mcltool.train.followers import Follower
 from mcltool.train.loop import fit
 from mcltool.train.run_folder import RunFolder
 
@@ -115,7 +115,7 @@ def test_a_run_that_was_killed_at_its_end_hands_on_the_rest_when_resumed(
     tmp_path: Path, monkeypatch: Any
 ) -> None:
     first, second = Recorded(fails=99), Recorded()
-    monkeypatch.setattr("mcltool.train.loop.check_loggers", lambda _: None)
+    monkeypatch.setattr("mcltool.train.job.check_loggers", lambda _: None)
     for logger in (first, second):
         monkeypatch.setitem(loggers.LOGGERS, "tensorboard", lambda logger=logger: logger)
         fit(small_job(tmp_path, resume=logger is second, train__loggers=["tensorboard"]))
@@ -166,7 +166,7 @@ def test_a_run_hands_its_rows_and_grids_to_the_loggers_it_names(
     """Also under the name that the setting had first."""
     logger = Recorded()
     monkeypatch.setitem(loggers.LOGGERS, "tensorboard", lambda: logger)  # type: ignore[index]
-    monkeypatch.setattr("mcltool.train.loop.check_loggers", lambda _: None)
+    monkeypatch.setattr("mcltool.train.job.check_loggers", lambda _: None)
     fit(small_job(tmp_path, train__tensorboard=True))
     assert logger.steps == [1, 2, 3, 4, 5, 6]
     row = RunFolder(tmp_path).rows()[-1]

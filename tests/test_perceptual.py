@@ -13,7 +13,8 @@ from torch import Tensor, nn
 
 from mcltool.cli.main import cli
 from mcltool.core.config import LossConfig
-from mcltool.core.pretrained import convert_weights, load_scales, load_vgg, vgg_file
+from mcltool.core.convert import convert_weights
+from mcltool.core.pretrained import load_scales, load_vgg, vgg_file
 from mcltool.model.vgg import LAYERS, PUBLISHED_SCALES, VGGFeatures, dead_leaves, layer_scales, random_vgg
 from mcltool.train.objective import FeatureObjective
 from mcltool.train.terms import Inputs

@@ -16,8 +16,9 @@ from torch import nn
 
 from mcltool.cli.main import cli
 from mcltool.core.config import CONFIGS, DataConfig, TrainConfig, read_toml, resolve
+from mcltool.core.convert import CAFFE_MEAN, convert_weights
 from mcltool.core.errors import UsageError
-from mcltool.core.pretrained import CAFFE_MEAN, convert_weights, load_vgg
+from mcltool.core.pretrained import load_vgg
 from mcltool.data.dataset import TrainingData
 from mcltool.model.vgg import VGGFeatures, random_vgg
 from mcltool.plugin import registry

@@ -17,19 +17,14 @@ from safetensors.torch import load_file, save_file
 from mcltool import ConditionSpec, UsageError
 from mcltool.core.config import resolve
 from mcltool.core.files import digest
-from mcltool.core.weights import (
-    FORMAT,
-    WeightsHeader,
+from mcltool.core.lookup import (
     default_weights,
     find_weights,
-    load_model,
     newer_checkpoint,
     newest_weights,
-    read_header,
-    save_weights,
     shipped_weights,
-    summary,
 )
+from mcltool.core.weights import FORMAT, WeightsHeader, load_model, read_header, save_weights, summary
 from mcltool.model.build import make_network
 from mcltool.model.network import MCLNet
 

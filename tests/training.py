@@ -14,7 +14,7 @@ from mcltool.data.dataset import TrainingData
 from mcltool.data.loader import SampleStream, training_loader
 from mcltool.plugin import registry as plugins
 from mcltool.train.distributed import ALONE, Ranks
-from mcltool.train.loop import Job
+from mcltool.train.job import Job
 from mcltool.train.trainer import Trainer
 
 SMALL: dict[str, Any] = {

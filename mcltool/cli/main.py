@@ -17,7 +17,8 @@ from mcltool.cli.pack import pack_group
 from mcltool.cli.pair import pair
 from mcltool.cli.plugins import plugins_group
 from mcltool.cli.program import Program
-from mcltool.cli.train import fit, runs_group
+from mcltool.cli.runs import runs_group
+from mcltool.cli.train import fit
 from mcltool.cli.translate import translate, translate_dir
 from mcltool.cli.weights import export, publish, weights_group
 

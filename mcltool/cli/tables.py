@@ -16,7 +16,7 @@ from rich.text import Text
 
 from mcltool.plugin.conformance import Check
 from mcltool.plugin.contract import RGB, ConditionSpec
-from mcltool.train.run_folder import Overview
+from mcltool.train.runs import Overview
 
 if TYPE_CHECKING:
     from mcltool.evaluate.scores import Comparison, Scores

@@ -1,4 +1,4 @@
-"""``mcltool fit`` and ``runs``: training, and what was trained here."""
+"""``mcltool fit``: training."""
 
 from __future__ import annotations
 
@@ -22,7 +22,6 @@ from mcltool.cli.options import (
     reading,
     threads_option,
 )
-from mcltool.cli.program import Commands
 from mcltool.cli.settings import complete_settings, show_settings
 from mcltool.core.errors import UsageError
 
@@ -199,7 +198,7 @@ def fit(
     use_reading(dataset, resolved.data.labels, resolved.data.exif)
 
     from mcltool.train.distributed import launched_rank
-    from mcltool.train.loop import Job
+    from mcltool.train.job import Job
     from mcltool.train.loop import fit as train
     from mcltool.train.run_folder import RunFolder
 
@@ -219,7 +218,7 @@ def _show_plan(
     dataset: DatasetPlugin, config: Config, device: str | None, fit_memory: bool, folder: Path, as_json: bool
 ) -> None:
     from mcltool.cli.tables import show_estimate, show_facts
-    from mcltool.train.loop import dry
+    from mcltool.train.job import dry
 
     config, needed = dry(dataset, config, device, fit_memory)
     if as_json:
@@ -274,7 +273,8 @@ def _run_folder(
     """The run folder, and the plugin's name: the given one, else that of the run to resume."""
     from mcltool.plugin.registry import FOLDER as OWN
     from mcltool.plugin.registry import load_packed
-    from mcltool.train.run_folder import RunFolder, newest_run, next_run
+    from mcltool.train.run_folder import RunFolder
+    from mcltool.train.runs import newest_run, next_run
 
     if run is None and "TORCHELASTIC_RUN_ID" in os.environ:
         raise UsageError(
@@ -318,33 +318,3 @@ def _resolve(
         sizes = {name: value for name, value in theirs.settings().items() if name.startswith("model.")}
         return resolve(dataset.name, theirs.preset, dataset.defaults, sizes, given)
     return resolve(dataset.name, preset or dataset.preset, dataset.defaults, given)
-
-
-@click.group("runs", cls=Commands)
-def runs_group() -> None:
-    """Training runs."""
-
-
-@runs_group.command("list")
-@click.argument("folder", type=FOLDER, default=Path("runs"))
-def list_runs(folder: Path) -> None:
-    """The runs in FOLDER (default: runs), with how far each came and its latest scores."""
-    from mcltool.cli.tables import show_runs
-    from mcltool.core.errors import UsageError
-    from mcltool.train.run_folder import overview, runs_below
-
-    runs = runs_below(folder)
-    if not runs:
-        raise UsageError(f"{folder}: no runs in it; 'mcltool fit' makes one")
-    show_runs([overview(run) for run in runs])
-
-
-@runs_group.command("show")
-@click.argument("run", type=FOLDER)
-def show_run(run: Path) -> None:
-    """All about one run: state, latest losses and scores, checkpoints, files, configuration."""
-    from mcltool.cli.tables import show_facts
-    from mcltool.train.run_folder import RunFolder, facts
-
-    folder = RunFolder(run)
-    show_facts(facts(folder))

@@ -78,7 +78,7 @@ def weights_get(name: str, index: str | None, url: str | None) -> None:
       mcltool weights get vgg19 --url https://mirror.example/vgg19-dcbb9e9d.pth
       mcltool weights get gardens --index https://lab.example/index.json
     """
-    from mcltool.core.pretrained import get_weights
+    from mcltool.core.convert import get_weights
 
     click.echo(f"weights: {get_weights(name, url, index)}")
 
@@ -95,7 +95,7 @@ def weights_convert(file: Path, out: Path | None) -> None:
     Example:
       mcltool weights convert ~/Downloads/vgg19-dcbb9e9d.pth
     """
-    from mcltool.core.pretrained import convert_weights
+    from mcltool.core.convert import convert_weights
 
     click.echo(f"weights: {convert_weights(file, out)}")
 

@@ -25,7 +25,8 @@ from mcltool.evaluate.pairs import Pair, held_out_pairs, score
 from mcltool.plugin import registry as plugins
 from mcltool.plugin.contract import IMAGE_SUFFIXES, DatasetPlugin, walk_files
 from mcltool.tools.processor import reasons
-from mcltool.train.loop import Job, Show, fit
+from mcltool.train.job import Job
+from mcltool.train.loop import Show, fit
 from mcltool.train.recorder import Progress
 from mcltool.translate import job as translation
 from mcltool.translate.run import Run

@@ -1,19 +1,11 @@
-"""Loggers: a run's rows and sample grids, handed on to where people watch runs (train.loggers).
-
-Each logger follows the run folder in a thread of its own: it hands on what metrics.jsonl and samples/ have beyond the
-last step that it handed on, which RUN/loggers/NAME.json keeps. So an outage delays a logger and never the training,
-nothing waits in memory, and a resumed run goes on as the same run with every step once.
-"""
+"""Loggers: where people watch runs (train.loggers). ``followers`` hands a run's rows and sample grids on to them."""
 
 from __future__ import annotations
 
-import json
-import logging
 import os
 import struct
-import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Protocol
@@ -21,16 +13,8 @@ from typing import Any, Protocol
 import numpy as np
 from PIL import Image
 
-from mcltool.core.config import Config
 from mcltool.core.errors import UsageError
-from mcltool.core.files import parse_json, read_json, write_text
 from mcltool.core.pictures import Picture
-from mcltool.train.run_folder import RunFolder, step_of
-
-RETRY, PATIENCE = 60.0, 30.0
-"""Seconds after which a logger that failed is tried again, and that the end of a run waits for a logger to go on."""
-
-log = logging.getLogger(__name__)
 
 
 class Logger(Protocol):
@@ -146,118 +130,6 @@ def check_loggers(names: Sequence[str]) -> None:
             raise UsageError(f"train.loggers: {name} is not installed; pip install 'mcltool[{name}]'")
 
 
-class Followers:
-    """The loggers of a run."""
-
-    def __init__(self, folder: RunFolder, config: Config) -> None:
-        settings = {name: _plain(value) for name, value in config.settings().items()} | {
-            "plugin": config.plugin, "preset": config.preset
-        }  # fmt: skip
-        self._all = [Follower(name, LOGGERS[name](), folder, settings) for name in config.train.loggers]
-
-    def hand_on(self, step: int) -> None:
-        """All rows and grids up to ``step`` are in the run folder."""
-        for follower in self._all:
-            follower.hand_on(step)
-
-    def close(self, step: int) -> None:
-        """Hand on what is left up to ``step``, as long as a logger takes something every PATIENCE seconds."""
-        for follower in self._all:
-            follower.ending.set()
-            follower.hand_on(step)
-        for follower in self._all:
-            follower.wait()
-
-
-class Follower:
-    """A logger and the thread that follows the run folder for it."""
-
-    def __init__(self, name: str, logger: Logger, folder: RunFolder, config: Mapping[str, Any]) -> None:
-        self.name, self.logger, self.folder, self.config = name, logger, folder, config
-        self.wake, self.ending = threading.Event(), threading.Event()
-        self._state_file = folder.path / "loggers" / f"{name}.json"
-        self._limit, self._handed_on, self._warned = -1, 0, False
-        self._thread: threading.Thread | None = None
-
-    def hand_on(self, step: int) -> None:
-        self._limit = step
-        self.wake.set()
-        if self._thread is None:  # not before the first step: by then loader processes have been forked
-            self._thread = threading.Thread(target=self._run, name=self.name, daemon=True)
-            self._thread.start()
-
-    def wait(self) -> None:
-        """Until all is handed on, or nothing was for PATIENCE seconds."""
-        before = -1
-        while self._thread and self._thread.is_alive() and self._handed_on > before:
-            before = self._handed_on
-            self._thread.join(PATIENCE)
-        if self._thread and self._thread.is_alive():
-            self._warn(f"does not answer for {PATIENCE:g} s")
-
-    def _run(self) -> None:
-        while True:
-            try:
-                return self._follow()
-            except Exception as error:  # of someone else's library or network: training goes on
-                self._warn(" ".join(str(error).split())[:300] or type(error).__name__)
-            if self.ending.wait(RETRY):
-                return
-
-    def _warn(self, cause: str) -> None:
-        if not self._warned:
-            way = "training goes on; what is missing follows when it works again, or with fit --resume"
-            log.warning("%s: %s (%s)", self.name, cause, way)
-        self._warned = True
-
-    def _follow(self) -> None:
-        kept = self._state_file
-        state: dict[str, Any] = read_json(kept) if kept.exists() else {"run": None, "step": 0}
-        state["run"] = self.logger.start(self.folder.path, state["run"], self.config)
-        state["step"] = state["step"] if self.logger.last is None else self.logger.last
-        self._keep(state)
-        offset = 0
-        while True:
-            is_last = self.ending.is_set()
-            rows, offset = self._rows(offset, limit := self._limit)
-            for step, values, picture in self._events(rows, state["step"], limit):
-                self.logger.log(step, values, picture)
-                state["step"] = self._handed_on = step
-                self._keep(state)
-            if is_last:
-                return self.logger.finish()
-            self.wake.wait()
-            self.wake.clear()
-
-    def _keep(self, state: Mapping[str, Any]) -> None:
-        write_text(self._state_file, json.dumps(state) + "\n")
-
-    def _rows(self, offset: int, limit: int) -> tuple[dict[int, dict[str, float]], int]:
-        """Rows of metrics.jsonl from ``offset`` (bytes) up to the step ``limit``, and where they end."""
-        rows: dict[int, dict[str, float]] = {}
-        if not self.folder.metrics_file.exists():
-            return rows, offset
-        with self.folder.metrics_file.open("rb") as file:
-            file.seek(offset)
-            for line in file:
-                row = parse_json(line) if line.endswith(b"\n") else {"step": limit + 1}
-                step = row.pop("step")
-                if step > limit:
-                    break
-                rows[step] = {_title(name): value for name, value in row.items() if value is not None}
-                offset += len(line)
-        return rows, offset
-
-    def _events(
-        self, rows: Mapping[int, dict[str, float]], after: int, limit: int
-    ) -> Iterator[tuple[int, dict[str, float], Path | None]]:
-        """What was logged at steps above ``after`` up to ``limit``, in order."""
-        pictures = {step_of(path): path for path in self.folder.sample_files()}
-        for step in sorted({*rows, *pictures}):
-            if after < step <= limit:
-                yield step, rows.get(step, {}), pictures.get(step)
-
-
 def _last_step_in(folder: Path, run: str) -> int:
     """The last step in the .wandb files of an offline run: wandb writes them in a process of its own, which a kill -9
     ends before all is written. They are LevelDB's log format behind 7 bytes: blocks of 32 KiB with pieces of records,
@@ -284,16 +156,6 @@ def _last_step_in(folder: Path, run: str) -> int:
                     ]
                 )
     return last
-
-
-def _title(name: str) -> str:
-    """loss_mcl -> loss/mcl: loggers put what has the same beginning side by side."""
-    kind, _, rest = name.partition("_")
-    return f"{kind}/{rest}" if kind in ("loss", "val") else name
-
-
-def _plain(value: Any) -> Any:
-    return list(value) if isinstance(value, tuple) else value
 
 
 def _pixels(picture: Path) -> Picture:

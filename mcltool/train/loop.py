@@ -4,30 +4,23 @@ from __future__ import annotations
 
 import logging
 import math
-import os
 import shutil
 from collections.abc import Callable, Generator, Iterator
 from contextlib import ExitStack, closing, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
-import torch
-
 from mcltool.core.config import Config
-from mcltool.core.device import explaining_memory, pick_device, pick_precision
-from mcltool.core.errors import McltoolError, UsageError
+from mcltool.core.device import explaining_memory, pick_device
+from mcltool.core.errors import McltoolError
 from mcltool.core.files import replacing, write_text
 from mcltool.core.locks import locked
-from mcltool.core.lookup import find_weights
 from mcltool.core.weights import WeightsHeader, save_weights
 from mcltool.data.batch import Batch
 from mcltool.data.dataset import EvaluationData, TrainingData
 from mcltool.data.doubts import look
 from mcltool.data.loader import SampleStream, training_loader
-from mcltool.data.pack import open_data
 from mcltool.data.workers import NO_SHARED_MEMORY, is_shared_memory
-from mcltool.model.vgg import random_vgg
-from mcltool.plugin.contract import DatasetPlugin
 from mcltool.train.checkpoints import Checkpoint, best, newest_whole, sweep
 from mcltool.train.distributed import (
     InterruptedRun,
@@ -39,12 +32,8 @@ from mcltool.train.distributed import (
     restarted,
     stoppable,
 )
-from mcltool.train.estimate import Estimate, estimate
-from mcltool.train.finetune import start_from
-from mcltool.train.fitting import fitted
-from mcltool.train.loggers import check_loggers
-from mcltool.train.perceptual import perceptual_choice, perceptual_network
-from mcltool.train.recorder import Progress, Recorder, total_steps
+from mcltool.train.job import Job, check_places, prepare
+from mcltool.train.recorder import Progress, Recorder
 from mcltool.train.run_folder import RunFolder
 from mcltool.train.trainer import StepResult, Trainer
 from mcltool.train.validation import FixedPairs, Validation
@@ -57,31 +46,6 @@ Show = Callable[[Iterator[Progress]], None]
 """Consumes a run's progress and shows it."""
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Job:
-    """What to train, on what, and where to put it.
-
-    root: of the data set. out: for the weights, default RUN/weights.safetensors. device: as --device.
-    resume: go on from the run's newest whole checkpoint. max_minutes: save and end after these.
-    pairs: a list of exemplars (mcltool.data.pairs). fit_memory: compute the batch in as many parts as the memory needs.
-    """
-
-    plugin: DatasetPlugin
-    config: Config
-    root: Path | None
-    run: Path
-    out: Path | None = None
-    device: str | None = None
-    resume: bool = False
-    max_minutes: float | None = None
-    pairs: Path | None = None
-    fit_memory: bool = False
-
-    @property
-    def weights(self) -> Path:
-        return self.out or RunFolder(self.run).weights
 
 
 def fit(job: Job, show: Show | None = None) -> Path | None:
@@ -108,10 +72,10 @@ def iterate(job: Job) -> Generator[Progress, None, bool]:
     folder, resume = RunFolder(job.run), job.resume or restarted()
     main = launched_rank() == 0
     if main:
-        _check_places(folder, job.weights, resume)
+        check_places(folder, job.weights, resume)
     device = pick_device(own_device(job.device))
     with connected(device) as ranks, stoppable(job.max_minutes, tell=main) as stop, ExitStack() as held:
-        config, trainer, data, held_out = _prepare(job, device, ranks, resume)
+        config, trainer, data, held_out = prepare(job, device, ranks, resume)
         if main:
             folder.path.mkdir(parents=True, exist_ok=True)
             held.enter_context(locked(folder.lock, f"{folder.path}: another process trains in it"))
@@ -133,46 +97,6 @@ def iterate(job: Job) -> Generator[Progress, None, bool]:
         elif main:
             save_weights(job.weights, trainer.average.state_dict(), header)
         return True
-
-
-def dry(
-    plugin: DatasetPlugin, config: Config, device: str | None, fit_memory: bool = False
-) -> tuple[Config, Estimate]:
-    """What ``fit`` would run, resolved, and what it would need."""
-    target = pick_device(own_device(device))
-    precision = pick_precision(config.train.precision, target)
-    perceptual = perceptual_choice(config)
-    train = replace(config.train, precision=precision, perceptual=perceptual)
-    config = replace(config, train=train)
-    if fit_memory:
-        phi = None if perceptual == "none" else random_vgg()
-        config = fitted(config, plugin.spec, target, precision, phi)[0]
-    return config, estimate(config, plugin.spec, precision, perceptual)
-
-
-def _prepare(
-    job: Job, device: torch.device, ranks: Ranks, resume: bool
-) -> tuple[Config, Trainer, TrainingData, EvaluationData]:
-    """Everything that can be wrong with what was asked for is found here, before anything is written."""
-    check_loggers(job.config.train.loggers)
-    precision = pick_precision(job.config.train.precision, device)
-    data, held_out = open_data(job.plugin, job.root, job.config.data, job.config.train.seed, job.pairs)
-    phi, perceptual = perceptual_network(job.config)
-    train = replace(job.config.train, precision=precision, perceptual=perceptual)
-    config = replace(job.config, train=train)
-    if job.fit_memory:
-        config, line = fitted(config, job.plugin.spec, device, precision, phi, ranks.world)
-        if ranks.main:
-            log.info(line)
-    total, start = total_steps(config, len(data)), None
-    if train.start_from and not (resume and any(RunFolder(job.run).checkpoints.glob("step-*"))):
-        start = start_from(find_weights(train.start_from), config, job.plugin.spec)
-        if ranks.main:
-            log.info(start.summary)
-    trainer = Trainer(
-        config, job.plugin.spec, device, precision, total, phi, ranks, start.tensors if start else None
-    )
-    return config, trainer, data, held_out
 
 
 def _restore(folder: RunFolder, trainer: Trainer) -> Checkpoint | None:
@@ -310,15 +234,3 @@ def _say_what_starts(job: Job, config: Config, trainer: Trainer, data: TrainingD
 def _exhaust(steps: Iterator[Progress]) -> None:
     for _ in steps:
         pass
-
-
-def _check_places(folder: RunFolder, weights: Path, resume: bool) -> None:
-    """Say now, not after hours of training, that something cannot be written."""
-    if folder.holds_a_run() and not resume:
-        raise UsageError(f"{folder.path}: holds a run already; give another --run, or go on with --resume")
-    if weights.is_dir():
-        raise UsageError(f"{weights}: expected a file for the weights, found a folder")
-    for place in (folder.path, weights.parent):
-        existing = next(path for path in (place, *place.parents) if path.exists())
-        if not existing.is_dir() or not os.access(existing, os.W_OK):
-            raise UsageError(f"{place}: cannot be written: {existing} is not a writable directory")

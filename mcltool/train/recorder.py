@@ -14,7 +14,7 @@ from mcltool.core.device import memory_used
 from mcltool.core.pictures import save_png
 from mcltool.core.weights import WeightsHeader
 from mcltool.train.checkpoints import Checkpoint, prune, write_checkpoint
-from mcltool.train.loggers import Followers
+from mcltool.train.followers import Followers
 from mcltool.train.report import write_report
 from mcltool.train.run_folder import RunFolder
 from mcltool.train.trainer import StepResult, Trainer

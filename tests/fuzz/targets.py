@@ -103,7 +103,8 @@ def _config(folder: Path) -> None:
 
 
 def _run(folder: Path) -> None:
-    from mcltool.train.run_folder import RunFolder, facts, overview
+    from mcltool.train.run_folder import RunFolder
+    from mcltool.train.runs import facts, overview
 
     run = RunFolder(folder)
     try:
