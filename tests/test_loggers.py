@@ -24,7 +24,7 @@ from training import small_config, small_job
 from mcltool.cli.main import cli
 from mcltool.core.config import Config
 from mcltool.core.pictures import save_png
-from mcltool.train import loggers
+from mcltool.train import followers, loggers
 from mcltool.train.followers import Follower
 from mcltool.train.loop import fit
 from mcltool.train.run_folder import RunFolder
@@ -132,7 +132,7 @@ def test_a_logger_that_is_added_later_gets_all_that_was_logged(folder: RunFolder
 def test_an_outage_is_one_line_and_what_was_missed_follows(
     folder: RunFolder, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(loggers, "RETRY", 0.02)
+    monkeypatch.setattr(followers, "RETRY", 0.02)
     logger = Recorded(fails=3)
     write(folder, 1, 2)
     follower = Follower("recorded", logger, folder, {})
@@ -151,7 +151,7 @@ def test_an_outage_is_one_line_and_what_was_missed_follows(
 def test_a_logger_that_hangs_holds_nothing_up(
     folder: RunFolder, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(loggers, "PATIENCE", 0.05)
+    monkeypatch.setattr(followers, "PATIENCE", 0.05)
     over = threading.Event()
     write(folder, 1, 2)
     with caplog.at_level(logging.WARNING, "mcltool"):

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 from training import small_config, small_job
 
+from mcltool.core.config import TrainConfig
 from mcltool.data.dataset import TrainingData
 from mcltool.model.network import MCLNet
 from mcltool.plugin import registry as plugins
@@ -72,6 +73,22 @@ def test_a_collapsed_run_says_so_once_in_one_line(tmp_path: Path, monkeypatch: p
     assert len(warnings) == 1
     assert warnings[0].startswith("outputs hardly depend on the ")
     assert "\n" not in warnings[0]
+
+
+@pytest.mark.slow
+def test_a_run_that_makes_one_picture_of_everything_says_so_within_300_steps(tmp_path: Path) -> None:
+    """With the steps after which runs look by default, and networks that do not learn."""
+    every = TrainConfig().sample_every
+    job = small_job(
+        tmp_path, train__max_steps=300, train__sample_every=every, train__checkpoint_every=300,
+        train__lr=1e-9, train__validation_samples=4,
+    )  # fmt: skip
+    steps = iterate(job)
+    found = next(step for step in steps if step.warning)
+    steps.close()
+    assert found.result.step <= 300
+    assert "outputs hardly depend on the" in found.warning
+    assert "--preset small" in found.warning
 
 
 def test_the_best_checkpoint_is_that_of_the_best_picture(
