@@ -17,7 +17,8 @@ from PIL import Image
 from mcltool.cli.main import cli
 from mcltool.core.files import digest
 from mcltool.core.index import shipped_folder
-from mcltool.core.weights import read_header, shipped_weights
+from mcltool.core.lookup import shipped_weights
+from mcltool.core.weights import read_header
 from mcltool.evaluate.pairs import held_out_pairs
 from mcltool.evaluate.truth import psnr
 from mcltool.plugin import registry as plugins
