@@ -18,8 +18,8 @@ from mcltool.core.errors import McltoolError
 from mcltool.core.files import write_bytes, write_text
 from mcltool.core.images import read_photo
 from mcltool.core.index import shipped_folder
-from mcltool.core.pictures import contact_sheet, save_png
 from mcltool.core.lookup import shipped_weights
+from mcltool.core.pictures import contact_sheet, save_png
 from mcltool.core.weights import load_model
 from mcltool.data.batch import condition_picture
 from mcltool.evaluate.pairs import Pair, held_out_pairs, score
