@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from types import FrameType
 from typing import Any
 
@@ -145,10 +146,12 @@ def _interruptible(console: Console) -> Iterator[None]:
     """SIGTERM, as job schedulers send it, ends the job as Ctrl-C does; both say that files in flight are finished."""
 
     def interrupt(number: int, frame: FrameType | None) -> None:
-        console.print("finishing what is being written; Ctrl-C again quits at once")
+        with suppress(OSError, ValueError):  # rich and sys.stderr may be in use, or just being imported
+            os.write(sys.stderr.fileno(), message)
         signal.signal(signal.SIGINT, known[signal.SIGINT])
         raise KeyboardInterrupt
 
+    message = b"\n" * console.is_terminal + b"finishing what is being written; Ctrl-C again quits at once\n"
     known = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
     try:
         for number in known:
