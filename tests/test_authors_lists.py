@@ -14,6 +14,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
+import torchvision
 from click.testing import CliRunner, Result
 from faces import FACE, add
 from mcltool_ade20k import Ade20kPlugin
@@ -25,6 +27,7 @@ from tiny_weights import make_weights
 
 from mcltool import DatasetPlugin
 from mcltool.cli.main import cli
+from mcltool.model.vgg import random_vgg
 
 pytestmark = pytest.mark.slow
 
@@ -41,11 +44,12 @@ def run(*args: str) -> Result:
     return CliRunner().invoke(cli, list(args))
 
 
-def commands(beginning: str) -> list[list[str]]:
-    """The words of the page's commands that begin so, with a metric that needs no download."""
+def commands(beginning: str, metrics: str = "") -> list[list[str]]:
+    """The words of the page's commands that begin so. metrics: in place of the page's."""
     blocks = "\n".join(re.findall(r"```sh[^\n]*\n(.*?)```", PAGE.read_text(), re.S)).replace("\\\n", " ")
+    (asked,) = re.findall(r"^METRICS=(.*)$", blocks, re.M)
     lines = [line for line in blocks.splitlines() if line.startswith(f"mcltool {beginning}")]
-    return [shlex.split(line.replace("$METRICS", "psnr"))[1:] for line in lines]
+    return [shlex.split(line.replace("$METRICS", metrics or asked))[1:] for line in lines]
 
 
 def picture(path: Path, seed: int) -> None:
@@ -92,7 +96,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_every_evaluation_of_the_page_runs_to_its_table(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(place)
-    made = commands("evaluate")
+    made = commands("evaluate", metrics="psnr")
     assert len(made) == 3
     for words in made:
         done = run(*words)
@@ -103,6 +107,47 @@ def test_every_evaluation_of_the_page_runs_to_its_table(place: Path, monkeypatch
     first = np.asarray(Image.open(exemplars["ADE_val_00000003.png"]), int)
     wanted = Image.open(place / "ADEChallengeData2016/images/training/ADE_train_00000002.jpg")
     assert np.abs(first - np.asarray(wanted.resize(first.shape[1::-1], Image.Resampling.BOX), int)).mean() < 8
+
+
+@pytest.fixture(scope="module")
+def networks(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A $MCLTOOL_HOME with Inception, AlexNet and VGG-19 of random filters, converted as a user would."""
+    name = "torch_fidelity.feature_extractor_inceptionv3"
+    extractor = pytest.importorskip(name, reason="needs the extra metrics").FeatureExtractorInceptionV3
+    home = tmp_path_factory.mktemp("home")
+    torch.manual_seed(0)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MCLTOOL_HOME", str(home))
+        with patch.context() as unread:
+            unread.setattr(extractor, "load_state_dict", lambda *_: None)
+            unread.setattr(torch, "load", lambda *_, **__: None)
+            inception = extractor("inception", ["2048"], "nowhere").state_dict()
+        files = {
+            "weights-inception-2015-12-05-6726825d.pth": inception,
+            "alexnet.pth": torchvision.models.alexnet().state_dict(),
+            "vgg19.pth": random_vgg().state_dict(),
+        }
+        for file, state in files.items():
+            torch.save(state, home / file)
+            converted = run("weights", "convert", str(home / file))
+            assert converted.exit_code == 0, converted.output
+    return home
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", range(3))
+def test_every_evaluation_of_the_page_runs_with_the_pages_metrics(
+    number: int, place: Path, networks: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MCLTOOL_HOME", str(networks))
+    monkeypatch.chdir(place)
+    done = run(*commands("evaluate")[number], "--to", f"scored-{number}")
+    assert done.exit_code == 0, done.output
+    found = json.loads((place / f"scored-{number}" / "scores.json").read_text())
+    assert not found["not_run"]
+    wanted = {"fid", "kid", "swd", "semantic", "style_colour", "style_texture", "diversity_lpips"}
+    assert wanted <= found["scores"].keys()
+    assert all(found["scores"][key]["value"] is not None for key in wanted)
 
 
 def test_fashion_takes_the_other_view_even_from_the_training_photos(place: Path) -> None:

@@ -22,7 +22,10 @@ from mcltool.core.pretrained import load_vgg
 from mcltool.data.dataset import TrainingData
 from mcltool.model.vgg import VGGFeatures, random_vgg
 from mcltool.plugin import registry
+from mcltool.tools.bench.inputs import random_batch
+from mcltool.train.objective import TERMS
 from mcltool.train.optimiser import Optimiser
+from mcltool.train.trainer import Trainer
 
 NAMES = ("paper-ade20k", "paper-celebahq-mask", "paper-celebahq-parts", "paper-deepfashion")
 
@@ -69,6 +72,42 @@ def test_fit_takes_one_by_name_and_its_data_set_with_it(tmp_path: Path) -> None:
     )
     assert done.exit_code == 2
     assert "celebahq-mask" in done.output or "CelebAMask-HQ.zip" in done.output
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", NAMES)
+def test_a_step_of_each_trains_every_network_by_every_published_term(name: str) -> None:
+    """At 64 px, an eighth of the widths, and random filters for VGG-19's."""
+    found = read_toml(Path(name))
+    plugin, preset = registry.load(found.pop("plugin")), found.pop("preset")
+    small = {
+        "data.size": (64, 64),
+        "model.encoder_widths": (8, 16, 32, 64, 64),
+        "model.feature_channels": 32,
+        "model.scm_channels": 32,
+        "model.generator_widths": (8, 16, 32, 64, 128, 128),
+        "model.spade_hidden": 16,
+        "model.discriminator_widths": (8, 16, 32, 64),
+    }
+    config = resolve(plugin.name, preset, plugin.defaults, found | small)
+    trainer = Trainer(config, plugin.spec, torch.device("cpu"), "fp32", 20, random_vgg())
+    networks = (trainer.net, trainer.discriminator)
+    before = [{n: p.clone() for n, p in network.named_parameters()} for network in networks]
+    for _ in range(2):  # the second through the gain of the attention, which begins at 0
+        result = trainer.step(random_batch(2, (64, 64), plugin.spec))
+        assert not result.skipped
+    weights = {f"loss_{term}": getattr(config.loss, term) for term in TERMS}
+    wanted = {term for term, weight in weights.items() if weight}
+    if plugin.spec.kind != "labels":
+        wanted -= {"loss_mask"}
+    assert result.losses.keys() - {"loss_total", "loss_discriminator"} == wanted
+    still = [
+        name
+        for network, was in zip(networks, before, strict=True)
+        for name, parameter in network.named_parameters()
+        if torch.equal(parameter, was[name])
+    ]
+    assert not [name for name in still if not name.endswith("bias")], "biases before a norm have no gradient"
 
 
 # --- Draws of exemplars ---

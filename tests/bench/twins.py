@@ -141,6 +141,8 @@ def table() -> str:
     lines = [f"| twin of | seeds | {' | '.join(COLUMNS.values())} |", "|---" * (len(COLUMNS) + 2) + "|"]
     for name in TWINS:
         rows, cells = kept(name), []
+        if not rows:
+            continue
         for key in COLUMNS:
             values = [row[key] for row in rows]
             spread = f" ± {statistics.stdev(values):.3f}" if len(set(values)) > 1 else ""
