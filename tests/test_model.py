@@ -13,9 +13,9 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from mcltool.core.config import ModelConfig, resolve
 from mcltool.model import lean, published
+from mcltool.model.attention import SelfAttention
 from mcltool.model.blocks import (
     ConditionEmbedding,
-    SelfAttention,
     groups,
     planes,
     positional_norm,

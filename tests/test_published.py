@@ -16,7 +16,8 @@ from torch import Tensor, nn
 from mcltool.core.config import ModelConfig, resolve
 from mcltool.core.errors import UsageError
 from mcltool.core.weights import FORMAT, load_model
-from mcltool.model.blocks import SelfAttention, planes, positional_norm, positions
+from mcltool.model.attention import SelfAttention
+from mcltool.model.blocks import planes, positional_norm, positions
 from mcltool.model.build import make_discriminator, make_network
 from mcltool.model.correspondence import averages, centred_unit, from_averages
 from mcltool.model.published import PublishedNet, SpadeBlock

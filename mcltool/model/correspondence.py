@@ -11,7 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mcltool.model.blocks import attention, normal_parameter, planes, positions
+from mcltool.model.attention import attention
+from mcltool.model.blocks import normal_parameter, planes, positions
 
 STRIDE = 4
 """Pixels a side of one position of the features."""

@@ -9,8 +9,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm
 
+from mcltool.model.attention import SelfAttention
 from mcltool.model.augment import augmented
-from mcltool.model.blocks import ConditionEmbedding, SelfAttention, pyramid
+from mcltool.model.blocks import ConditionEmbedding, pyramid
 
 
 class PatchDiscriminator(nn.Module):

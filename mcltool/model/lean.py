@@ -10,11 +10,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mcltool.core.config import ModelConfig
+from mcltool.model.attention import SelfAttention
 from mcltool.model.blocks import (
     ConditionEmbedding,
     Modulation,
     ResidualBlock,
-    SelfAttention,
     conv,
     cropped,
     groups,
