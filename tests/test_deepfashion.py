@@ -249,3 +249,15 @@ def test_real_files_are_read(real_samples: Path) -> None:
         x, y = condition.points[~np.isnan(condition.points[:, 0])].astype(int).T
         difference = np.abs(photo[y, x].astype(int) - photo[3, 60]).max(1)
         assert (difference >= 8).mean() > 0.8
+
+
+def test_a_photos_canvas_is_turned_only_where_the_photo_is(root: Path) -> None:
+    sample = PLUGIN.index(root, "train")[0]
+    assert sample.photo
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.new("RGB", (300, 260)).save(sample.photo, exif=exif)
+    reader = type(PLUGIN)()
+    assert reader.condition(sample, 0).size == (300, 260)
+    reader.follow_exif = False
+    assert reader.condition(sample, 0).size == (260, 300)
