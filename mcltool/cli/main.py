@@ -10,7 +10,8 @@ import click
 import mcltool
 from mcltool.cli.data import data_group
 from mcltool.cli.demo import demo
-from mcltool.cli.evaluate import compare, evaluate, explain
+from mcltool.cli.evaluate import compare, evaluate
+from mcltool.cli.explain import explain
 from mcltool.cli.machine import bench, completion, doctor
 from mcltool.cli.manifest import manifest_group
 from mcltool.cli.pack import pack_group
