@@ -115,8 +115,8 @@ def test_an_onnx_graph_of_two_exemplars_gives_what_translate_gives(
     translator = Translator(weights, plugin_of(weights), "fp32", "cpu")
     encoded = translator.encode([*pictures("photo.jpg", "other.jpg").numpy()])
     halves = np.stack([np.arange(8) < 4, np.arange(8) >= 4]).astype(np.float32)[:, None].repeat(8, 1)
-    expected = translator.translate([pictures("mask.png")[0].numpy()], [(encoded, halves)]).image
-    alone = translator.translate([pictures("mask.png")[0].numpy()], encoded[:1]).image
+    expected = translator.translate([pictures("mask.png")[0].numpy()], [(encoded, halves)])()["image"]
+    alone = translator.translate([pictures("mask.png")[0].numpy()], encoded[:1])()["image"]
     made = pictures("result.png").numpy().astype(int)
     assert np.abs(made - expected).max() <= 1
     assert np.abs(made - alone).max() > 1

@@ -23,7 +23,7 @@ from mcltool.data.dataset import TrainingData
 from mcltool.model.vgg import VGGFeatures, random_vgg
 from mcltool.plugin import registry
 from mcltool.tools.bench.inputs import random_batch
-from mcltool.train.objective import TERMS
+from mcltool.train.terms import TERMS
 from mcltool.train.optimiser import Optimiser
 from mcltool.train.trainer import Trainer
 
