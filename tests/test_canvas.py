@@ -67,6 +67,7 @@ def test_check_pack_pair_preview_and_export(root: Path, tmp_path: Path) -> None:
     assert (document["canvas_height"], document["canvas_width"]) == (64, 64)
 
 
+@pytest.mark.slow
 def test_fit_keeps_it_and_explain_takes_it(root: Path, tmp_path: Path) -> None:
     options = ("--preset", "tiny", "--size", "32", "--max-steps", "1", "--batch-size", "2", "--workers", "0")
     fit = (

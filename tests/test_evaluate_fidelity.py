@@ -212,6 +212,7 @@ def _fid_of_few(weights: Path, *folders: Path) -> float:
     return float(((means[0] - means[1]) ** 2).sum() + (x**2).sum() + (y**2).sum() - 2 * root)
 
 
+@pytest.mark.slow
 def test_fid_and_kid_from_the_command_line(
     inception_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

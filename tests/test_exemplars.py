@@ -178,6 +178,7 @@ def test_an_output_is_made_again_when_any_of_its_exemplars_changes(work: Path, c
     assert "1 ok, 5 skipped" in run("--pair", "list.csv").output
 
 
+@pytest.mark.slow
 def test_killed_and_run_again_the_bytes_are_those_of_an_undisturbed_job(work: Path) -> None:
     for number in range(6, 40):
         make_condition(work / "masks" / f"{number}.png", (32, 32 + 16 * (number % 2)), 1 + number % 3)

@@ -145,6 +145,7 @@ def test_fit_begins_with_a_run_and_takes_its_sizes(tmp_path: Path, monkeypatch: 
     assert json.loads(Path("r/config.json").read_text())["train"]["start_from"] == "old"
 
 
+@pytest.mark.slow
 def test_frozen_encoders_stay_as_they_are_also_when_resumed(tmp_path: Path) -> None:
     first = small_job(tmp_path / "a", train__max_steps=2)
     fit(first)

@@ -24,6 +24,8 @@ from mcltool.train.job import Job
 from mcltool.train.loop import fit, iterate
 from mcltool.train.trainer import Trainer
 
+pytestmark = pytest.mark.slow
+
 QUICK = (
     "--max-steps 4 --batch-size 2 --workers 0 --device cpu --precision fp32 --set train.log_every=1 "
     "--set train.validation_samples=4"

@@ -20,6 +20,8 @@ from mcltool.train.estimate import estimate
 from mcltool.train.fitting import MARGIN, USABLE, fitted
 from mcltool.train.trainer import Trainer
 
+pytestmark = pytest.mark.slow
+
 CPU = torch.device("cpu")
 
 

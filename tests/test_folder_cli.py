@@ -39,6 +39,7 @@ def test_a_bare_folder_trains_at_once_and_its_weights_translate_without_it() -> 
     assert [line["status"] for line in lines] == ["ok", "ok"]
 
 
+@pytest.mark.slow
 def test_describe_writes_what_fit_then_takes() -> None:
     trees.split_folders(Path("garden"), "masks")
     shown = run("data", "describe", "garden")

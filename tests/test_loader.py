@@ -109,6 +109,7 @@ for kind in ("bad", "bug", "full", "killed"):
 """
 
 
+@pytest.mark.slow
 def test_whatever_ends_the_loading_ends_its_processes_and_the_program() -> None:
     """Loader processes ignore SIGTERM, and Python waits for its children for ever when it ends."""
     done = subprocess.run([sys.executable, "-c", FAILING], capture_output=True, text=True, timeout=120)

@@ -142,6 +142,7 @@ def test_a_flipped_byte_is_found_and_its_sample_named(album: Path) -> None:
         assert f"{album}: 1 problem\n" in result.stdout
 
 
+@pytest.mark.slow
 def test_a_flipped_byte_anywhere_is_found_unless_nothing_is_there(album: Path) -> None:
     """What is not found changes nothing: every sample reads as it did."""
     whole = album.read_bytes()

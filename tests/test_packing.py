@@ -37,6 +37,7 @@ def test_parts_of_several_shapes_are_put_together(tmp_path: Path, monkeypatch: p
     assert json.loads(run("info", out, "--json").stdout)["splits"]["train"]["shapes"] == 5
 
 
+@pytest.mark.slow
 def test_packing_goes_on_after_a_kill(tmp_path: Path) -> None:
     out, parts = tmp_path / "shapes.h5", tmp_path / "shapes.h5.parts"
     command = ["pack", "--plugin", "shapes", "--split", "val", "--size", "32", "--workers", "1", str(out)]

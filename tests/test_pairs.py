@@ -157,6 +157,7 @@ def test_planted_near_duplicates_are_found_among_others_of_their_style() -> None
     assert found[:160:4, 0].tolist() == list(range(160, 200))
 
 
+@pytest.mark.slow
 def test_vgg_features_are_compared_where_their_weights_are(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -344,6 +345,7 @@ def test_training_draws_the_same_from_the_pack_as_from_the_list(root: Path, tmp_
         assert torch.equal(held_out[index]["condition"], held_out[index]["exemplar_condition"])
 
 
+@pytest.mark.slow
 def test_fit_takes_a_list(root: Path, tmp_path: Path) -> None:
     pairs = tmp_path / "pairs.csv"
     given = (

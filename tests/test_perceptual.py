@@ -52,6 +52,7 @@ def inputs() -> Inputs:
     return Inputs(X, Y, Z, P, X, torch.ones(2, dtype=torch.bool))
 
 
+@pytest.mark.slow
 def test_scales_are_the_layers_mean_activations_on_the_pictures() -> None:
     """Against a pass in float64, layer after layer."""
     network = random_vgg(1)
@@ -72,6 +73,7 @@ def test_the_pictures_are_always_the_same_and_differ_from_one_another() -> None:
     assert (pictures[0] - pictures[1]).abs().mean() > 0.1
 
 
+@pytest.mark.slow
 def test_losses_are_the_same_however_loud_the_network_is() -> None:
     x, image = inputs(), torch.rand(2, 3, 64, 64) * 2 - 1
 
@@ -84,6 +86,7 @@ def test_losses_are_the_same_however_loud_the_network_is() -> None:
     torch.testing.assert_close(plain, loud, rtol=1e-3, atol=0.0)
 
 
+@pytest.mark.slow
 def test_in_published_units_a_layer_is_as_loud_as_caffes() -> None:
     network = random_vgg()
     network.in_published_units(layer_scales(network))
@@ -113,6 +116,7 @@ def old(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return vgg_file()
 
 
+@pytest.mark.slow
 def test_a_file_without_scales_is_refused_until_convert_has_added_them(old: Path) -> None:
     refused = run(*FIT)
     assert (refused.exit_code, refused.output.count("\n")) == (2, 1), refused.output
@@ -131,6 +135,7 @@ def test_a_file_without_scales_is_refused_until_convert_has_added_them(old: Path
     assert row["loss_perc"] > 0
 
 
+@pytest.mark.slow
 def test_get_adds_them_to_what_is_there(old: Path) -> None:
     assert run("weights", "get", "vgg19").exit_code == 0
     assert load_scales(old) == pytest.approx(layer_scales(load_vgg(old)))

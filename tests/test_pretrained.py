@@ -141,6 +141,7 @@ def test_the_index_has_torchvisions_own_addresses() -> None:
     assert find_entry("alexnet").url == AlexNet_Weights.IMAGENET1K_V1.url
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("published")
 @pytest.mark.parametrize("name", ["good.pth", "unsized.pth"])
 def test_get_downloads_checks_and_converts(name: str, server: str, home: Path, tensors: Tensors) -> None:
@@ -328,6 +329,7 @@ def test_convert_of_no_file(name: str, home: Path, tmp_path: Path) -> None:
     assert_refused(result, 2, str(tmp_path / name), "expected a .pth file")
 
 
+@pytest.mark.slow
 def test_fit_finds_the_converted_weights(
     file: Path, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -312,6 +312,7 @@ def test_the_estimate_counts_what_autograd_really_keeps() -> None:
     )
 
 
+@pytest.mark.slow
 def test_recomputation_and_parts_lower_the_estimate() -> None:
     def activations(**changes: object) -> int:
         config = small_config(train__batch_size=4, **changes)

@@ -23,6 +23,8 @@ from mcltool.train import checkpoints
 from mcltool.train.loop import fit, iterate
 from mcltool.train.run_folder import RunFolder
 
+pytestmark = pytest.mark.slow
+
 
 def cut_off_after(run: Path, steps: int, **changes: Any) -> None:
     """Train ``steps`` steps and leave as a kill would: nothing more is written."""

@@ -34,6 +34,7 @@ def settled(*args: str, more: str = "", **environment: str) -> subprocess.Comple
     return subprocess.run(command, env=clean | environment, capture_output=True, text=True, check=True)
 
 
+@pytest.mark.slow
 def test_a_command_settles_threads_before_torch_is_loaded() -> None:
     done = settled(
         "plugins", "list", more="import torch; print(torch.get_num_threads())", OMP_DISPLAY_ENV="verbose"

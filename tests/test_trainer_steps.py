@@ -187,6 +187,7 @@ def test_skipped_steps_are_counted_and_the_run_goes_on(
     assert state.state["skipped"] == 2
 
 
+@pytest.mark.slow
 def test_a_run_gives_up_after_20_in_a_row_and_keeps_the_last_good_checkpoint(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

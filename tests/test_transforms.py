@@ -321,6 +321,7 @@ def test_importing_mcltool_imports_no_heavy_library():
     )
 
 
+@pytest.mark.slow
 def test_albumentations_is_imported_late_and_never_goes_online():
     run_python(
         "import os, socket, sys\n"

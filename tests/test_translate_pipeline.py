@@ -253,6 +253,7 @@ def test_one_output_that_is_missing_is_made_in_its_old_batch(work: Path) -> None
     assert files(work / "out") == before
 
 
+@pytest.mark.slow
 def test_workers_and_their_number_change_no_byte(work: Path) -> None:
     run("--batch-size", "2", out="thread")
     result = run("--batch-size", "2", "--workers", "2", "--json")

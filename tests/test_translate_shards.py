@@ -20,6 +20,8 @@ from mcltool.translate.folder import Shard, claimed
 from mcltool.translate.job import Job, Options
 from mcltool.translate.run import Run
 
+pytestmark = pytest.mark.slow
+
 COUNT = 24
 COMMAND = [
     sys.executable, "-m", "mcltool", "translate-dir", "masks", "photos", "out", "--device", "cpu",
