@@ -11,7 +11,7 @@ import pytest
 import torch
 from click.testing import CliRunner, Result
 from safetensors.torch import load_file
-from tiny_weights import SPEC, make_weights
+from tiny_weights import SMALL, SPEC, make_weights
 from training import small_config, small_job
 
 from mcltool import ConditionSpec
@@ -23,14 +23,6 @@ from mcltool.model.build import make_network
 from mcltool.model.network import MCLNet
 from mcltool.train.finetune import start_from
 from mcltool.train.loop import fit
-
-SMALL = {
-    "model.encoder_widths": (8, 8, 8),
-    "model.generator_widths": (8, 8, 8),
-    "model.feature_channels": 8,
-    "model.scm_channels": 4,
-    "data.size": (32, 32),
-}
 
 
 def spec(*names: str) -> ConditionSpec:

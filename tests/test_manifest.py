@@ -17,7 +17,7 @@ from mcltool.cli.main import cli
 from mcltool.translate.manifest import Entry, Journal, read_lines, read_manifest, stamp
 from mcltool.translate.pairing import pair_by_names
 from mcltool.translate.plan import Conditions, Exemplars, Plan
-from mcltool.translate.resume import DONE, FAILED, TODO, Ledger
+from mcltool.translate.resume import DONE, FAILED, PENDING, Ledger
 
 ENTRY = Entry("a.png", "style.jpg", "a.png", "ok", "", 12, "w" * 64, "s" * 16, "1@2 3@4", 1000.0)
 
@@ -144,13 +144,13 @@ def test_a_stamp_is_the_size_and_time_of_each_file(tmp_path: Path) -> None:
         ({}, DONE),
         ({"status": "skipped"}, DONE),
         ({"status": "failed", "cause": "cut off"}, FAILED),
-        ({"status": "failed", "source": "1@5 0@5"}, TODO),
-        ({"source": "0@6 0@5"}, TODO),
-        ({"source": "0@5 0@6"}, TODO),
-        ({"weights": "other"}, TODO),
-        ({"settings": "other"}, TODO),
-        ({"exemplar": "other.jpg"}, TODO),
-        ({"output": "b.jpg"}, TODO),
+        ({"status": "failed", "source": "1@5 0@5"}, PENDING),
+        ({"source": "0@6 0@5"}, PENDING),
+        ({"source": "0@5 0@6"}, PENDING),
+        ({"weights": "other"}, PENDING),
+        ({"settings": "other"}, PENDING),
+        ({"exemplar": "other.jpg"}, PENDING),
+        ({"output": "b.jpg"}, PENDING),
     ],
 )
 def test_what_is_made_alike_of_the_same_files_is_done(
@@ -158,12 +158,12 @@ def test_what_is_made_alike_of_the_same_files_is_done(
 ) -> None:
     out = tmp_path / "out"
     write(out / "manifest.jsonl", entry("b.png", out, **changes))
-    assert ledger(plan, out).states.tolist() == [TODO, state, TODO, TODO]
+    assert ledger(plan, out).states.tolist() == [PENDING, state, PENDING, PENDING]
 
 
 def test_an_output_that_is_gone_is_made_anew(plan: Plan, tmp_path: Path) -> None:
     write(tmp_path / "out" / "manifest.jsonl", entry("b.png"))
-    assert ledger(plan, tmp_path / "out").states.tolist() == [TODO] * 4
+    assert ledger(plan, tmp_path / "out").states.tolist() == [PENDING] * 4
 
 
 def test_the_newest_of_several_lines_counts_in_whichever_manifest(plan: Plan, tmp_path: Path) -> None:
@@ -178,7 +178,7 @@ def test_the_newest_of_several_lines_counts_in_whichever_manifest(plan: Plan, tm
         entry("a.png", finished=3.0),
         entry("b.png", finished=1.0, weights="old"),
     )
-    assert ledger(plan, out).states.tolist() == [DONE, DONE, TODO, TODO]
+    assert ledger(plan, out).states.tolist() == [DONE, DONE, PENDING, PENDING]
 
 
 def test_the_end_leaves_one_line_an_input_in_order_and_says_who_made_it(plan: Plan, tmp_path: Path) -> None:

@@ -16,13 +16,13 @@ from torch import Tensor, nn
 from mcltool.core.config import ModelConfig, resolve
 from mcltool.core.errors import UsageError
 from mcltool.core.weights import FORMAT, load_model
+from mcltool.data.made_up import random_batch
 from mcltool.model.attention import SelfAttention
 from mcltool.model.blocks import planes, positional_norm, positions
 from mcltool.model.build import make_discriminator, make_network
 from mcltool.model.correspondence import averages, centred_unit, from_averages
 from mcltool.model.published import PublishedNet, SpadeBlock
 from mcltool.plugin import registry
-from mcltool.tools.bench.inputs import random_batch
 from mcltool.train.trainer import Trainer
 
 K, SIZE = 4, (64, 64)

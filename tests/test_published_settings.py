@@ -20,9 +20,9 @@ from mcltool.core.convert import CAFFE_MEAN, convert_weights
 from mcltool.core.errors import UsageError
 from mcltool.core.pretrained import load_vgg
 from mcltool.data.dataset import TrainingData
+from mcltool.data.made_up import random_batch
 from mcltool.model.vgg import VGGFeatures, random_vgg
 from mcltool.plugin import registry
-from mcltool.tools.bench.inputs import random_batch
 from mcltool.train.optimiser import Optimiser
 from mcltool.train.terms import TERMS
 from mcltool.train.trainer import Trainer

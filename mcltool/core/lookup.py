@@ -113,15 +113,11 @@ def newer_checkpoint(folder: Path, weights: Path) -> Path | None:
 
 def _unfinished(folder: Path) -> dict[Path, str]:
     """The runs below ``folder`` with checkpoints and no weights yet, the newest first, and the plugin of each."""
-    runs: dict[Path, int] = {}
-    for path in folder.glob("runs/*/config.json"):
-        checkpoint = (
-            None if (path.parent / "weights.safetensors").is_file() else _newest_checkpoint(path.parent)
-        )
-        if checkpoint:
-            runs[path.parent] = checkpoint.stat().st_mtime_ns
-    newest_first = sorted(runs, key=lambda run: -runs[run])
-    return {run: read_header(_newest_checkpoint(run) or run).plugin for run in newest_first}
+    runs = {path.parent for path in folder.glob("runs/*/config.json")}
+    saved = {run: _newest_checkpoint(run) for run in runs if not (run / "weights.safetensors").is_file()}
+    found = [(checkpoint, run) for run, checkpoint in saved.items() if checkpoint]
+    found.sort(key=lambda pair: -pair[0].stat().st_mtime_ns)
+    return {run: read_header(checkpoint).plugin for checkpoint, run in found}
 
 
 def shipped_weights(name: str = "shapes") -> Path:

@@ -128,8 +128,8 @@ def metadata_of(path: Path) -> dict[str, str]:
         ) from None
 
 
-def load_tensors(name: str) -> dict[str, Tensor]:
-    """The weights of NETWORKS[name]. Raises UsageError, with the way to get them, where they are not there."""
+def weights_file(name: str) -> Path:
+    """The weights of NETWORKS[name]. Raises UsageError, with the way to get them, where they are missing."""
     network = NETWORKS[name]
     if not network.path.is_file():
         official = find_entry(name).url.rsplit("/", 1)[1]
@@ -137,7 +137,12 @@ def load_tensors(name: str) -> dict[str, Tensor]:
             f"{network.path}: missing; get it with 'mcltool weights get {name}', or 'mcltool weights convert' "
             f"a copy of {official}"
         )
-    return read_tensors(network.path)
+    return network.path
+
+
+def load_tensors(name: str) -> dict[str, Tensor]:
+    """As ``weights_file``, read."""
+    return read_tensors(weights_file(name))
 
 
 def is_official(name: str) -> bool:

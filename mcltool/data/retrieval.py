@@ -142,7 +142,7 @@ def retrieve(
     """For each sample the numbers of the ``top`` samples most like it but itself, the nearest first: (n, top).
 
     Where there are fewer others, -1 stands for none.
-    features: "vgg" needs its weights (feature_weights.vgg_file). workers: processes that read; 0: this one.
+    features: "vgg" needs its weights (pretrained.vgg_file). workers: processes that read; 0: this one.
     advance: told of samples done; each is done twice, described and compared. Raises DataError for a sample
     that cannot be read.
     """

@@ -157,8 +157,12 @@ def _manifest(out: Path) -> dict[str, str]:
 
 
 def read_image(path: Path, form: Form = AS_THEY_ARE) -> NDArray[np.uint8]:
-    """(H, W, 3) uint8 in ``form``; what shrinks is averaged. Raises DataError."""
-    photo = read_photo(path)
+    """(H, W, 3) uint8 in ``form``. Raises DataError."""
+    return in_form(read_photo(path), form)
+
+
+def in_form(photo: NDArray[np.uint8], form: Form) -> NDArray[np.uint8]:
+    """A photo (H, W, 3) as it is compared; what shrinks is averaged."""
     if form.size is not None:
         photo = resize_photo(photo, form.size)
     if form.jpeg is None:

@@ -18,9 +18,9 @@ from mcltool.evaluate.folders import (
     Pair,
     common_names,
     find_images,
+    in_form,
     pair_exemplars,
     read_exemplar,
-    read_image,
     read_like,
     tensor,
 )
@@ -116,14 +116,14 @@ def pair_batches(inputs: Inputs, form: Form) -> Iterator[list[Pair]]:
 
 def _read_pair(inputs: Inputs, name: str, form: Form) -> Pair:
     path = inputs.outputs[name]
-    output = read_image(path, form)
+    photo = read_photo(path)
+    output = in_form(photo, form)
     size, reals, exemplars = output.shape[:2], inputs.reals, inputs.exemplars.get(name, ())
-    made = read_photo(path).shape[:2] if len(exemplars) > 1 else size
     return Pair(
         name=name,
         output=tensor(output),
         real=tensor(read_like(reals[name], output, path, form)) if name in reals else None,
         exemplars=tuple(tensor(read_exemplar(Path(one.path), min(size))) for one in exemplars),
-        weights=inputs.conditions.weights(name, exemplars, made, size),
+        weights=inputs.conditions.weights(name, exemplars, photo.shape[:2], size),
         others=tuple(tensor(read_like(other[name], output, path, form)) for other in inputs.others),
     )

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from mcltool.core.errors import UsageError
-from mcltool.core.pretrained import NETWORKS, load_tensors, load_vgg
+from mcltool.core.pretrained import NETWORKS, load_tensors, load_vgg, weights_file
 from mcltool.evaluate.folders import Pair
 from mcltool.evaluate.truth import psnr
 from mcltool.model.vgg import VGGFeatures, random_vgg
@@ -115,8 +115,7 @@ def vgg_network(perceptual: Literal["vgg", "random"], device: torch.device) -> V
     """VGG-19, or its stand-in with random filters. Raises UsageError where the weights are missing."""
     if perceptual == "random":
         return random_vgg().to(device)
-    load_tensors("vgg19")  # says how to get them
-    return load_vgg(NETWORKS["vgg19"].path).to(device)
+    return load_vgg(weights_file("vgg19")).to(device)
 
 
 def style_scores(network: VGGFeatures, device: torch.device) -> PairScores:

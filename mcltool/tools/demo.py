@@ -29,6 +29,7 @@ from mcltool.tools.processor import reasons
 from mcltool.train.job import Job
 from mcltool.train.loop import Show, fit
 from mcltool.train.recorder import Progress
+from mcltool.train.runs import next_run
 from mcltool.translate import job as translation
 from mcltool.translate.run import Run
 
@@ -62,7 +63,7 @@ def run_demo(
     settings = {address: value for address, value in asked.items() if value is not None}
     config = resolve("shapes", plugin.preset, plugin.defaults, settings)
     weights = out / "weights.safetensors"
-    job = Job(plugin, config, None, _new_run(out), weights, device)
+    job = Job(plugin, config, None, next_run(out / "runs", "demo"), weights, device)
     fit(job, (lambda run: show(_telling(run))) if show else None)
     return show_weights(weights, out, device, started)
 
@@ -164,11 +165,3 @@ def _sheet(
         condition = condition_picture(pair.truth.labels, plugin.spec)
         rows.append([condition, plugin.photo(pair.exemplar, side), warp, image, pair.truth.image])
     return contact_sheet(rows, ("condition", "exemplar", "warped", "result", "truth"))
-
-
-def _new_run(out: Path) -> Path:
-    """A run folder below ``out`` that holds no run yet: a demo may be repeated in one place."""
-    number = 1
-    while (out / "runs" / f"demo-{number}" / "metrics.jsonl").exists():
-        number += 1
-    return out / "runs" / f"demo-{number}"

@@ -21,7 +21,6 @@ from mcltool.data.batch import condition_planes, to_unit
 from mcltool.model.correspondence import STRIDE
 from mcltool.model.network import MCLNet
 from mcltool.plugin.contract import Condition, ConditionSpec, DatasetPlugin
-from mcltool.plugin.registry import use_canvas
 from mcltool.tools.explain_view import Spot, View, describe, draw, look
 from mcltool.translate.job import plugin_of
 from mcltool.translate.reader import (
@@ -58,8 +57,7 @@ def explain(
     Raises UsageError or DataError, naming what does not fit, before anything is written.
     """
     _check_out(out, condition, exemplar)
-    plugin = plugin_of(weights, labels=labels)
-    use_canvas(plugin, canvas)
+    plugin = plugin_of(weights, canvas, labels)
     net, header = load_model(weights, pick_device(device))
     read = _read_condition(plugin, condition, part)
     photo = read_photo(exemplar, min(header.size))

@@ -13,7 +13,6 @@ from mcltool.core.errors import DataError, UsageError
 from mcltool.core.pictures import MARKS, Panel, Strip, panel_sheet, save_png
 from mcltool.data.batch import condition_picture
 from mcltool.model.correspondence import mixture_warp
-from mcltool.plugin.registry import use_canvas
 from mcltool.translate.exemplars import Exemplar, check
 from mcltool.translate.job import plugin_of
 from mcltool.translate.plan import Task
@@ -44,8 +43,7 @@ def explain_several(
         raise UsageError(
             f"--exemplar: {len(exemplars)} of them: a picture shows 2 to {len(MARKS)}, each in a colour"
         )
-    plugin = plugin_of(weights, labels=labels)
-    use_canvas(plugin, canvas)
+    plugin = plugin_of(weights, canvas, labels)
     check(exemplars, plugin.spec, "--exemplar")
     model = Translator(weights, plugin, "fp32", device)
     preparer, found = Preparer(plugin, model.short_side), files_of(plugin, condition, part)

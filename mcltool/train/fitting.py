@@ -9,7 +9,7 @@ import torch
 from mcltool.core.config import Config
 from mcltool.core.device import Precision, free_memory, is_out_of_memory
 from mcltool.core.errors import UsageError
-from mcltool.data.batch import Batch
+from mcltool.data.made_up import random_batch
 from mcltool.model.vgg import VGGFeatures
 from mcltool.plugin.contract import ConditionSpec
 from mcltool.train.estimate import estimate
@@ -67,13 +67,13 @@ def _try_step(
     phi: VGGFeatures | None,
     world: int,
 ) -> bool:
-    """Whether a step of all networks, on made-up samples, fits."""
+    """Whether a step of all networks, on random samples, fits."""
     train = replace(
         config.train, generator_start=0.0, gan_start=0.0, compile=False, start_from="", freeze=False
     )
     try:
         trainer = Trainer(replace(config, train=train), spec, device, precision, 1, phi)
-        batch = made_up_batch(train.batch_size // (world * train.accumulate), config.data.size, spec)
+        batch = random_batch(train.batch_size // (world * train.accumulate), config.data.size, spec)
         trainer.step(*[batch] * train.accumulate)
     except (RuntimeError, MemoryError) as error:
         if not is_out_of_memory(error):
@@ -84,16 +84,6 @@ def _try_step(
         if device.type == "cuda":
             torch.cuda.empty_cache()
     return True
-
-
-def made_up_batch(count: int, size: tuple[int, int], spec: ConditionSpec) -> Batch:
-    """Samples of noise, each with itself for exemplar."""
-    photo = torch.randint(0, 256, (count, 3, *size), dtype=torch.uint8)
-    if spec.kind == "labels":
-        condition = torch.randint(0, spec.channels, (count, *size), dtype=torch.uint8)
-    else:
-        condition = torch.rand(count, spec.channels, *size)
-    return Batch(condition, photo, photo, condition, photo, torch.ones(count, dtype=torch.bool))
 
 
 def _line(config: Config, needed: float, free: int, each: int) -> str:

@@ -157,7 +157,7 @@ def check_outputs(plan: Plan, out: Path) -> None:
 def plugin_of(weights: Path, canvas: Size | None = None, labels: str = "") -> DatasetPlugin:
     """The installed plugin that a weights file was trained with. canvas, labels: as in Settings.
 
-    Raises UsageError where it is not installed, or its conditions are not those of the weights.
+    Raises UsageError where it is not installed, its conditions are not those of the weights, or they take no canvas.
     """
     header = read_header(weights)
     try:
@@ -166,8 +166,7 @@ def plugin_of(weights: Path, canvas: Size | None = None, labels: str = "") -> Da
         raise UsageError(f"{weights}: needs the plugin it was trained with: {error}") from None
     if plugin.spec != header.condition:
         raise UsageError(f"{weights}: {_difference(header, plugin)}")
-    if canvas:
-        plugin.canvas = canvas
+    plugins.use_canvas(plugin, canvas)
     plugins.use_reading(plugin, labels)
     return plugin
 

@@ -25,7 +25,7 @@ from mcltool.translate.manifest import Entry, as_skipped, manifests, read_line, 
 from mcltool.translate.names import hashes
 from mcltool.translate.plan import Plan
 
-TODO, DONE, FAILED = range(3)
+PENDING, DONE, FAILED = range(3)
 """States of a task: to be made; made by an earlier job; failed there, and nothing has changed since."""
 _LINES = 4096
 
@@ -34,14 +34,15 @@ class Ledger:
     """The states of a plan's tasks in an output folder.
 
     path: this job's manifest. mine: whether each task is this job's. weights, settings: as in Entry. states: one of
-    TODO, DONE, FAILED a task. made: where the job writes down the place of each task's line in its manifest; -1 before.
+    PENDING, DONE, FAILED a task. made: where the job writes down the place of each task's line in its manifest, -1 at
+    first.
     """
 
     def __init__(
         self, plan: Plan, out: Path, path: Path, mine: NDArray[np.bool_], weights: str, settings: str
     ) -> None:
         self.plan, self.path, self.mine = plan, path, mine
-        self.states = np.full(len(plan), TODO, np.uint8)
+        self.states = np.full(len(plan), PENDING, np.uint8)
         self.made = np.full(len(plan), -1, np.int64)
         self._out, self._made_by = os.fspath(out), (weights, settings)
         self._files = [path, *(other for other in manifests(out) if other != path)]
@@ -56,11 +57,11 @@ class Ledger:
     @property
     def left(self) -> NDArray[np.bool_]:
         """Whether each task is still to be made, by this job."""
-        return np.asarray(self.mine & (self.states == TODO))
+        return np.asarray(self.mine & (self.states == PENDING))
 
     def forget(self, *states: int) -> None:
         """Make again what is in one of ``states``."""
-        self.states[np.isin(self.states, states) & self.mine] = TODO
+        self.states[np.isin(self.states, states) & self.mine] = PENDING
 
     def failed_before(self) -> Iterator[Entry]:
         """The lines of the tasks that are FAILED."""
@@ -134,17 +135,17 @@ class Ledger:
         label = mixture.label if mixture else self.plan.exemplars.names[exemplar]
         made_by = (entry.weights, entry.settings, entry.exemplar, entry.output)
         if made_by != (*self._made_by, label, self.plan.names[number]):
-            return TODO
+            return PENDING
         inputs, _ = self.plan.conditions.files(condition)
         of_photos = self._photo_stamp(self.plan.exemplars.path(exemplar))
         if mixture:
             inputs = (*inputs, *files_of_regions(mixture.exemplars))
             of_photos = ",".join(self._photo_stamp(os.fspath(one.path)) for one in mixture.exemplars)
         if entry.source != f"{stamp(inputs)} {of_photos}":
-            return TODO
+            return PENDING
         if entry.status == "failed":
             return FAILED
-        return DONE if _is_there(f"{self._out}/{entry.output}") else TODO
+        return DONE if _is_there(f"{self._out}/{entry.output}") else PENDING
 
 
 def _is_there(path: str) -> bool:

@@ -19,7 +19,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from mcltool.core.errors import printable
 from mcltool.translate.manifest import STATUSES
-from mcltool.translate.resume import DONE, FAILED, TODO
+from mcltool.translate.resume import DONE, FAILED, PENDING
 from mcltool.translate.run import Run
 
 PLAIN_SECONDS = 10.0
@@ -52,14 +52,14 @@ def show_plan(run: Run, as_json: bool = False) -> None:
     plan, mine = ledger.plan, ledger.mine
     counts = {
         name: int(((ledger.states == state) & mine).sum())
-        for name, state in (("to_do", TODO), ("done", DONE), ("failed_before", FAILED))
+        for name, state in (("to_do", PENDING), ("done", DONE), ("failed_before", FAILED))
     }
     if as_json:
         print(json.dumps({"out": out, **counts}))
         return
     left, done, failed = counts.values()
     print(f"{printable(out)}: {left} to do, {done} done, {failed} failed before and unchanged")
-    for number in np.flatnonzero((ledger.states == TODO) & mine)[:FIRST_TASKS]:
+    for number in np.flatnonzero((ledger.states == PENDING) & mine)[:FIRST_TASKS]:
         task = plan[int(number)]
         print(f"  {printable(task.input)} with {printable(task.exemplar)} to {printable(task.output)}")
     if left > FIRST_TASKS:

@@ -12,10 +12,10 @@ from torch import nn
 
 from mcltool.core.device import autocast
 from mcltool.data.batch import condition_planes, to_unit
+from mcltool.data.made_up import random_batch, random_conditions, random_photos
 from mcltool.model.build import make_network
 from mcltool.model.network import MCLNet
 from mcltool.model.vgg import random_vgg
-from mcltool.tools.bench.inputs import random_batch, random_conditions, random_photos
 from mcltool.tools.bench.machine import Times, peak, repeated, reset_peak
 from mcltool.tools.bench.run import Subject, translating
 from mcltool.train.perceptual import perceptual_choice

@@ -20,8 +20,8 @@ from torch.profiler import ProfilerActivity, profile
 
 from mcltool.core.allocator import keep_freed_memory
 from mcltool.core.files import write_text
+from mcltool.data.made_up import random_batch
 from mcltool.model.vgg import random_vgg
-from mcltool.tools.bench.inputs import random_batch
 from mcltool.tools.bench.machine import Times, peak, repeated, reset_peak
 from mcltool.tools.bench.run import the_subject
 from mcltool.tools.bench.run import translating as prepared

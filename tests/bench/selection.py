@@ -22,10 +22,10 @@ from torch import Tensor
 from mcltool.core.lookup import shipped_weights
 from mcltool.core.weights import load_model
 from mcltool.data.batch import condition_planes, to_unit
+from mcltool.data.made_up import random_conditions, random_photos
 from mcltool.evaluate.pairs import held_out_pairs
 from mcltool.model.network import MCLNet
 from mcltool.plugin import registry as plugins
-from mcltool.tools.bench.inputs import random_conditions, random_photos
 from mcltool.tools.bench.run import random_weights, the_subject
 
 SIDE, LOST = 8, 5e-4

@@ -20,11 +20,11 @@ from mcltool.core.config import Config, resolve
 from mcltool.core.device import Precision, explaining_memory, free_memory, pick_device, pick_precision
 from mcltool.core.errors import UsageError
 from mcltool.core.weights import WeightsHeader, save_weights
+from mcltool.data.made_up import Size, pictures, random_batch, random_conditions, random_photos
 from mcltool.model.build import make_network
 from mcltool.model.vgg import random_vgg
 from mcltool.plugin import registry as plugins
 from mcltool.plugin.contract import DatasetPlugin
-from mcltool.tools.bench.inputs import Size, pictures, random_batch, random_conditions, random_photos
 from mcltool.tools.bench.machine import (
     Budget,
     Machine,

@@ -1,4 +1,4 @@
-"""Random inputs that are like real ones: regions of one class, photos that are smooth."""
+"""Random inputs that look like real ones to a network: regions of one class, smooth photos. They need no data set."""
 
 from __future__ import annotations
 
