@@ -183,7 +183,9 @@ def _table(folder: Path) -> None:
     inputs, exemplars = ["a.png", "b.png", "c.png"], ["x.jpg", "y/z.png"]
     found = pair_by_names([name[:-4] for name in inputs], inputs, exemplars, str(_only(folder)))
     chosen = [*zip(*(indices.tolist() for indices in found[:2]), strict=True)]
-    assert chosen == sorted(set(chosen))  # rows of names that are not there are left out; a list without any is refused
+    assert chosen == sorted(
+        set(chosen)
+    )  # rows of names that are not there are left out; a list without any is refused
     assert chosen
     assert set(found[0].tolist()) <= {0, 1, 2}
     assert set(found[1].tolist()) <= {0, 1}
