@@ -113,7 +113,7 @@ def test_parts_of_another_shape_are_named_as_new(tmp_path: Path) -> None:
     assert "new parts: generator (" in summary
     widths = {f"model__{n}": (12, 12, 12) for n in ("encoder_widths", "generator_widths")}
     numbers = {f"model__{n}": 6 for n in ("feature_channels", "scm_channels", "spade_hidden")}
-    with pytest.raises(UsageError, match=r"[0-9]% of it fits: it is of preset tiny, .*leave out --preset"):
+    with pytest.raises(UsageError, match=r"[0-9]% of it fits: it has preset tiny, .*leave out --preset"):
         start_from(path, config(**widths, **numbers), SPEC)
 
 
@@ -130,7 +130,7 @@ def test_fit_begins_with_a_run_and_takes_its_sizes(tmp_path: Path, monkeypatch: 
     make_weights(tmp_path / "old" / "weights.safetensors", seed=4)
     result = run(*FIT, "--from", "old", "--size", "32", "--set", "train.lr=1e-30", "--set", "train.ema=0")
     assert result.exit_code == 0, result.output
-    assert "begins with old/weights.safetensors (shapes, step 1): 100% of the weights" in result.output
+    assert "starting from old/weights.safetensors (shapes, step 1): 100% of the weights" in result.output
     old, new = load_file("old/weights.safetensors"), load_file("r/weights.safetensors")
     assert old.keys() == new.keys()
     torch.testing.assert_close(new, old, rtol=0, atol=1e-20)

@@ -153,7 +153,7 @@ def test_what_the_card_cannot_say_is_said(run: Path, tmp_path: Path) -> None:
     [
         (["nothing", "out"], 2, "nothing: no weights file, run folder or name"),
         (["samples", "out"], 2, "samples: no weights file, run folder or name"),
-        (["run", "samples"], 2, "samples: is there already"),
+        (["run", "samples"], 2, "samples: already exists"),
         (["run", "out", "--samples", "run"], 2, "run/conditions: "),
         (["run", "out", "--push", "gardens"], 2, "expected hf://ORG/NAME"),
     ],

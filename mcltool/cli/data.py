@@ -46,14 +46,14 @@ def data_describe(root: Path, condition: str) -> None:
 
     with working(f"looking at {root}"):
         dataset, _ = load_data(PLUGIN, root, condition=condition)
-    last, failure = "as its dataset.toml says; delete that to begin again", None
+    last, failure = "read from its dataset.toml; delete that file to start over", None
     if dataset.description is not None:  # before anything is said: whoever reads may stop early (| head)
         name, text = dataset.description
         path = root / name
         last = f"{path}: written; look through it, then mcltool data preview --root {root} sheet.png"
         try:
             if path.exists():
-                failure = f"{path}: is there already; delete it, or correct it by hand"
+                failure = f"{path}: already exists; delete it, or edit it"
             else:
                 write_text(path, text)
         except OSError as error:

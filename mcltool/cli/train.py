@@ -69,7 +69,7 @@ def _number_or_auto(_: click.Context, __: click.Parameter, given: str | None) ->
     "--batch-size",
     metavar="B|auto",
     callback=_number_or_auto,
-    help="Samples a step; auto: as many as without, computed in parts that fit the memory.  [default: the preset's]",
+    help="Samples a step; auto: the preset's, computed in parts that fit the memory.  [default: the preset's]",
 )
 @click.option(
     "--run",
@@ -98,9 +98,9 @@ def _number_or_auto(_: click.Context, __: click.Parameter, given: str | None) ->
     "--from",
     "start",
     metavar=WEIGHTS,
-    help="Fine-tune: begin with these weights, classes by their names. Without --preset the networks have their sizes.",
+    help="Fine-tune: start from these weights; classes match by name. Without --preset the networks have their sizes.",
 )
-@click.option("--freeze/--no-freeze", default=None, help="With --from: keep its encoders as they are.")
+@click.option("--freeze/--no-freeze", default=None, help="With --from: do not train the encoders.")
 @click.option("--out", type=FILE, metavar="FILE", help="Weights file.  [default: RUN/weights.safetensors]")
 @click.option("--seed", type=int, metavar="N", help="Seed of everything random.  [default: 0]")
 @click.option(

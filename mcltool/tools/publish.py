@@ -123,10 +123,10 @@ def publish(
     weights: a file that ``find_weights`` gave. license: of the weights, by its SPDX name. samples: a folder with
     conditions/ and exemplars/, the first few of which are translated for the card. repository: ORG/NAME.
     half: store the weights as 16-bit floats.
-    Raises UsageError where ``out`` is there already, or the weights or samples cannot be used.
+    Raises UsageError where ``out`` exists, or the weights or samples cannot be used.
     """
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise UsageError(f"{out}: is there already; give another folder, or remove it first")
+        raise UsageError(f"{out}: already exists; give another folder, or remove it first")
     header = read_header(weights)
     scores = _scores_of(weights)
     sheet = sample_sheet(weights, samples) if samples else None

@@ -63,14 +63,14 @@ def start_from(path: Path, config: Config, spec: ConditionSpec) -> Start:
     share = 1 - sum(tensors[name].numel() for name in new) / total
     if share < LEAST:
         raise UsageError(
-            f"--from {path}: {share:.0%} of it fits: it is of preset {theirs.config.preset}, this run of "
+            f"--from {path}: only {share:.0%} of it fits: it has preset {theirs.config.preset}, this run "
             f"{config.preset}; leave out --preset and settings of the model"
         )
     if config.train.freeze and (missing := [name for name in new if name.startswith(ENCODERS)]):
         raise UsageError(
             f"--freeze: {path} lacks a part of these encoders ({missing[0]}); leave --preset out"
         )
-    line = f"begins with {path} ({theirs.plugin}, step {theirs.step}): {share:.0%} of the weights"
+    line = f"starting from {path} ({theirs.plugin}, step {theirs.step}): {share:.0%} of the weights"
     return Start(tensors, f"{line}, {_what_is_new(spec, old_spec, new)}")
 
 
