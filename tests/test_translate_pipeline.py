@@ -22,11 +22,12 @@ from mcltool.data.batch import condition_planes, to_unit
 from mcltool.data.workers import Ahead
 from mcltool.model.correspondence import confidence
 from mcltool.model.network import EncodedExemplar
+from mcltool.translate.cache import ExemplarCache
 from mcltool.translate.exemplars import Exemplar
 from mcltool.translate.job import Job, Options, plugin_of
 from mcltool.translate.manifest import Journal
 from mcltool.translate.nearest import top_1
-from mcltool.translate.pipeline import ExemplarCache, Pipeline
+from mcltool.translate.pipeline import Pipeline
 from mcltool.translate.plan import Task
 from mcltool.translate.reader import Photo, Preparer
 from mcltool.translate.run import Run

@@ -19,8 +19,8 @@ from mcltool.core.errors import UsageError
 from mcltool.data.pairs import Names, Row, read_rows
 from mcltool.plugin.contract import ConditionSpec
 from mcltool.translate.exemplars import Exemplar, check, parse_classes, parse_weight
-from mcltool.translate.names import hashes
-from mcltool.translate.plan import Indices, Mixture, Pairs, Plan, stem
+from mcltool.translate.names import hashes, stem
+from mcltool.translate.plan import Indices, Mixture, Pairs, Plan
 
 log = logging.getLogger("mcltool.translate")
 
