@@ -30,20 +30,27 @@ from mcltool.train.loop import fit
 from mcltool.train.run_folder import RunFolder
 
 
+class Killed(BaseException):
+    """Stands for kill -9: nothing of ours runs after it."""
+
+
 class Recorded:
-    """A logger that keeps what it is given. fails: how often ``log`` raises first. hangs: until this is set."""
+    """A logger that keeps what it is given. fails: how often ``log`` raises first. hangs: until this is set. killed:
+    at this step, after it was taken. there: the last step that is there when it starts; None: what it is told."""
 
-    last: int | None = None
-
-    def __init__(self, fails: int = 0, hangs: threading.Event | None = None) -> None:
-        self.fails, self.hangs = fails, hangs
-        self.runs: list[str | None] = []
+    def __init__(
+        self, fails: int = 0, hangs: threading.Event | None = None, killed: int = 0, there: int | None = None
+    ) -> None:
+        self.fails, self.hangs, self.killed, self.there = fails, hangs, killed, there
+        self.seconds_to_start = 0.0
+        self.runs: list[str] = []
         self.events: list[tuple[int, Mapping[str, float], str]] = []
         self.finished = 0
 
-    def start(self, folder: Path, run: str | None, config: Mapping[str, Any]) -> str:
+    def start(self, folder: Path, run: str, step: int, config: Mapping[str, Any]) -> int:
         self.runs.append(run)
-        return run or "the run"
+        time.sleep(self.seconds_to_start)
+        return step if self.there is None else self.there
 
     def log(self, step: int, values: Mapping[str, float], picture: Path | None) -> None:
         if self.hangs:
@@ -52,6 +59,8 @@ class Recorded:
             self.fails -= 1
             raise ConnectionError("no route\nto host")
         self.events.append((step, dict(values), picture.name if picture else ""))
+        if step == self.killed:
+            raise Killed
 
     def finish(self) -> None:
         self.finished += 1
@@ -96,7 +105,7 @@ def test_rows_and_grids_are_handed_on_in_order_by_grouped_names(folder: RunFolde
         (3, {}, "step-000003.png"),
         (4, numbers[4], ""),
     ]
-    assert (logger.runs, logger.finished) == ([None], 1)
+    assert (len(logger.runs), logger.finished) == (1, 1)
 
 
 def test_a_resumed_run_goes_on_as_the_same_run_with_every_step_once(folder: RunFolder) -> None:
@@ -108,7 +117,40 @@ def test_a_resumed_run_goes_on_as_the_same_run_with_every_step_once(folder: RunF
     write(folder, 4, 5, 6)
     follow(folder, second, 4, 5, 6)
     assert first.steps + second.steps == [1, 2, 3, 4, 5, 6]
-    assert (first.runs, second.runs) == ([None], ["the run"])
+    assert first.runs == second.runs
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_killed_between_logging_a_step_and_noting_it_the_logger_says_what_is_there(folder: RunFolder) -> None:
+    """RUN/loggers says 2 and the logger has 3; or the logger lost what it took, and has 1."""
+    write(folder, 1, 2, 3, 4)
+    first = Recorded(killed=3)
+    follow(folder, first, 4)
+    noted = json.loads((folder.path / "loggers" / "recorded.json").read_text())
+    assert (first.steps, noted) == ([1, 2, 3], {"run": first.runs[0], "step": 2})
+    for there, missing in ((3, [4]), (1, [2, 3, 4])):
+        (folder.path / "loggers" / "recorded.json").write_text(json.dumps(noted))
+        again = Recorded(there=there)
+        follow(folder, again, 4)
+        assert (again.runs, again.steps) == (first.runs, missing)
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_killed_while_it_starts_a_logger_goes_on_with_the_run_that_it_may_have_begun(
+    folder: RunFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(folder, 1)
+    first, second = Recorded(), Recorded()
+    start = first.start
+
+    def killed(*args: Any) -> int:
+        start(*args)
+        raise Killed
+
+    monkeypatch.setattr(first, "start", killed)
+    follow(folder, first, 1)
+    follow(folder, second, 1)
+    assert (first.runs, second.steps) == (second.runs, [1])
 
 
 def test_a_run_that_was_killed_at_its_end_hands_on_the_rest_when_resumed(
@@ -152,12 +194,25 @@ def test_a_logger_that_hangs_holds_nothing_up(
     folder: RunFolder, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(followers, "PATIENCE", 0.05)
+    monkeypatch.setattr(followers, "STARTING", 0.05)
     over = threading.Event()
     write(folder, 1, 2)
     with caplog.at_level(logging.WARNING, "mcltool"):
         follow(folder, Recorded(hangs=over), 1, 2)
     assert "recorded: does not answer" in caplog.text
     over.set()
+
+
+def test_a_logger_that_takes_long_to_start_is_waited_for(
+    folder: RunFolder, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """mlflow imports its library and makes a database first: on a busy machine longer than PATIENCE."""
+    monkeypatch.setattr(followers, "PATIENCE", 0.05)
+    logger = Recorded()
+    logger.seconds_to_start = 0.3
+    write(folder, 1, 2)
+    follow(folder, logger, 1, 2)
+    assert (logger.steps, logger.finished, caplog.text) == ([1, 2], 1, "")
 
 
 def test_a_run_hands_its_rows_and_grids_to_the_loggers_it_names(
@@ -249,7 +304,48 @@ def test_mlflow_has_one_run_with_every_step_once(tmp_path: Path, monkeypatch: py
     rows = {row["step"]: row["loss_mcl"] for row in RunFolder(tmp_path / "run").rows()}
     assert {metric.step: metric.value for metric in history} == pytest.approx(rows)
     images = " ".join(file.path for file in client.list_artifacts(run.info.run_id, "images"))
-    assert {*re.findall(r"step\W(\d+)", images)} == {"10", "20", "30", "40", "50"}
+    assert sorted(re.findall(r"step\W(\d+)\S*compressed", images)) == ["10", "20", "30", "40", "50"]
+
+
+@pytest.mark.slow
+def test_mlflow_says_which_steps_and_grids_it_has(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Killed after step 2 and the grid of step 3, of whose numbers nothing was logged yet."""
+    mlflow = pytest.importorskip("mlflow", reason="the extra mlflow is not installed")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path / 'mlflow.db'}")
+    monkeypatch.chdir(tmp_path)
+    picture = tmp_path / "step-000003.png"
+    save_png(picture, np.zeros((4, 4, 3), np.uint8))
+    first, second = loggers.MLflow(), loggers.MLflow()
+    assert first.start(tmp_path / "run", "id", 0, {"a": 1}) == 0
+    first.log(1, {"lr": 0.1}, None)
+    first.log(2, {"lr": 0.1, "val/psnr": 20.0}, None)
+    first.log(3, {}, picture)
+    assert second.start(tmp_path / "run", "id", 1, {"a": 2}) == 2
+    second.log(3, {"lr": 0.1}, picture)
+    second.finish()
+    client = mlflow.MlflowClient()
+    (run,) = client.search_runs([client.get_experiment_by_name("mcltool").experiment_id])
+    assert (run.data.params, run.info.status) == ({"a": "1"}, "FINISHED")
+    assert [metric.step for metric in client.get_metric_history(run.info.run_id, "lr")] == [1, 2, 3]
+    assert len(client.list_artifacts(run.info.run_id, "images")) == 2  # one grid, and its thumbnail
+
+
+def test_tensorboard_shows_a_step_once_that_was_logged_and_not_noted(tmp_path: Path) -> None:
+    pytest.importorskip("tensorboard", reason="the extra tensorboard is not installed")
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    first, second = loggers.TensorBoard(), loggers.TensorBoard()
+    first.start(tmp_path, "id", 0, {})
+    for step in (1, 2):
+        first.log(step, {"lr": 0.1}, None)
+    time.sleep(1.1)  # the files' names, by which they are ordered, count seconds
+    assert second.start(tmp_path, "id", 1, {}) == 1
+    for step in (2, 3):
+        second.log(step, {"lr": 0.1}, None)
+    second.finish()
+    events = EventAccumulator(str(tmp_path / "tensorboard"))
+    events.Reload()
+    assert [event.step for event in events.Scalars("lr")] == [1, 2, 3]
 
 
 @pytest.mark.slow

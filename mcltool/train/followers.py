@@ -10,6 +10,8 @@ from __future__ import annotations
 import json
 import logging
 import threading
+import time
+import uuid
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -19,8 +21,9 @@ from mcltool.core.files import parse_json, read_json, write_text
 from mcltool.train.loggers import LOGGERS, Logger
 from mcltool.train.run_folder import RunFolder, step_of
 
-RETRY, PATIENCE = 60.0, 30.0
-"""Seconds after which a logger that failed is tried again, and that the end of a run waits for a logger to go on."""
+RETRY, STARTING, PATIENCE = 60.0, 180.0, 30.0
+"""Seconds after which a logger that failed is tried again; that its first start may take (it imports its library
+and makes a database); and that the end of a run waits for it to go on."""
 
 log = logging.getLogger(__name__)
 
@@ -40,7 +43,7 @@ class Followers:
             follower.hand_on(step)
 
     def close(self, step: int) -> None:
-        """Hand on what is left up to ``step``, as long as a logger takes something every PATIENCE seconds."""
+        """Hand on what is left up to ``step``, as long as each logger takes something every PATIENCE seconds."""
         for follower in self._all:
             follower.ending.set()
             follower.hand_on(step)
@@ -55,24 +58,25 @@ class Follower:
         self.name, self.logger, self.folder, self.config = name, logger, folder, config
         self.wake, self.ending = threading.Event(), threading.Event()
         self._state_file = folder.path / "loggers" / f"{name}.json"
-        self._limit, self._handed_on, self._warned = -1, 0, False
+        self._limit, self._due, self._warned = -1, 0.0, False
         self._thread: threading.Thread | None = None
 
     def hand_on(self, step: int) -> None:
         self._limit = step
         self.wake.set()
         if self._thread is None:  # not before the first step: by then loader processes have been forked
+            self._due = time.monotonic() + STARTING
             self._thread = threading.Thread(target=self._run, name=self.name, daemon=True)
             self._thread.start()
 
     def wait(self) -> None:
-        """Until all is handed on, or nothing was for PATIENCE seconds."""
-        before = -1
-        while self._thread and self._thread.is_alive() and self._handed_on > before:
-            before = self._handed_on
-            self._thread.join(PATIENCE)
-        if self._thread and self._thread.is_alive():
-            self._warn(f"does not answer for {PATIENCE:g} s")
+        """Until all is handed on, or the logger does not answer in time."""
+        self._due = max(self._due, time.monotonic() + PATIENCE)
+        while self._thread and self._thread.is_alive():
+            left = self._due - time.monotonic()
+            if left <= 0:
+                return self._warn(f"does not answer for {PATIENCE:g} s")
+            self._thread.join(left)
 
     def _run(self) -> None:
         while True:
@@ -91,9 +95,9 @@ class Follower:
 
     def _follow(self) -> None:
         kept = self._state_file
-        state: dict[str, Any] = read_json(kept) if kept.exists() else {"run": None, "step": 0}
-        state["run"] = self.logger.start(self.folder.path, state["run"], self.config)
-        state["step"] = state["step"] if self.logger.last is None else self.logger.last
+        state: dict[str, Any] = read_json(kept) if kept.exists() else {"run": uuid.uuid4().hex, "step": 0}
+        self._keep(state)  # before the start: killed in it, the next one goes on with the same run
+        state["step"] = self.logger.start(self.folder.path, state["run"], state["step"], self.config)
         self._keep(state)
         offset = 0
         while True:
@@ -101,7 +105,7 @@ class Follower:
             rows, offset = self._rows(offset, limit := self._limit)
             for step, values, picture in self._events(rows, state["step"], limit):
                 self.logger.log(step, values, picture)
-                state["step"] = self._handed_on = step
+                state["step"], self._due = step, time.monotonic() + PATIENCE
                 self._keep(state)
             if is_last:
                 return self.logger.finish()

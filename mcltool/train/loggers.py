@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import struct
 import time
 from collections.abc import Mapping, Sequence
@@ -18,16 +19,14 @@ from mcltool.core.pictures import Picture
 
 
 class Logger(Protocol):
-    """Where a run is shown. Anything may be raised: it is said once, and the logger is started again later.
+    """Where a run is shown. Anything may be raised: it is said once, and the logger is started again later."""
 
-    last: the last step that is there for sure, after ``start``; None: the last that ``log`` was called for.
-    """
+    def start(self, folder: Path, run: str, step: int, config: Mapping[str, Any]) -> int:
+        """Begin the run with the id ``run``, or go on with it; returns the last step that is there.
 
-    last: int | None = None
-
-    def start(self, folder: Path, run: str | None, config: Mapping[str, Any]) -> str:
-        """Begin a run, or go on with ``run``, of an earlier start; returns its id. folder: the run folder. config:
-        every setting by its address."""
+        A kill may come between any two lines: ``step`` is the last that is known to have been logged (0: none), and
+        the logger may hold more, or less. folder: the run folder. config: every setting by its address.
+        """
 
     def log(self, step: int, values: Mapping[str, float], picture: Path | None) -> None:
         """Show numbers by name, like "loss/mcl", and the sample grid of a step; steps come in order."""
@@ -39,11 +38,12 @@ class Logger(Protocol):
 class TensorBoard(Logger):
     """Event files in RUN/tensorboard."""
 
-    def start(self, folder: Path, run: str | None, config: Mapping[str, Any]) -> str:
+    def start(self, folder: Path, run: str, step: int, config: Mapping[str, Any]) -> int:
         from torch.utils.tensorboard.writer import SummaryWriter
 
-        self._writer = SummaryWriter(str(folder / "tensorboard"))
-        return folder.name
+        # Readers leave out what earlier files have from purge_step on.
+        self._writer = SummaryWriter(str(folder / "tensorboard"), purge_step=step + 1)
+        return step
 
     def log(self, step: int, values: Mapping[str, float], picture: Path | None) -> None:
         for name, value in values.items():
@@ -59,7 +59,7 @@ class TensorBoard(Logger):
 class WandB(Logger):
     """Weights & Biases; files of an offline run (WANDB_MODE=offline) are in RUN/wandb."""
 
-    def start(self, folder: Path, run: str | None, config: Mapping[str, Any]) -> str:
+    def start(self, folder: Path, run: str, step: int, config: Mapping[str, Any]) -> int:
         import wandb
 
         settings = wandb.Settings(silent=True, console="off")
@@ -75,8 +75,7 @@ class WandB(Logger):
             config=dict(config),
             settings=settings,
         )
-        self.last = _last_step_in(folder, run) if run and not is_online else None
-        return str(self._run.id)
+        return step if is_online else _last_step_in(folder, run)
 
     def log(self, step: int, values: Mapping[str, float], picture: Path | None) -> None:
         import wandb
@@ -88,32 +87,40 @@ class WandB(Logger):
         self._run.finish()
 
 
+MLFLOW_TAG = "mcltool_run"
+
+
 class MLflow(Logger):
     """MLflow, at MLFLOW_TRACKING_URI; the experiment is MLFLOW_EXPERIMENT_NAME, or mcltool."""
 
-    def start(self, folder: Path, run: str | None, config: Mapping[str, Any]) -> str:
+    def start(self, folder: Path, run: str, step: int, config: Mapping[str, Any]) -> int:
         from mlflow import MlflowClient
         from mlflow.entities import Param
 
-        self._client = MlflowClient()
-        if run is None:
-            name = os.environ.get("MLFLOW_EXPERIMENT_NAME", "mcltool")
-            known = self._client.get_experiment_by_name(name)
-            experiment = known.experiment_id if known else self._client.create_experiment(name)
-            run = self._client.create_run(experiment, run_name=folder.resolve().name).info.run_id
-            params = [Param(address, str(value)) for address, value in config.items()]
-            self._client.log_batch(run, params=params)
-        self._client.update_run(run, "RUNNING")
-        self._id = run
-        return str(run)
+        self._client = client = MlflowClient()
+        name = os.environ.get("MLFLOW_EXPERIMENT_NAME", "mcltool")
+        known = client.get_experiment_by_name(name)
+        experiment = known.experiment_id if known else client.create_experiment(name)
+        found = client.search_runs([experiment], f"tags.{MLFLOW_TAG} = '{run}'") or [
+            client.create_run(experiment, run_name=folder.resolve().name, tags={MLFLOW_TAG: run})
+        ]
+        self._id, data = found[0].info.run_id, found[0].data
+        if not data.params:
+            client.log_batch(
+                self._id, params=[Param(address, str(value)) for address, value in config.items()]
+            )
+        client.update_run(self._id, "RUNNING")
+        names = " ".join(file.path for file in client.list_artifacts(self._id, "images"))
+        self._pictured = {int(number) for number in re.findall(r"step\W(\d+)\S*compressed", names)}
+        return max((client.get_metric_history(self._id, key)[-1].step for key in data.metrics), default=0)
 
     def log(self, step: int, values: Mapping[str, float], picture: Path | None) -> None:
         from mlflow.entities import Metric
 
+        if picture and step not in self._pictured:  # first: the numbers say that a step is there
+            self._client.log_image(self._id, _pixels(picture), key="samples", step=step)
         now = int(1000 * time.time())
         self._client.log_batch(self._id, [Metric(name, value, now, step) for name, value in values.items()])
-        if picture:
-            self._client.log_image(self._id, _pixels(picture), key="samples", step=step)
 
     def finish(self) -> None:
         self._client.set_terminated(self._id)
