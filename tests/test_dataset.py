@@ -244,6 +244,7 @@ def test_the_augmented_target_is_another_picture_of_the_photo():
     assert torch.equal(held_out["augmented"], held_out["target"])
 
 
+@pytest.mark.slow
 def test_retrieved_exemplars_are_unpaired_and_drawn_where_there_is_no_group():
     config = DataConfig(size=(32, 32), load_scale=1.0, exemplar_self=0.3)
     groups = ["", "", "", "", "g", "g"]

@@ -96,6 +96,7 @@ def test_the_exemplar_is_another_view_or_else_the_photo_itself(root: Path) -> No
     assert bool(item["paired"])
 
 
+@pytest.mark.slow
 def test_without_lists_garments_are_split_and_stay_where_they_are(root: Path) -> None:
     train, val = ids(root, "train"), ids(root, "val")
     assert train

@@ -76,6 +76,7 @@ def test_drawing_agrees_with_a_formula_a_pixel(size: tuple[int, int]) -> None:
     np.testing.assert_allclose(planes, draw_slowly(joints.astype(np.float32), size), atol=2e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("xp", [np, torch])
 def test_a_batch_drawn_on_the_device_is_each_pose_drawn_alone(xp: Any) -> None:
     """By NumPy and by torch; absent, outside and double joints too. They differ by rounding in float32: by what a

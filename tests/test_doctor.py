@@ -128,6 +128,7 @@ def test_a_gpu_that_this_torch_cannot_use(tmp_path: Path, monkeypatch: pytest.Mo
     assert "built without CUDA" in found["device", "cuda"]["detail"]
 
 
+@pytest.mark.slow
 def test_weights_of_runs_are_named_or_asked_for(tmp_path: Path) -> None:
     path = make_weights(tmp_path / "work" / "runs" / "one" / "weights.safetensors")
     assert examined(0)["weights", "newest run"]["detail"] == f"{path}, for shapes"

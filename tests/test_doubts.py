@@ -79,6 +79,7 @@ def test_pack_says_the_doubt_and_packs_what_is_read(zero_based: Path, tmp_path: 
     assert (sound.exit_code, "doubtful" in sound.stderr) == (0, False)
 
 
+@pytest.mark.slow
 def test_fit_says_the_doubt_and_keeps_the_numbering_in_the_run(zero_based: Path, tmp_path: Path) -> None:
     given = ("--preset", "tiny", "--size", "32", "--max-steps", "1", "--batch-size", "2", "--workers", "0")
     result = run("fit", *ADE, zero_based, *given, "--precision", "fp32", "--run", tmp_path / "a")

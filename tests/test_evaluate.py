@@ -74,6 +74,7 @@ def rank_of(number: int) -> int:
     return (7 * number + 3) % COUNT
 
 
+@pytest.mark.slow
 def test_scores_are_written_and_shown_and_what_cannot_be_run_is_said(work: Path) -> None:
     result = evaluate("out", "--real", "real", "--exemplars", "styles")
     assert result.exit_code == 0, result.output
@@ -149,6 +150,7 @@ def test_names_of_pictures_do_not_become_html(work: Path) -> None:
     assert "<b>&" not in page
 
 
+@pytest.mark.slow
 def test_exemplars_come_from_the_manifest_then_names_then_the_only_one(work: Path) -> None:
     asked = ("--metrics", "style", "--perceptual", "random", "--exemplars", "styles", "--json")
 

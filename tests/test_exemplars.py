@@ -224,6 +224,7 @@ def test_a_wrong_line_is_named_and_nothing_is_written(work: Path, rows: list[str
     assert not Path("out").exists()
 
 
+@pytest.mark.slow
 def test_ten_thousand_exemplars_for_one_condition_are_refused(work: Path) -> None:
     (work / "many").mkdir()
     for number in range(10_000):

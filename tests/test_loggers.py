@@ -153,6 +153,7 @@ def test_killed_while_it_starts_a_logger_goes_on_with_the_run_that_it_may_have_b
     assert (first.runs, second.steps) == (second.runs, [1])
 
 
+@pytest.mark.slow
 def test_a_run_that_was_killed_at_its_end_hands_on_the_rest_when_resumed(
     tmp_path: Path, monkeypatch: Any
 ) -> None:

@@ -173,6 +173,7 @@ def test_pair_writes_the_nearest_of_each_split(root: Path, tmp_path: Path) -> No
         assert len({key, *exemplars}) == 3
 
 
+@pytest.mark.slow
 def test_training_draws_the_same_from_the_pack_as_from_the_list(root: Path, tmp_path: Path) -> None:
     out, pairs = tmp_path / "a.h5", tmp_path / "pairs.csv"
     dataset = packed(root, out)

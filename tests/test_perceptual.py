@@ -147,6 +147,7 @@ def test_scales_that_make_no_sense_are_missing(text: str, old: Path) -> None:
     assert "has no feature scales" in run(*FIT).output
 
 
+@pytest.mark.slow
 def test_a_network_with_a_dead_layer_is_not_converted(tmp_path: Path) -> None:
     network = random_vgg()
     with torch.no_grad():

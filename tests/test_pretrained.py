@@ -152,6 +152,7 @@ def test_get_downloads_checks_and_converts(name: str, server: str, home: Path, t
     assert_loads_as(vgg_file(), tensors)
 
 
+@pytest.mark.slow
 def test_get_takes_the_official_address_by_itself(
     server: str, file: Path, home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -161,6 +162,7 @@ def test_get_takes_the_official_address_by_itself(
     assert vgg_file().exists()
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("published")
 def test_what_is_there_is_kept_and_what_is_damaged_is_got_anew(
     server: str, home: Path, tensors: Tensors
@@ -220,6 +222,7 @@ def test_a_home_that_cannot_be_written(server: str, tmp_path: Path, monkeypatch:
     assert_refused(run("weights", "get", "vgg19", "--url", f"{server}/good.pth"), 1, "cannot be written")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("new_format", [False, True])
 def test_convert_reads_a_file_on_disk(new_format: bool, tensors: Tensors, home: Path, tmp_path: Path) -> None:
     path = tmp_path / "mine.pth"

@@ -289,6 +289,7 @@ def test_a_finished_job_needs_no_model(work: Path, monkeypatch: pytest.MonkeyPat
     assert "0 to do, 22 done" in run("--dry-run").output
 
 
+@pytest.mark.slow
 def test_a_reader_process_that_is_killed_is_one_line(work: Path) -> None:
     with (
         Ahead(Killing(ShapesPlugin(), 32), 1) as reader,
