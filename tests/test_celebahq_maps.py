@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 from faces import CLASS, EDGES, MASKS, box_mask, make_root
-from mcltool_celebahq import CelebAHQMaskPlugin
+from mcltool_celebahq import CelebAHQMaskPlugin, CelebAHQPartsPlugin, CelebAHQPlugin
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -152,6 +152,24 @@ def test_data_check_finds_another_numbering(tmp_path: Path) -> None:
     assert CliRunner().invoke(cli, [*command, "--labels", "bisenet"]).exit_code == 0
 
 
+@pytest.mark.parametrize("plugin", [CelebAHQPlugin, CelebAHQPartsPlugin])
+def test_drawings_of_label_maps_need_their_numbering_named(
+    plugin: type[CelebAHQPlugin | CelebAHQPartsPlugin], tmp_path: Path
+) -> None:
+    """A drawing does not show that hair was taken for a necklace."""
+    map_root(tmp_path, "labels", "bisenet")
+    made = plugin()
+    with pytest.raises(
+        UsageError, match=r"00003\.png: .* numbered as bisenet\? --labels bisenet .*; 2 of 2 label"
+    ):
+        made.index(tmp_path, "train")
+    made.label_numbering = "bisenet"
+    sample = made.index(tmp_path, "train")[0]
+    standard = plugin().index(map_root(tmp_path / "standard", "labels"), "train")[0]
+    expected = plugin().condition(standard, 64).raster
+    np.testing.assert_array_equal(made.condition(sample, 64).raster, expected)
+
+
 # --- drawings ---
 
 
@@ -172,6 +190,24 @@ def test_what_has_areas_for_lines_is_no_drawing(tmp_path: Path) -> None:
     bold[20:24], bold[:, 40:44] = 0, 0
     Image.fromarray(bold).save(tmp_path / "bold.png")
     np.testing.assert_array_equal(EDGES.read_condition([tmp_path / "bold.png"]).raster, 255 - bold)
+
+
+def test_a_photo_with_few_dark_parts_is_no_drawing(tmp_path: Path) -> None:
+    """Most of it lies between its ground and what stands out; a soft pencil in uneven light does not."""
+    y, x = np.mgrid[:96, :96]
+    photo = np.full((96, 96), 235.0)
+    photo[20:76, 30:66] = 160 + 10 * np.sin(x / 3)[20:76, 30:66]
+    photo[40:43, 45:51] = 20
+    Image.fromarray(photo.astype(np.uint8)).save(tmp_path / "shirt.png")
+    with pytest.raises(DataError, match=r"shirt\.png: expected a line drawing, found tones .* \(22% of it\)"):
+        EDGES.read_condition([tmp_path / "shirt.png"])
+    paper = 240 - 40 * ((x - 48) ** 2 + (y - 48) ** 2) / (2 * 48**2)
+    pencil = 180 * np.exp(-((np.hypot(x - 48, y - 48) - 25) ** 2) / 4)
+    Image.fromarray((paper - pencil).astype(np.uint8)).save(tmp_path / "pencil.png")
+    lines = EDGES.read_condition([tmp_path / "pencil.png"]).raster
+    assert lines is not None
+    np.testing.assert_array_equal(np.abs(np.hypot(x - 48, y - 48) - 25)[lines > 0] < 2.5, True)
+    assert 0.03 < (lines > 0).mean() < 0.1
 
 
 def share(data: TrainingData | EvaluationData) -> float:

@@ -8,11 +8,25 @@ from typing import Any
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 from mcltool_deepfashion import DeepFashionPlugin
 from mcltool_deepfashion.joints import NAMES
-from posing import COCO_17, PERSON, add_photo, coco, people, read, values, without, write_json, write_text
+from posing import (
+    BODY_25,
+    COCO_17,
+    PERSON,
+    add_photo,
+    coco,
+    people,
+    read,
+    values,
+    without,
+    write_json,
+    write_text,
+)
 
 from mcltool import Condition, DataError
+from mcltool.cli.main import cli
 
 NECK_BETWEEN = PERSON.copy()
 NECK_BETWEEN[1] = (PERSON[2] + PERSON[5]) / 2
@@ -115,6 +129,39 @@ def test_dresscodes_joints_lie_on_384_x_512(tmp_path: Path) -> None:
 def test_editors_documents_say_their_canvas(nested: bool, tmp_path: Path) -> None:
     document = {"width": 80, "height": 100, "keypoints": [rows(PERSON)] if nested else rows(PERSON)}
     equal(read(write_json(tmp_path / "a.json", document)), PERSON, (100, 80))
+
+
+MIDDLE = {17: (COCO_17, NECK_BETWEEN), 18: (NAMES, PERSON), 25: (BODY_25, PERSON)}
+
+
+@pytest.mark.parametrize("joints", MIDDLE)
+@pytest.mark.parametrize("form", ["people", "flat", "rows", "people's rows", "rows alone"])
+def test_any_number_of_joints_in_any_form(form: str, joints: int, tmp_path: Path) -> None:
+    order, person = MIDDLE[joints]
+    flat = values(order, PERSON)
+    table = [flat[start : start + 3] for start in range(0, len(flat), 3)]
+    smaller = [[x / 2, y / 2, score / 2] for x, y, score in table]
+    document: Any = {
+        "people": people([], flat),
+        "flat": {"keypoints": flat},
+        "rows": {"keypoints": table},
+        "people's rows": {"keypoints": [smaller, table]},
+        "rows alone": table,
+    }[form]
+    equal(read(write_json(tmp_path / "a.json", document)), person, (256, 256))
+
+
+def test_editors_put_people_one_after_the_other(tmp_path: Path) -> None:
+    two = [*rows(without("nose") / 2), *rows(PERSON)]
+    document = {"width": 80, "height": 100, "keypoints": two}
+    equal(read(write_json(tmp_path / "a.json", document)), PERSON, (100, 80))
+
+
+def test_a_person_of_whom_only_hands_were_found_is_passed_over(tmp_path: Path) -> None:
+    hands = {"pose_keypoints_2d": None, "hand_left_keypoints_2d": [1, 2, 1]}
+    document = people(values(NAMES, PERSON))
+    document["people"].insert(0, hands)
+    equal(read(write_json(tmp_path / "a.json", document)), PERSON, (256, 256))
 
 
 def test_comfyui_writes_a_list_of_documents(tmp_path: Path) -> None:
@@ -246,6 +293,20 @@ def test_poses_of_a_larger_picture_are_refused_with_the_way_out(tmp_path: Path) 
     for name in ("a", "c", "d"):
         equal(found(tmp_path, (1101, 750))[name], large, (1101, 750))
     assert "18 of 18 joints lie outside --canvas, 80 x 100 pixels" in str(found(tmp_path, (100, 80))["c"])
+
+
+def test_poses_of_a_smaller_picture_are_doubted(tmp_path: Path) -> None:
+    for n in range(6):
+        add_photo(tmp_path, f"id_{n}/01_1", (256, 256))
+        write_json(tmp_path / "pose" / f"id_{n}/01_1_keypoints.json", people(values(NAMES, PERSON)))
+    command = ["data", "check", "--plugin", "deepfashion", "--root", str(tmp_path)]
+    result = CliRunner().invoke(cli, command)
+    assert result.exit_code == 1
+    assert (
+        "5 of 5 samples: all joints lie in the upper left quarter of the picture: --canvas HxW"
+        in result.output
+    )
+    assert CliRunner().invoke(cli, [*command, "--canvas", "110x80"]).exit_code == 0
 
 
 def test_a_person_whose_legs_are_out_of_the_picture_is_a_pose(tmp_path: Path) -> None:

@@ -98,7 +98,7 @@ NOBODY = np.full((18, 2), np.nan)
         (people(), "no person in it"),
         (people([]), "no person in it"),
         (people([0.0] * 75), "no person in it"),
-        (people([1.0] * 57), r"is 57 numbers, expected 75 \(BODY_25\) or 54"),
+        (people([1.0] * 57), r"is 57 numbers, expected 51 \(17 joints\), 54 \(18\) or 75"),
         ({"people": [{}]}, "pose_keypoints_2d is no list"),
         ({"people": ["a"]}, "pose_keypoints_2d is no list"),
         (people(["1"] * 54), "must be numbers"),

@@ -73,7 +73,7 @@ def test_16_bit_photos_are_scaled_to_8(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("dtype", [np.uint16, np.int32])
-@pytest.mark.parametrize("bits", [8, 10, 12, 16])
+@pytest.mark.parametrize("bits", [8, 10, 12, 14, 16])
 def test_fewer_bits_in_a_deep_file_do_not_come_out_black(bits: int, dtype: type, tmp_path: Path) -> None:
     top = 2**bits - 1
     Image.fromarray(np.array([[0, top // 3, top]], dtype)).save(tmp_path / "photo.tif")

@@ -346,6 +346,14 @@ def test_the_nearest_is_the_largest_product_of_those_usable(block: int) -> None:
     np.testing.assert_array_equal(top_1(queries, keys, usable, block), expected)
 
 
+def test_where_no_condition_can_be_read_each_fails_by_itself(work: Path) -> None:
+    for path in (work / "masks").iterdir():
+        path.write_text("no label map")
+    result = run("--pair", "nearest")
+    assert (result.exit_code, f"0 ok, 0 skipped, {COUNT} failed" in result.output) == (1, True)
+    assert "not an image that can be read" in next(iter(manifest(work / "out").values()))["cause"]
+
+
 def test_nearest_pairs_by_features_saves_what_it_chose_and_does_not_choose_twice(
     work: Path, translator: Translator, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -44,8 +44,8 @@ _TURNS = {
     8: Image.Transpose.ROTATE_90,
 }
 """What makes a stored picture upright, by its EXIF orientation."""
-_BITS = (8, 10, 12, 16)
-"""Depths of whole numbers in a photo; cameras store 10 and 12 bits in 16."""
+_BITS = (8, 10, 12, 14, 16)
+"""Depths of whole numbers in a photo; cameras store 10, 12 and 14 bits in 16."""
 
 _DAMAGED = (
     OSError,
@@ -162,7 +162,7 @@ def _to_rgb(path: Path, image: Image.Image) -> Image.Image:
 def _to_bytes(path: Path, values: NDArray[Any]) -> NDArray[np.uint8]:
     """To 0..255 of floats in [0, 1] or [0, 255], or of whole numbers of the fewest bits that hold the largest.
 
-    (No photo's brightest pixel is at a 16th of what 16 bits can hold.) Raises DataError for what is no photo.
+    (A photo's brightest pixel is hardly ever below a quarter of what its bits hold.) Raises DataError for what is none.
     """
     low, high = values.min(), values.max()
     if values.dtype.kind == "f":

@@ -74,8 +74,8 @@ def _find(job: Job, model: Translator, numbers: list[int], scratch: Path | None)
         keys, usable = _features(Path(folder, "exemplars"), photos, reader, model.pooled_exemplars)
         if not usable.any():
             raise UsageError(f"{job.exemplars.folder}: none of its photos can be read")
-        queries, _ = _features(Path(folder, "conditions"), tasks, reader, model.pooled_conditions)
-        return top_1(queries, keys, usable)
+        queries, read = _features(Path(folder, "conditions"), tasks, reader, model.pooled_conditions)
+        return top_1(queries, keys, usable) if read.any() else np.zeros(len(numbers), np.int32)
 
 
 def top_1(

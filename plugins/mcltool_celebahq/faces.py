@@ -27,6 +27,14 @@ SIDE = 64
 """Rows and columns that are looked at."""
 
 
+def doubt_of(labels: NDArray[np.uint8], numbering: str) -> str:
+    """What to doubt of labels (H, W) as read in ``numbering`` ("": the data set's own, if nobody said so), or ""."""
+    if numbering == "standard" or (better := better_numbering(labels, numbering or "standard")) is None:
+        return ""
+    way_out = f"numbered as {better}? --labels {better}" if better else "--labels names another numbering"
+    return f"parts of the face lie where no face has them; {way_out} (--labels standard: they are right)"
+
+
 def better_numbering(labels: NDArray[np.uint8], numbering: str) -> str | None:
     """Whether parts lie where no face has them: None where they do not, else the numbering in which they fit, or "".
 

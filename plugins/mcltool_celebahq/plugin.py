@@ -4,6 +4,7 @@ distance maps of the parts, or with labels of parts."""
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
@@ -23,8 +24,8 @@ from mcltool import (
 )
 from mcltool_celebahq.classes import MIRROR, NAMES, NUMBERINGS, PALETTE
 from mcltool_celebahq.edges import draw_face, edge_planes, read_drawing
-from mcltool_celebahq.faces import better_numbering
-from mcltool_celebahq.layout import PAGE, index_faces, mask_pattern
+from mcltool_celebahq.faces import doubt_of
+from mcltool_celebahq.layout import PAGE, Faces, index_faces, mask_pattern
 from mcltool_celebahq.masks import face_conditions, read_parts, split_name
 from mcltool_celebahq.parts import (
     COLOURS,
@@ -37,6 +38,8 @@ from mcltool_celebahq.parts import (
 )
 from mcltool_celebahq.splits import SPLITS
 
+_FEW = 16
+"""Label maps whose numbering is looked at."""
 _EDGES = ConditionSpec("channels", ("edge", "distance"), ((255, 255, 255), (40, 92, 140)))
 _PARTS = ConditionSpec("channels", PLANES, COLOURS)
 _LABELS = ConditionSpec("labels", NAMES, PALETTE)
@@ -71,7 +74,23 @@ class _Faces(DatasetPlugin):
     def _index(self, root: Path | None, split: str, with_photo: bool) -> Sequence[Sample]:
         if split not in SPLITS:
             raise UsageError(f"{self.name}: no split {split!r}; there are {', '.join(SPLITS)}")
-        return index_faces(root, split, with_photo, self.label_numbering)
+        samples = index_faces(root, split, with_photo, self.label_numbering)
+        if with_photo and not isinstance(samples, Faces):
+            self._check_numbering(samples)
+        return samples
+
+    def _check_numbering(self, samples: Sequence[Sample]) -> None:
+        """Raises UsageError where a tenth of the label maps, or more, look as if numbered otherwise: their drawings
+        would not show it."""
+        maps = [sample.condition[0] for sample in samples[:: max(1, len(samples) // _FEW)]]
+        found = {}
+        for path in maps:
+            with suppress(DataError):  # who reads it says so
+                if doubt := doubt_of(self._read_map(path), self.label_numbering):
+                    found[path] = doubt
+        if 10 * len(found) >= len(maps) and found:
+            path, doubt = next(iter(found.items()))
+            raise UsageError(f"{path}: {doubt}; {len(found)} of {len(maps)} label maps look like this")
 
     def _face(self, sample: Sample) -> NDArray[np.uint8]:
         """The labels (H, W) of a sample, of its part masks or its label map. Raises DataError where it has neither."""
@@ -214,13 +233,7 @@ class CelebAHQMaskPlugin(_Faces):
 
     def doubt(self, condition: Condition) -> str:
         """Of a face whose parts lie where none has them."""
-        if self.label_numbering == "standard" or condition.raster is None:
-            return ""
-        better = better_numbering(condition.raster, self.label_numbering or "standard")
-        if better is None:
-            return ""
-        way_out = f"numbered as {better}? --labels {better}" if better else "--labels names another numbering"
-        return f"parts of the face lie where no face has them; {way_out} (--labels standard: they are right)"
+        return "" if condition.raster is None else doubt_of(condition.raster, self.label_numbering)
 
 
 def _drawing(lines: NDArray[np.uint8]) -> Condition:

@@ -159,7 +159,9 @@ def _alone(path: Path, pose: Pose) -> PoseFile:
 
 
 def _list(document: list[Any], path: Path) -> PoseFile:
-    """Results with image_id; or a document a picture, in order; or MMPose's people of one picture."""
+    """Results with image_id; or a document a picture, in order; or the people of one picture; or a person's rows."""
+    if document and all(isinstance(row, list) for row in document):
+        return _alone(path, one_picture({"keypoints": document}, str(path)))
     if not document or not all(isinstance(entry, dict) for entry in document):
         raise DataError(
             f"{path}: expected a list of poses, found {'an empty one' if not document else 'other values'}"

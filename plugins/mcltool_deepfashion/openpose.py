@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mcltool import DataError
-from mcltool_deepfashion.joints import BODY_18, BODY_25, COCO_17, HALPE_26, NAMES, Order
+from mcltool_deepfashion.joints import BODY_18, BODY_25, COCO_17, HALPE_26, Order
 from mcltool_deepfashion.poses import Pose, Size, best_of, canvas_of, finite, numbers, pose_of, read_bytes
 
 CANDIDATE, SUBSET = "_candidate.txt", "_subset.txt"
@@ -77,12 +77,12 @@ def instances(people: Any, where: str) -> Pose:
     return best_of(ranked, where)
 
 
-def flat_pose(values: Any, size: Size | None, where: str) -> Pose:
-    """COCO's keypoints: x, y and flag (0: not labelled) or score, joint after joint."""
+def flat_pose(values: Any, size: Size | None, where: str, name: str = "keypoints") -> Pose:
+    """x, y and flag (0: not labelled) or score, joint after joint, as COCO and OpenPose have them."""
     if not isinstance(values, list) or len(values) % 3 or len(values) // 3 not in ORDERS:
         has = f"{len(values)} numbers" if isinstance(values, list) else "no list"
-        raise DataError(f"{where}: keypoints is {has}, expected 51 (17 joints)")
-    rows = numbers(values, where, "keypoints").reshape(-1, 3)
+        raise DataError(f"{where}: {name} is {has}, expected 51 (17 joints), 54 (18) or 75 (25)")
+    rows = numbers(values, where, name).reshape(-1, 3)
     return pose_of(rows[:, :2], rows[:, 2], ORDERS[len(rows)], where, size)
 
 
@@ -106,40 +106,46 @@ def _flat(people: Any, name: str, keys: Sequence[str], where: str, size: Size | 
     ranked = []
     for person in people:
         held = [person[key] for key in keys if key in person] if isinstance(person, dict) else []
-        values = held[0] if held else None
-        if values == []:
+        values = held[0] if held else ""
+        if values is None or values == []:  # editors have people of whom only the hands were found
             continue
-        if not isinstance(values, list) or len(values) not in (75, 54):
-            has = f"{len(values)} numbers" if isinstance(values, list) else "no list"
-            raise DataError(f"{where}: {keys[0]} is {has}, expected 75 (BODY_25) or 54 (BODY_18)")
-        rows = numbers(values, where, keys[0]).reshape(-1, 3)
-        pose = pose_of(rows[:, :2], rows[:, 2], ORDERS[len(rows)], where, size)
-        ranked.append((sum(rows[:, 2].tolist()), pose))
+        pose = flat_pose(values, size, where, keys[0])
+        ranked.append((sum(values[2::3]), pose))
     return best_of(ranked, where)
 
 
 def _rows(document: dict[str, Any], where: str) -> Pose:
     """keypoints with a row a joint: x, y, perhaps score, perhaps number. DressCode's have all four and no canvas."""
-    rows = _table(document.get("keypoints"), where)
     size = canvas_of(document, "height", "width", where)
-    if len(rows) % len(NAMES):
-        raise DataError(f"{where}: {len(rows)} keypoints, expected {len(NAMES)} a person")
-    usual = DRESSCODE if rows.shape[1] == 4 and size is None else None
     ranked = []
-    for person in rows.reshape(-1, len(NAMES), rows.shape[1]):
-        if person.shape[1] == 4 and set(person[:, 3]) == set(range(len(NAMES))):
-            person = person[np.argsort(person[:, 3])]
-        scores = person[:, 2] if person.shape[1] > 2 else np.ones(len(person))
-        pose = pose_of(person[:, :2], scores, BODY_18, where, size, usual)
+    for rows in _people(document.get("keypoints"), where):
+        if rows.shape[1] == 4 and set(rows[:, 3]) == set(range(len(rows))):
+            rows = rows[np.argsort(rows[:, 3])]
+        scores = rows[:, 2] if rows.shape[1] > 2 else np.ones(len(rows))
+        usual = DRESSCODE if rows.shape[1] == 4 and size is None else None
+        pose = pose_of(rows[:, :2], scores, order_of(len(rows), where), where, size, usual)
         ranked.append((float(scores.sum()), pose))
     return best_of(ranked, where)
 
 
+def _people(values: Any, where: str) -> list[NDArray[np.float64]]:
+    """The table of each person: of a list of people's rows, or of rows one after the other, 18 a person."""
+    nested = isinstance(values, list) and any(
+        isinstance(row, list) and row and isinstance(row[0], list) for row in values
+    )
+    tables = [_table(person, where) for person in (values if nested else [values])]
+    return [
+        rows
+        for table in tables
+        for rows in (table.reshape(-1, 18, table.shape[1]) if len(table) % 18 == 0 else [table])
+    ]
+
+
 def _table(values: Any, where: str) -> NDArray[np.float64]:
-    """Rows of 2 to 4 numbers, (K, 2..4), of a list of them or of a list of people's."""
+    """A person's rows of 2 to 4 numbers, (K, 2..4); of numbers alone x, y, score joint after joint."""
     rows = values if isinstance(values, list) else []
-    while rows and all(isinstance(row, list) and row and isinstance(row[0], list) for row in rows):
-        rows = [row for person in rows for row in person]
+    if rows and len(rows) % 3 == 0 and not isinstance(rows[0], list):
+        rows = [rows[start : start + 3] for start in range(0, len(rows), 3)]
     widths = {len(row) if isinstance(row, list) else 0 for row in rows}
     if len(widths) != 1 or not widths <= {2, 3, 4}:
         raise DataError(f"{where}: expected keypoints to be rows of x, y and perhaps a score")

@@ -112,6 +112,19 @@ class DeepFashionPlugin(DatasetPlugin):
         )
         return next(((size, whose) for size, whose in known if size), (None, ""))
 
+    def doubt(self, condition: Condition) -> str:
+        """Of a person in the upper left quarter alone: people stand in the middle of their photos."""
+        if (
+            self.canvas
+            or condition.points is None
+            or (np.nanmax(condition.points, 0) * 2 > condition.size[::-1]).any()
+        ):
+            return ""
+        return (
+            "all joints lie in the upper left quarter of the picture: --canvas HxW says in how small a picture they "
+            "were found"
+        )
+
     def render(self, condition: Condition) -> NDArray[np.float32]:
         """(H, W, 20) float32, see ``skeleton.draw``."""
         return draw(_joints(condition), condition.size)
