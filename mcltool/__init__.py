@@ -10,8 +10,9 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from mcltool.core.drawings import draw_lines, edge_planes, outlines, read_drawing
     from mcltool.core.errors import DataError, McltoolError, UsageError
-    from mcltool.core.images import read_photo
+    from mcltool.core.images import photo_size, read_photo
     from mcltool.core.masks import read_labels
     from mcltool.core.measures import read_measure
     from mcltool.plugin.contract import (
@@ -35,7 +36,8 @@ _HOMES = {
         "CONTRACT_VERSION", "IMAGE_SUFFIXES", "Condition", "ConditionFiles", "ConditionSpec", "DatasetPlugin",
         "Sample", "Truth", "walk_files",
     ),
-    "mcltool.core.images": ("read_photo",),
+    "mcltool.core.drawings": ("draw_lines", "edge_planes", "outlines", "read_drawing"),
+    "mcltool.core.images": ("photo_size", "read_photo"),
     "mcltool.core.masks": ("read_labels",),
     "mcltool.core.measures": ("read_measure",),
     "mcltool.core.errors": ("DataError", "McltoolError", "UsageError"),
@@ -59,7 +61,12 @@ __all__ = [
     "TranslatedImage",
     "Truth",
     "UsageError",
+    "draw_lines",
+    "edge_planes",
     "from_pretrained",
+    "outlines",
+    "photo_size",
+    "read_drawing",
     "read_labels",
     "read_measure",
     "read_photo",

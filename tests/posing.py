@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 from mcltool_deepfashion import DeepFashionPlugin
-from mcltool_deepfashion.joints import NAMES
 from PIL import Image
 
 from mcltool import Condition
+from mcltool.poses.joints import NAMES
 
 PLUGIN = DeepFashionPlugin()
 

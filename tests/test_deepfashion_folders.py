@@ -1,4 +1,4 @@
-"""Which files in a folder are poses, and poses that are written: see mcltool_deepfashion.folders."""
+"""Which files in a folder are poses, and poses that are written: see mcltool.poses.folders."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from mcltool_deepfashion import documents
-from mcltool_deepfashion.joints import NAMES, SIDES
 from posing import BODY_25, PERSON, PLUGIN, coco, people, read, values, without, write_json, write_text
 
 from mcltool import Condition, DataError
+from mcltool.poses import documents
+from mcltool.poses.joints import NAMES, SIDES
 
 
 def test_every_kind_of_pose_in_a_folder_is_found_once(tmp_path: Path) -> None:

@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 from mcltool_deepfashion import DeepFashionPlugin
-from mcltool_deepfashion.joints import NAMES
 from posing import (
     BODY_25,
     COCO_17,
@@ -27,6 +26,7 @@ from posing import (
 
 from mcltool import Condition, DataError
 from mcltool.cli.main import cli
+from mcltool.poses.joints import NAMES
 
 NECK_BETWEEN = PERSON.copy()
 NECK_BETWEEN[1] = (PERSON[2] + PERSON[5]) / 2

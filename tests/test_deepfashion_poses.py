@@ -1,4 +1,4 @@
-"""Poses in files of every format, and files that are none: see mcltool_deepfashion.poses and .coco."""
+"""Poses in files of every format, and files that are none: see mcltool.poses.pose and .coco."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 import pytest
 from mcltool_deepfashion import DeepFashionPlugin
-from mcltool_deepfashion.joints import NAMES
 from posing import BODY_25, PERSON, PLUGIN, coco, people, read, values, without, write_json, write_text
 
 from mcltool import DataError
+from mcltool.poses.joints import NAMES
 
 
 def test_openpose_text_is_read_by_its_row_numbers(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Poses drawn, by NumPy and by torch, and where joints are after geometry: see mcltool_deepfashion.skeleton."""
+"""Poses drawn, by NumPy and by torch, and where joints are after geometry: see mcltool.poses.skeleton."""
 
 from __future__ import annotations
 
@@ -12,8 +12,6 @@ import pytest
 import torch
 from geometry import augmented
 from mcltool_deepfashion import DeepFashionFarPlugin, DeepFashionPlugin
-from mcltool_deepfashion.joints import LIMBS, NAMES, SIDES
-from mcltool_deepfashion.skeleton import draw, draw_points
 from posing import PERSON, PLUGIN, without
 
 from mcltool import Condition, DataError, Sample
@@ -21,6 +19,8 @@ from mcltool.core.config import DataConfig
 from mcltool.data.batch import condition_picture, condition_tensor
 from mcltool.data.dataset import TrainingData
 from mcltool.data.geometry import RandomState, evaluation_geometry, training_geometry
+from mcltool.poses.joints import LIMBS, NAMES, SIDES
+from mcltool.poses.skeleton import draw, draw_points
 
 
 class OnePose(DeepFashionPlugin):

@@ -14,9 +14,8 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from mcltool_celebahq.edges import draw_lines
 
-from mcltool import read_photo
+from mcltool import draw_lines, read_photo
 
 SHORT_SIDE = 128
 DESCRIPTION = """\

@@ -44,6 +44,8 @@ _TURNS = {
     8: Image.Transpose.ROTATE_90,
 }
 """What makes a stored picture upright, by its EXIF orientation."""
+_SIDEWAYS = 5
+"""From this orientation on height and width change places."""
 _BITS = (8, 10, 12, 14, 16)
 """Depths of whole numbers in a photo; cameras store 10, 12 and 14 bits in 16."""
 
@@ -71,6 +73,13 @@ def read_photo(path: Path, short_side: int = 0, upright: bool = True) -> NDArray
         if short_side:
             image.draft("RGB", (short_side, short_side))
         return np.asarray(turned(_to_rgb(path, image), orientation(image) if upright else 1))
+
+
+def photo_size(path: Path, upright: bool = True) -> tuple[int, int]:
+    """Height and width of a photo as ``read_photo`` gives it; only its header is read. Raises DataError."""
+    with opened(path) as image:
+        sideways = upright and orientation(image) >= _SIDEWAYS
+        return (image.width, image.height) if sideways else (image.height, image.width)
 
 
 def photo_orientation(path: Path) -> int:

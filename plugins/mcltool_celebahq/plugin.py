@@ -20,10 +20,12 @@ from mcltool import (
     DatasetPlugin,
     Sample,
     UsageError,
+    edge_planes,
+    read_drawing,
     read_labels,
 )
 from mcltool_celebahq.classes import MIRROR, NAMES, NUMBERINGS, PALETTE
-from mcltool_celebahq.edges import draw_face, edge_planes, read_drawing
+from mcltool_celebahq.edges import draw_face
 from mcltool_celebahq.faces import doubt_of
 from mcltool_celebahq.layout import PAGE, Faces, index_faces, mask_pattern
 from mcltool_celebahq.masks import face_conditions, read_parts, split_name
@@ -115,7 +117,7 @@ class CelebAHQPlugin(_Faces):
     """30000 portraits with line drawings: outlines of parts of the face, edges in hair, clothes, background.
 
     A drawing becomes two channels, the edge and the distance to the nearest edge. To translate, a condition
-    is any image of lines (see edges.read_drawing), or part masks, of which only the outlines are drawn.
+    is any image of lines (see mcltool.read_drawing), or part masks, of which only the outlines are drawn.
     """
 
     name: ClassVar[str] = "celebahq"
@@ -146,7 +148,7 @@ class CelebAHQPlugin(_Faces):
         return _drawing(read_drawing(others[0], self._upright))
 
     def render(self, condition: Condition) -> NDArray[np.float32]:
-        """(H, W, 2) float32: edge, 0 or 1, and distance, 0 to 1 (see edges.edge_planes)."""
+        """(H, W, 2) float32: edge, 0 or 1, and distance, 0 to 1 (see mcltool.edge_planes)."""
         if condition.raster is None:
             raise DataError("celebahq: a condition without a line drawing")
         return edge_planes(condition.raster)

@@ -2,35 +2,22 @@
 
 from __future__ import annotations
 
-import json
 import logging
-import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
-import numpy as np
-from numpy.typing import NDArray
-from PIL import Image
-
-from mcltool import Condition, ConditionFiles, ConditionSpec, DataError, DatasetPlugin, Sample, UsageError
-from mcltool_deepfashion.folders import OPENPOSE, poses_in, read_pose
-from mcltool_deepfashion.joints import SIDES, Joints
-from mcltool_deepfashion.openpose import openpose_document
-from mcltool_deepfashion.poses import Pose, Size
+from mcltool import DataError, Sample, UsageError, photo_size
+from mcltool.poses import PosePlugin, draw_points_far
 from mcltool_deepfashion.root import PAGE, SPLITS, WAY_OUT, find_samples
-from mcltool_deepfashion.skeleton import CHANNELS, PALETTE, draw, draw_points, draw_points_far
 
-CANVAS = (256, 256)
-"""Height, width of the benchmark's photos, on which poses lie whose file does not say."""
-
-_SPEC = ConditionSpec("channels", CHANNELS, PALETTE)
 log = logging.getLogger("mcltool.deepfashion")
 
-_EXIF_ORIENTATION, _TURNED_SIDEWAYS = 0x0112, (5, 6, 7, 8)
+Size = tuple[int, int]
+"""(height, width) in pixels."""
 
 
-class DeepFashionPlugin(DatasetPlugin):
+class DeepFashionPlugin(PosePlugin):
     """The In-shop Clothes Retrieval Benchmark of DeepFashion, with the joints of one person a photo.
 
     Expected below the root: img/CATEGORY/.../id_NUMBER/ITEM_VIEW.jpg; for each photo a pose in pose/, or
@@ -40,7 +27,6 @@ class DeepFashionPlugin(DatasetPlugin):
     """
 
     name: ClassVar[str] = "deepfashion"
-    draw_points = staticmethod(draw_points)
     _told: Size | None = None
     """The canvas of which was said already what is assumed."""
     home_page: ClassVar[str] = PAGE
@@ -55,10 +41,6 @@ class DeepFashionPlugin(DatasetPlugin):
         "train.epochs": 100,
     }
 
-    @property
-    def spec(self) -> ConditionSpec:
-        return _SPEC
-
     def index(self, root: Path | None, split: str) -> Sequence[Sample]:
         """Ids are photo names below img/ without suffix; a group is one item of a garment from all sides."""
         if split not in SPLITS:
@@ -71,72 +53,8 @@ class DeepFashionPlugin(DatasetPlugin):
             raise UsageError(str(error)) from None
         if self.canvas and self.canvas != self._told and samples and samples[0].photo:
             self._told = self.canvas
-            _say_whether_stretched(self.canvas, _photo_size(samples[0].photo, self.follow_exif is not False))
+            _say_whether_stretched(self.canvas, photo_size(samples[0].photo, self.follow_exif is not False))
         return samples
-
-    def conditions(self, folder: Path) -> Iterator[ConditionFiles]:
-        """OpenPose text pairs, JSON files of one picture, and each pose of files of many."""
-        return poses_in(folder, collections=True)
-
-    def read_condition(self, files: Sequence[Path]) -> Condition:
-        """One pose: a text pair, or a file with a single pose.
-
-        Its canvas is the file's, else ``self.canvas``, else that of the file's format, else CANVAS.
-        """
-        return self.read_part(files, "")
-
-    def read_part(self, files: Sequence[Path], part: str) -> Condition:
-        """part: of a file of many poses, in the file's own words."""
-        pose = read_pose(files, part)
-        size, whose = self._canvas(pose)
-        return _condition(pose.on(size or CANVAS, whose), size or CANVAS)
-
-    def condition(self, sample: Sample, short_side: int) -> Condition:
-        """As it is read, but where nothing says a canvas, it is the photo's; on one that the user says (``canvas``),
-        joints are moved as the photo was, if that was stretched."""
-        pose = read_pose(sample.condition, sample.part)
-        size, whose = self._canvas(pose)
-        if sample.photo is None or (size and size is not self.canvas):
-            return _condition(pose.on(size or CANVAS, whose), size or CANVAS)
-        photo = _photo_size(sample.photo, self.follow_exif is not False)
-        joints = pose.on(size or photo, whose or "its photo")
-        scale = np.divide(photo, size or photo)[::-1]
-        return _condition((joints * scale).astype(np.float32), photo)
-
-    def _canvas(self, pose: Pose) -> tuple[Size | None, str]:
-        """The canvas that a pose is known to lie on, and who says so."""
-        known = (
-            (pose.size, "the canvas in the file"),
-            (self.canvas, "--canvas"),
-            (pose.usual, "its format's canvas"),
-        )
-        return next(((size, whose) for size, whose in known if size), (None, ""))
-
-    def doubt(self, condition: Condition) -> str:
-        """Of a person in the upper left quarter alone: people stand in the middle of their photos."""
-        if (
-            self.canvas
-            or condition.points is None
-            or (np.nanmax(condition.points, 0) * 2 > condition.size[::-1]).any()
-        ):
-            return ""
-        return (
-            "all joints lie in the upper left quarter of the picture: --canvas HxW says in how small a picture they "
-            "were found"
-        )
-
-    def render(self, condition: Condition) -> NDArray[np.float32]:
-        """(H, W, 20) float32, see ``skeleton.draw``."""
-        return draw(_joints(condition), condition.size)
-
-    def write_condition(self, condition: Condition, stem: Path) -> Path:
-        """An OpenPose JSON of 18 joints, STEM_keypoints.json, that says its canvas too."""
-        path = stem.with_name(f"{stem.name}{OPENPOSE}.json")
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-        temporary.write_text(json.dumps(openpose_document(_joints(condition), condition.size)))
-        temporary.replace(path)
-        return path
 
 
 class DeepFashionFarPlugin(DeepFashionPlugin):
@@ -144,19 +62,7 @@ class DeepFashionFarPlugin(DeepFashionPlugin):
 
     name: ClassVar[str] = "deepfashion-far"
     draw_points = staticmethod(draw_points_far)
-
-    def render(self, condition: Condition) -> NDArray[np.float32]:
-        return draw(_joints(condition), condition.size, far=True)
-
-
-def _joints(condition: Condition) -> Joints:
-    if condition.points is None or condition.points.shape != (18, 2):
-        raise DataError("deepfashion: a condition has 18 points, the joints of a person")
-    return condition.points
-
-
-def _condition(joints: Joints, size: Size) -> Condition:
-    return Condition(size, points=joints.copy(), mirror=SIDES)
+    far: ClassVar[bool] = True
 
 
 def _say_whether_stretched(canvas: Size, photo: Size) -> None:
@@ -168,21 +74,3 @@ def _say_whether_stretched(canvas: Size, photo: Size) -> None:
             "stretched. For photos that were padded or cut, find the poses in the photos themselves",
             width, height, canvas[1], canvas[0],
         )  # fmt: skip
-
-
-def _photo_size(path: Path, upright: bool) -> Size:
-    """Height, width of a photo, turned as EXIF says where ``upright``; its header alone is read."""
-    try:
-        with Image.open(path) as image:
-            width, height = image.size
-            sideways = upright and _orientation(image) in _TURNED_SIDEWAYS
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise DataError(f"{path}: not an image that can be read ({error})") from None
-    return (width, height) if sideways else (height, width)
-
-
-def _orientation(image: Image.Image) -> object:
-    try:
-        return image.getexif().get(_EXIF_ORIENTATION)
-    except Exception:  # of a broken block, which says nothing of the pixels: Pillow raises many kinds
-        return None

@@ -10,8 +10,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
 from mcltool import Sample, UsageError, walk_files
-from mcltool_deepfashion.documents import image_key, is_collection, open_poses
-from mcltool_deepfashion.folders import poses_in
+from mcltool.poses import image_key, is_collection, open_poses, poses_in
 
 log = logging.getLogger("mcltool.deepfashion")
 

@@ -7,16 +7,25 @@ of it after all geometry. Masks alone stay class numbers; beside others they are
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from mcltool_celebahq.edges import draw_lines, edge_planes, read_drawing
-from mcltool_deepfashion import DeepFashionPlugin
 from numpy.typing import NDArray
 
-from mcltool import Condition, DataError, Sample, read_measure, read_photo
+from mcltool import (
+    Condition,
+    DataError,
+    Sample,
+    draw_lines,
+    edge_planes,
+    read_drawing,
+    read_measure,
+    read_photo,
+)
+from mcltool.poses import PosePlugin
 from mcltool_folder.description import RGB, Part
 from mcltool_folder.files import write_array, write_image
 from mcltool_folder.masks import read_mask, write_mask
@@ -201,10 +210,17 @@ class Picture(Kind):
         return np.asarray(raster / np.float32(255), np.float32)
 
 
-class Poses(Kind):
-    """Joints, as the data set deepfashion reads and draws them."""
+class _PoseFiles(PosePlugin):
+    name = "poses"
 
-    names, palette = DeepFashionPlugin().spec.names, DeepFashionPlugin().spec.palette
+    def index(self, root: Path | None, split: str) -> Sequence[Sample]:
+        raise NotImplementedError("photos are found by the layout")
+
+
+class Poses(Kind):
+    """Joints, as every data set of poses reads and draws them."""
+
+    names, palette = _PoseFiles().spec.names, _PoseFiles().spec.palette
     width = 0
 
     def read(self, path: Path) -> Raster:
@@ -214,15 +230,15 @@ class Poses(Kind):
         raise NotImplementedError("joints are points")
 
     def read_pose(self, sample: Sample, files: tuple[Path, ...], canvas: tuple[int, int] | None) -> Condition:
-        reader = DeepFashionPlugin()
+        reader = _PoseFiles()
         reader.canvas, reader.follow_exif = canvas, self.upright
         return reader.condition(replace(sample, condition=files), 0)
 
     def draw_pose(self, condition: Condition) -> Planes:
-        return DeepFashionPlugin().render(replace(condition, raster=None))
+        return _PoseFiles().render(replace(condition, raster=None))
 
     def write_pose(self, condition: Condition, stem: Path) -> Path:
-        return DeepFashionPlugin().write_condition(replace(condition, raster=None), stem)
+        return _PoseFiles().write_condition(replace(condition, raster=None), stem)
 
 
 KIND_OF: dict[str, type[Kind]] = {

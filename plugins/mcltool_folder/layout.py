@@ -10,10 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from mcltool_deepfashion.folders import poses_in
-from PIL import Image
-
-from mcltool import IMAGE_SUFFIXES, ConditionFiles, Sample, UsageError, walk_files
+from mcltool import IMAGE_SUFFIXES, ConditionFiles, Sample, UsageError, photo_size, walk_files
+from mcltool.poses import poses_in
 from mcltool_folder.description import Description, Part
 from mcltool_folder.metadata import GROUP, file_columns, find_metadata, photo_column, read_metadata
 
@@ -135,15 +133,6 @@ def _of_size(samples: list[Sample], description: Description) -> list[Sample]:
         return samples
     least, most = description.short_side
     return [sample for sample in samples if sample.photo and least <= min(photo_size(sample.photo)) <= most]
-
-
-def photo_size(path: Path) -> tuple[int, int]:
-    """Height and width as stored; only the header is read. Raises UsageError."""
-    try:
-        with Image.open(path) as image:
-            return image.height, image.width
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise UsageError(f"{path}: not an image that can be read ({error})") from None
 
 
 def _held_out(samples: Sequence[Sample], share: float) -> set[str]:

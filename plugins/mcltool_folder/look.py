@@ -13,10 +13,10 @@ from statistics import median
 import numpy as np
 from PIL import Image
 
-from mcltool import DataError, Sample, UsageError, read_measure, read_photo
+from mcltool import DataError, Sample, UsageError, photo_size, read_measure, read_photo
 from mcltool_folder.census import look_at_masks
 from mcltool_folder.description import ClassEntry, Description, Part
-from mcltool_folder.layout import Layout, find_layout, find_samples, photo_size
+from mcltool_folder.layout import Layout, find_layout, find_samples
 from mcltool_folder.parts import share_out
 
 FEW = 24

@@ -8,10 +8,10 @@ from typing import Any, ClassVar, Literal
 
 import cv2
 import numpy as np
-from mcltool_deepfashion import DeepFashionPlugin
 from numpy.typing import NDArray
 
-from mcltool import Condition, ConditionFiles, ConditionSpec, DatasetPlugin, Sample, UsageError
+from mcltool import Condition, ConditionFiles, ConditionSpec, DataError, DatasetPlugin, Sample, UsageError
+from mcltool.poses import PosePlugin
 from mcltool_folder.description import NAME, Description, write_toml
 from mcltool_folder.kinds import KIND_OF, ClassNumbers, Edges, Kind, Poses
 from mcltool_folder.layout import EXPECTED, find_conditions, find_samples
@@ -57,7 +57,7 @@ class FolderPlugin(DatasetPlugin):
             plugin._kinds = (ClassNumbers(description.condition[0]),)
         plugin.defaults = {"data.flip": description.flip}  # type: ignore[misc]
         if len(plugin._kinds) == 1 and isinstance(plugin._kinds[0], Poses):
-            plugin.draw_points = DeepFashionPlugin.draw_points
+            plugin.draw_points = PosePlugin.draw_points
         plugin._spec = _spec_of(description, plugin._kinds)
         return plugin
 
@@ -83,7 +83,10 @@ class FolderPlugin(DatasetPlugin):
             return self.for_data(root).index(root, split)
         if not root.is_dir():
             raise UsageError(f"{root}: no such folder")
-        return find_samples(root, self._description, split)
+        try:
+            return find_samples(root, self._description, split)
+        except DataError as error:  # of a photo's header, or of a file of many poses
+            raise UsageError(str(error)) from None
 
     def conditions(self, folder: Path) -> Iterator[ConditionFiles]:
         """Every file is one; of several parts see ``find_together``."""

@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mcltool import DataError
-from mcltool_deepfashion.joints import Joints, Order, count, from_rows
+from mcltool.core.errors import DataError
+from mcltool.poses.joints import Joints, Order, count, from_rows
 
 MAX_SIDE = 65535
 MAX_BYTES = 256 << 20

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from mcltool import ConditionFiles, DataError, walk_files
-from mcltool_deepfashion.documents import PoseFile, is_collection, open_poses, parse
-from mcltool_deepfashion.openpose import CANDIDATE, SUBSET, read_text_pose
-from mcltool_deepfashion.poses import Pose
+from mcltool.core.errors import DataError
+from mcltool.plugin.contract import ConditionFiles, walk_files
+from mcltool.poses.documents import PoseFile, is_collection, open_poses, parse
+from mcltool.poses.openpose import CANDIDATE, SUBSET, read_text_pose
+from mcltool.poses.pose import Pose
 
 OPENPOSE = "_keypoints"
 """How the names end that OpenPose gives its JSON files, before the suffix."""
