@@ -165,7 +165,7 @@ def test_the_cache_keeps_what_was_used_last_within_its_bound() -> None:
         opened.append(photo)
         cause = "e: cut off" if photo == "e" else ""
         planes = np.full((1, 1, 3), ord(photo), np.uint8)
-        return Photo(photo, cause, None if cause else planes)
+        return Photo(photo, photo, cause, None if cause else planes)
 
     opened: list[str] = []
     encoded: list[str] = []

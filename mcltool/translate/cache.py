@@ -49,14 +49,13 @@ class ExemplarCache:
         self._scheduled.update(found)
         return found
 
-    def turn_to(self, tasks: Sequence[Task], photos: dict[str, Photo]) -> None:
+    def turn_to(self, tasks: Sequence[Task], photos: Sequence[Photo]) -> None:
         """A window's tasks, and the photos read for it: the ones asked for from now on."""
-        self._scheduled.difference_update(photos)
-        self._photos = photos
+        self._photos = {photo.path: photo for photo in photos}
+        self._scheduled.difference_update(self._photos)
         sizes: dict[tuple[int, ...], dict[str, None]] = {}
         for path in (path for task in tasks if not task.alone for path in task.photos):
-            pixels = photos[path].pixels if path in photos else None
-            if pixels is not None:
+            if path in self._photos and (pixels := self._photos[path].pixels) is not None:
                 sizes.setdefault(pixels.shape, {})[path] = None
         self._groups = {}
         for alike in map(list, sizes.values()):
@@ -88,7 +87,8 @@ class ExemplarCache:
         elif len(group) > 1:
             self._add([wanted], wanted)
         else:
-            self._keep(wanted, Photo(read[0].source, read[0].cause or f"{wanted}: {no_memory(read[0])}"))
+            cause = read[0].cause or f"{wanted}: {no_memory(read[0])}"
+            self._keep(wanted, replace(read[0], pixels=None, cause=cause))
         while len(self._kept) > len(group) and (self._bytes > self._limit or len(self._kept) > MOST_KEPT):
             self._bytes -= self._kept.popitem(last=False)[1].bytes
 

@@ -10,8 +10,9 @@ import errno
 import json
 import os
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import ExitStack
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from io import BytesIO
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, Literal, NamedTuple, Self
@@ -141,9 +142,31 @@ def read_line(source: IO[bytes], place: int) -> bytes:
     return source.readline()
 
 
-def as_skipped(line: bytes) -> bytes:
-    """A line, marked as made by an earlier run."""
-    return line.replace(_OK, _SKIPPED, 1)  # in a name, the quotes have backslashes
+@contextmanager
+def opened(paths: Sequence[Path]) -> Iterator[list[IO[bytes]]]:
+    """Manifests for ``read_line``; one that is not there is empty."""
+    with ExitStack() as stack:
+        yield [stack.enter_context(path.open("rb") if path.exists() else BytesIO()) for path in paths]
+
+
+def rewrite(
+    path: Path, scratch: Path, sources: Sequence[Path], lines: Iterable[tuple[int, int, bool]]
+) -> None:
+    """Make the manifest ``path`` of lines of ``sources``, in one step.
+
+    lines: for each the number of its source, its place there, and whether it is of an output that this run skipped.
+    scratch: a folder for the temporary file.
+    """
+    with (
+        opened(sources) as read,
+        files.replacing(path, scratch) as temporary,
+        files.create(temporary) as target,
+    ):
+        for source, place, skipped in lines:
+            line = read_line(read[source], place)
+            target.write(
+                line.replace(_OK, _SKIPPED, 1) if skipped else line
+            )  # in names, quotes have backslashes
 
 
 def _ends_with_newline(path: Path) -> bool:
@@ -179,12 +202,8 @@ def merge(out: Path, scratch: Path) -> int:
             known = newest.get(entry.output)
             if known is None or known[2] == number or known[1] <= entry.finished:  # clocks jump
                 newest[entry.output] = entry.input, entry.finished, number, place
-    with ExitStack() as stack:
-        sources = [stack.enter_context(path.open("rb")) for path in paths]
-        temporary = stack.enter_context(files.replacing(out / NAME, scratch))
-        target = stack.enter_context(files.create(temporary))
-        for _, _, number, place in sorted(newest.values()):
-            target.write(read_line(sources[number], place))
+    lines = ((number, place, False) for _, _, number, place in sorted(newest.values()))
+    rewrite(out / NAME, scratch, paths, lines)
     for path in paths:
         if path.name != NAME:
             path.unlink()

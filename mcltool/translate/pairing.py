@@ -12,14 +12,13 @@ from io import TextIOWrapper
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from mcltool.core import files
 from mcltool.core.errors import UsageError
 from mcltool.data.pairs import Names, Row, read_rows
 from mcltool.plugin.contract import ConditionSpec
 from mcltool.translate.exemplars import Exemplar, check, parse_classes, parse_weight
-from mcltool.translate.names import hashes, stem
+from mcltool.translate.names import Lookup, stem
 from mcltool.translate.plan import Indices, Mixture, Pairs, Plan
 
 log = logging.getLogger("mcltool.translate")
@@ -84,21 +83,10 @@ def _drawn(name: str, seed: int, count: int) -> int:
 def _match_stems(ids: Sequence[str], exemplars: Sequence[str]) -> Indices:
     """The index of each condition's exemplar; -1 where there is none or a choice."""
     stems = [stem(name) for name in exemplars]
-    by_path, several = _look_up(hashes(stems, len(stems)), hashes(ids, len(ids)))
-    by_name, _ = _look_up(
-        hashes((name.rpartition("/")[2] for name in stems), len(stems)),
-        hashes((name.rpartition("/")[2] for name in ids), len(ids)),
-    )
-    return np.where((by_path >= 0) | several, by_path, by_name)
-
-
-def _look_up(names: NDArray[np.int64], wanted: NDArray[np.int64]) -> tuple[Indices, NDArray[np.bool_]]:
-    """For each wanted the index of the only one among names, else -1; and whether there are several."""
-    order = np.argsort(names)
-    first = np.searchsorted(names, wanted, "left", sorter=order)
-    count = np.searchsorted(names, wanted, "right", sorter=order) - first
-    found = order[np.minimum(first, len(names) - 1)]
-    return np.where(count == 1, found, -1).astype(np.int32), count > 1
+    by_path, several = Lookup(stems, len(stems)).find(ids, len(ids))
+    bare = (name.rpartition("/")[2] for name in stems)
+    by_name, _ = Lookup(bare, len(stems)).find((name.rpartition("/")[2] for name in ids), len(ids))
+    return np.where((by_path >= 0) | several, by_path, by_name).astype(np.int32)
 
 
 # --- lists ---

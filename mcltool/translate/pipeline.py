@@ -7,10 +7,9 @@ on what is done already or where a job was cut. Imports no torch: what uses it c
 from __future__ import annotations
 
 import time
-from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, TypeVar, cast
+from typing import TYPE_CHECKING, TypeVar
 
 from mcltool.core.errors import DataError
 from mcltool.data.workers import Ahead
@@ -70,26 +69,16 @@ class Pipeline:
 
     def run(self, windows: Iterable[Sequence[Task]]) -> Generator[list[Result], None, None]:
         """The results of all wanted tasks, a list a batch, window by window."""
-        ahead: deque[tuple[Sequence[Task], list[str]]] = deque()
-
-        def requests() -> Iterator[list[Request]]:
-            for tasks in windows:
-                photos = self.exemplars.missing(tasks)
-                ahead.append((tasks, photos))
-                yield [*photos, *tasks]
-
+        requests: Iterator[list[Request]] = ([*self.exemplars.missing(tasks), *tasks] for tasks in windows)
         with Ahead(self._preparer, self._workers) as reader:
-            reads = reader.map(requests())
-            while True:
-                started = time.perf_counter()
-                read = next(reads, None)
+            started = time.perf_counter()
+            for read in reader.map(requests):
                 self.stats.waited_reading += time.perf_counter() - started
-                if read is None:
-                    return
-                tasks, paths = ahead.popleft()
-                photos = dict(zip(paths, cast(list[Photo], read), strict=False))
-                self.exemplars.turn_to(tasks, photos)
-                yield from self._window(cast(list[Result], read[len(photos) :]))
+                conditions = [result for result in read if isinstance(result, Result)]
+                photos = [photo for photo in read if isinstance(photo, Photo)]
+                self.exemplars.turn_to([result.task for result in conditions], photos)
+                yield from self._window(conditions)
+                started = time.perf_counter()
 
     def _window(self, conditions: Sequence[Result]) -> Iterator[list[Result]]:
         unread, sizes = [], dict[tuple[int, ...], list[Result]]()

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from mcltool.core.errors import UsageError
 from mcltool.plugin.contract import IMAGE_SUFFIXES, ConditionFiles, DatasetPlugin, walk_names
 from mcltool.translate.exemplars import Exemplar
-from mcltool.translate.names import OutputNames, check_id, check_names, stem
+from mcltool.translate.names import OutputNames, check_distinct, check_id, stem
 
 Indices = NDArray[np.int32]
 
@@ -93,7 +93,7 @@ class Conditions(Sequence[str]):
                     self._add(found)
         if not self.inputs:
             raise UsageError(f"{place}: no conditions of {plugin.name} in it")
-        check_names(self.inputs)
+        check_distinct(self.inputs)
 
     def __len__(self) -> int:
         return len(self.inputs)
@@ -109,13 +109,13 @@ class Conditions(Sequence[str]):
         return (self._prefix + self.inputs[index],), ""
 
     def _add(self, found: ConditionFiles) -> None:
+        check_id(found.id)
         if len(found.files) == 1 and not found.part:
             path = os.fspath(found.files[0])
             name = path[len(self._prefix) :]
             if path.startswith(self._prefix) and stem(name) == found.id:
                 self.inputs.append(name)
                 return
-        check_id(found.id)
         self._special[len(self.inputs)] = found
         self.inputs.append(found.id)
 

@@ -74,9 +74,10 @@ class Result:
 class Photo:
     """An exemplar as read, or the cause why it cannot be used. pixels: (H, W, 3) at its network size.
 
-    source: stamp of the file before it was read. encoded: once the network has seen it.
+    path, source: stamp of the file before it was read. encoded: once the network has seen it.
     """
 
+    path: str
     source: str
     cause: str = ""
     pixels: Picture | None = None
@@ -220,11 +221,11 @@ class Preparer:
         try:
             pixels = read_photo(Path(path), self._short_side)
             try:
-                return Photo(source, "", prepare_photo(pixels, self._short_side))
+                return Photo(path, source, "", prepare_photo(pixels, self._short_side))
             except DataError as error:
-                return Photo(source, f"{path}: {error}")
+                return Photo(path, source, f"{path}: {error}")
         except McltoolError as error:
-            return Photo(source, str(error))
+            return Photo(path, source, str(error))
 
     def __call__(self, request: Request) -> Result | Photo:
         return self.photo(request) if isinstance(request, str) else self.condition(request)

@@ -9,20 +9,17 @@ import json
 import os
 import stat as modes
 from array import array
-from collections.abc import Iterator
-from contextlib import ExitStack
-from functools import cached_property, lru_cache
-from itertools import islice
+from collections.abc import Callable, Iterator, Sequence
+from functools import cache, lru_cache
+from itertools import chain, islice
 from pathlib import Path
-from typing import IO
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mcltool.core import files
 from mcltool.translate.exemplars import files_of_regions
-from mcltool.translate.manifest import Entry, as_skipped, manifests, read_line, read_lines, stamp
-from mcltool.translate.names import hashes
+from mcltool.translate.manifest import Entry, manifests, opened, read_line, read_lines, rewrite, stamp
+from mcltool.translate.names import Lookup
 from mcltool.translate.plan import Plan
 
 PENDING, DONE, FAILED = range(3)
@@ -65,12 +62,9 @@ class Ledger:
 
     def failed_before(self) -> Iterator[Entry]:
         """The lines of the tasks that are FAILED."""
-        with ExitStack() as stack:
-            sources = self._open(stack)
+        with opened(self._files) as sources:
             for number in np.flatnonzero((self.states == FAILED) & self.mine):
-                source = sources[self._file[number]]
-                assert source
-                yield Entry(**json.loads(read_line(source, int(self._place[number]))))
+                yield Entry(**json.loads(read_line(sources[self._file[number]], int(self._place[number]))))
 
     def write(self, scratch: Path, absorb: bool) -> None:
         """Rewrite this job's manifest with one line an input, in the order of the conditions.
@@ -86,62 +80,41 @@ class Ledger:
         if not (untidy or kept != self._lines_here or (absorb and len(self._files) > 1)):
             return
         skipped = (self.states == DONE) & ~new
-        with ExitStack() as stack:
-            sources = self._open(stack)
-            temporary = stack.enter_context(files.replacing(self.path, scratch))
-            target = stack.enter_context(files.create(temporary))
-            for number in self.plan.in_order():
-                source = sources[self._file[number]]
-                if known[number] and source:
-                    line = read_line(source, int(self._place[number]))
-                    target.write(as_skipped(line) if skipped[number] else line)
-            for source, places in zip(sources, self._others if absorb else (), strict=False):
-                for place in places:
-                    assert source
-                    target.write(read_line(source, place))
+        numbers = (number for number in self.plan.in_order() if known[number])
+        lines = ((int(self._file[n]), int(self._place[n]), bool(skipped[n])) for n in numbers)
+        others = ((file, place, False) for file, places in enumerate(self._others) for place in places)
+        rewrite(self.path, scratch, self._files, chain(lines, others if absorb else ()))
         if absorb:
             for path in self._files[1:]:
                 path.unlink(missing_ok=True)
 
-    def _open(self, stack: ExitStack) -> list[IO[bytes] | None]:
-        return [stack.enter_context(path.open("rb")) if path.exists() else None for path in self._files]
-
     def _look_back(self) -> None:
         """Read all manifests, the newest line of each task counting."""
-        index = _Index(self.plan)
+        find, outputs = _finder(self.plan), cache(lambda: _outputs(self.plan))
         finished = np.full(len(self.plan), -np.inf)
         for file, path in enumerate(self._files):
             reader = read_lines(path)
             while lines := list(islice(reader, _LINES)):
-                if file == 0:
-                    self._lines_here += len(lines)
-                numbers = index.find([entry for _, entry in lines])
-                conditions, exemplars = (indices[numbers].tolist() for indices in self.plan.pairs[:2])
-                for (place, entry), number, condition, exemplar in zip(
-                    lines, numbers.tolist(), conditions, exemplars, strict=True
-                ):
-                    if number < 0:
-                        if not index.concerns(entry) and os.path.isfile(f"{self._out}/{entry.output}"):
-                            self._others[file].append(place)
-                    elif file == self._file[number] or finished[number] <= entry.finished:  # clocks jump
-                        finished[number] = entry.finished
-                        self._file[number], self._place[number] = file, place
-                        if self.mine[number]:
-                            self.states[number] = self._judge(entry, number, condition, exemplar)
-                            self._unmarked |= entry.status == "ok"
+                self._lines_here += len(lines) * (file == 0)
+                for (place, entry), number in zip(lines, find([entry for _, entry in lines]), strict=True):
+                    if number >= 0:
+                        if file == self._file[number] or finished[number] <= entry.finished:  # clocks jump
+                            finished[number] = entry.finished
+                            self._file[number], self._place[number] = file, place
+                            if self.mine[number]:
+                                self.states[number] = self._judge(entry, number)
+                                self._unmarked |= entry.status == "ok"
+                    elif not outputs().has(entry.output) and os.path.isfile(f"{self._out}/{entry.output}"):
+                        self._others[file].append(place)  # of another job, and still there
 
-    def _judge(self, entry: Entry, number: int, condition: int, exemplar: int) -> int:
-        mixture = self.plan.pairs.mixtures.get(condition)
-        label = mixture.label if mixture else self.plan.exemplars.names[exemplar]
+    def _judge(self, entry: Entry, number: int) -> int:
+        condition, label, exemplars = self.plan.of(number)
         made_by = (entry.weights, entry.settings, entry.exemplar, entry.output)
         if made_by != (*self._made_by, label, self.plan.names[number]):
             return PENDING
         inputs, _ = self.plan.conditions.files(condition)
-        of_photos = self._photo_stamp(self.plan.exemplars.path(exemplar))
-        if mixture:
-            inputs = (*inputs, *files_of_regions(mixture.exemplars))
-            of_photos = ",".join(self._photo_stamp(os.fspath(one.path)) for one in mixture.exemplars)
-        if entry.source != f"{stamp(inputs)} {of_photos}":
+        photos = ",".join(self._photo_stamp(os.fspath(one.path)) for one in exemplars)
+        if entry.source != f"{stamp([*inputs, *files_of_regions(exemplars)])} {photos}":
             return PENDING
         if entry.status == "failed":
             return FAILED
@@ -157,33 +130,20 @@ def _is_there(path: str) -> bool:
     return modes.S_ISREG(status.st_mode) and status.st_size > 0
 
 
-class _Index:
-    """Finds the task of a line: by its input, and its exemplar where conditions have several outputs."""
+def _finder(plan: Plan) -> Callable[[Sequence[Entry]], list[int]]:
+    """Finds the tasks of lines, -1 for none: by their input, and by exemplar where conditions have several outputs."""
+    several = len(plan) > len(plan.conditions)
 
-    def __init__(self, plan: Plan) -> None:
-        self._plan, self._several = plan, len(plan) > len(plan.conditions)
-        inputs, photos = plan.conditions.inputs, plan.exemplars.names
-        pairs = zip(*(indices.tolist() for indices in plan.pairs[:2]), strict=True)
-        keys = hashes((self._key(inputs[c], photos[e]) for c, e in pairs), len(plan))
-        self._order = np.argsort(keys)
-        self._keys = keys[self._order]
+    def key(name: str, photo: str) -> str:
+        return f"{name}\0{photo}" if several else name
 
-    def find(self, entries: list[Entry]) -> NDArray[np.int64]:
-        """The number of each entry's task; -1 where the plan has none."""
-        keys = hashes((self._key(entry.input, entry.exemplar) for entry in entries), len(entries))
-        place = np.minimum(np.searchsorted(self._keys, keys), len(self._keys) - 1)
-        return np.where(self._keys[place] == keys, self._order[place], -1)
+    inputs, photos = plan.conditions.inputs, plan.exemplars.names
+    pairs = zip(*(indices.tolist() for indices in plan.pairs[:2]), strict=True)
+    tasks = Lookup((key(inputs[condition], photos[exemplar]) for condition, exemplar in pairs), len(plan))
+    return lambda entries: tasks.find((key(entry.input, entry.exemplar) for entry in entries), len(entries))[
+        0
+    ].tolist()
 
-    def concerns(self, entry: Entry) -> bool:
-        """Whether an entry that is no task's has the output of one."""
-        key = hash(entry.output)
-        place = int(np.searchsorted(self._outputs, key))
-        return bool(place < len(self._outputs) and self._outputs[place] == key)
 
-    def _key(self, name: str, photo: str) -> str:
-        return f"{name}\0{photo}" if self._several else name
-
-    @cached_property
-    def _outputs(self) -> NDArray[np.int64]:
-        count = len(self._plan)
-        return np.sort(hashes((self._plan.names[number] for number in range(count)), count))
+def _outputs(plan: Plan) -> Lookup:
+    return Lookup((plan.names[number] for number in range(len(plan))), len(plan))
