@@ -215,11 +215,11 @@ def data_export(
         size = _size_of(dataset, weights)
     samples = dataset.index(root, split)
     samples = samples[:count] if count else samples
-    bar, steps = progress(f"writing {split}", len(samples))
     results = []
-    with bar:
-        for result, _ in zip(export_conditions(dataset, samples, out, size), steps, strict=False):
+    with progress(f"writing {split}", len(samples)) as advance:
+        for result in export_conditions(dataset, samples, out, size):
             results.append(result)
+            advance(1)
     failed = [result for result in results if result.path is None]
     if as_json:
         rows = [{"id": r.id, "path": str(r.path) if r.path else None, "cause": r.cause} for r in results]
@@ -244,10 +244,9 @@ def _read_split(plugin: DatasetPlugin, root: Path | None, report: SplitReport, w
             raise
         report.problems.append(("", str(error)))
         return
-    bar, steps = progress(f"reading {report.split}", len(samples))
-    with bar:
-        for _ in zip(check_split(plugin, samples, report, workers), steps, strict=False):
-            pass
+    with progress(f"reading {report.split}", len(samples)) as advance:
+        for _ in check_split(plugin, samples, report, workers):
+            advance(1)
 
 
 def _show(plugin: DatasetPlugin, report: SplitReport) -> None:

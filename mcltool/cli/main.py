@@ -43,25 +43,11 @@ def cli() -> None:
     """
 
 
-cli.add_command(demo)
-cli.add_command(fit)
-cli.add_command(translate_dir)
-cli.add_command(translate)
-cli.add_command(manifest_group)
-cli.add_command(explain)
-cli.add_command(evaluate)
-cli.add_command(compare)
-cli.add_command(plugins_group)
-cli.add_command(runs_group)
-cli.add_command(data_group)
-cli.add_command(pack_group)
-cli.add_command(pair)
-cli.add_command(weights_group)
-cli.add_command(bench)
-cli.add_command(export)
-cli.add_command(publish)
-cli.add_command(doctor)
-cli.add_command(completion)
+for command in (
+    demo, fit, translate_dir, translate, manifest_group, explain, evaluate, compare, plugins_group, runs_group,
+    data_group, pack_group, pair, weights_group, bench, export, publish, doctor, completion,
+):  # fmt: skip
+    cli.add_command(command)
 
 
 def main() -> None:

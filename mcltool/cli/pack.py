@@ -108,14 +108,12 @@ def _pack(dataset: DatasetPlugin, root: Path | None, splits: list[str], out: Pat
     count = sum(map(len, samples.values()))
     problems: list[tuple[str, str]] = []
     kept = enlarged = 0
-    bar, move = progress("packing", 2 * count)  # each sample is read, and then put in its place
-    with bar:
+    with progress("packing", 2 * count) as advance:  # each sample is read, and then put in its place
         for step in pack(dataset, samples, out, options):
             problems += step.problems
             kept += step.samples * (step.stage == "kept")
             enlarged += step.enlarged
-            for _ in range(step.samples):
-                next(move)
+            advance(step.samples)
     _show_problems(problems)
     if problems:
         click.echo(
@@ -144,10 +142,10 @@ def pack_check(file: Path, as_json: bool) -> int:
     from mcltool.data.pack_format import check_pack, read_header
 
     count = sum(read_header(file).samples.values())
-    bar, move = progress("checking", count)
     problems = []
-    with bar:
-        for (name, problem), _ in zip(check_pack(file), move, strict=False):
+    with progress("checking", count) as advance:
+        for name, problem in check_pack(file):
+            advance(1)
             if problem:
                 problems.append((name, problem))
     if as_json:

@@ -2,21 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
 from mcltool.cli.options import DEVICE_HELP, FILE, Canvas, data_options, open_dataset, threads_option
-
-if TYPE_CHECKING:
-    import numpy as np
-    import torch
-    from numpy.typing import NDArray
-
-    from mcltool.data.retrieval import Features
-    from mcltool.plugin.contract import DatasetPlugin, Sample
 
 
 @click.command("pair", short_help="Find the most similar photos for every photo of a data set.")
@@ -70,9 +60,11 @@ def pair(
       mcltool pair --data ade20k.h5
       mcltool pair --plugin ade20k --root ADEChallengeData2016 --top 10 pairs.csv
     """
+    from mcltool.cli.tables import progress
     from mcltool.core.device import pick_device
+    from mcltool.core.threads import cores
     from mcltool.data.pack import splits_of
-    from mcltool.data.retrieval import pick_features
+    from mcltool.data.retrieval import pick_features, retrieve
 
     if out is None and pack is None:
         raise click.UsageError("Missing argument 'OUT.csv' (or '--data', a pack to put them in)")
@@ -82,8 +74,12 @@ def pair(
     dataset, root = open_dataset(plugin, root, condition, canvas, pack)
     samples = {name: dataset.index(root, name) for name in ([split] if split else splits_of(dataset))}
     chosen = pick_features(features)
-    tables = _retrieve(dataset, samples, top, chosen, pick_device(device), workers)
-    count = sum(map(len, samples.values()))
+    count, processes = sum(map(len, samples.values())), cores() if workers is None else workers
+    with progress("comparing", 2 * count) as advance:  # described, then compared
+        tables = {
+            name: retrieve(dataset, some, top, chosen, pick_device(device), processes, advance)
+            for name, some in samples.items()
+        }
     if out is not None:
         from mcltool.data.pairs import named_pairs, write_pairs
 
@@ -102,29 +98,3 @@ def _check_writable(path: Path | None) -> None:
     folder = next((parent for parent in path.absolute().parents if parent.exists()), None) if path else None
     if folder is not None and not os.access(folder, os.W_OK):
         raise click.UsageError(f"{path}: cannot be written: no permission for that in {folder}")
-
-
-def _retrieve(
-    dataset: DatasetPlugin,
-    samples: dict[str, Sequence[Sample]],
-    top: int,
-    features: Features,
-    device: torch.device,
-    workers: int | None,
-) -> dict[str, NDArray[np.int32]]:
-    from mcltool.cli.tables import progress
-    from mcltool.core.threads import cores
-    from mcltool.data.retrieval import retrieve
-
-    processes = cores() if workers is None else workers
-    bar, move = progress("comparing", 2 * sum(map(len, samples.values())))  # described, then compared
-
-    def advance(count: int) -> None:
-        for _ in range(count):
-            next(move)
-
-    with bar:
-        return {
-            split: retrieve(dataset, some, top, features, device, processes, advance)
-            for split, some in samples.items()
-        }

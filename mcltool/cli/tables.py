@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from rich.color import Color
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    TextColumn,
+    TimeRemainingColumn,
+)
 from rich.status import Status
 from rich.style import Style
 from rich.table import Table
@@ -150,25 +158,22 @@ def show_comparison(comparison: Comparison) -> None:
         console().print(Text(f"warning: {warning}", "yellow"), soft_wrap=True)
 
 
-def progress(description: str, total: int) -> tuple[Progress, Iterator[None]]:
-    """A bar on stderr (none where that is no terminal) and an iterator that moves it by one."""
-    bar = Progress(
-        TextColumn("[bold]{task.description}"),
-        BarColumn(bar_width=None),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-        console=Console(file=sys.stderr),
-        disable=not sys.stderr.isatty(),
-        transient=True,
+def bar(*columns: ProgressColumn, transient: bool = True) -> Progress:
+    """A progress bar on stderr, with ``columns`` behind the count; nothing where stderr is not a terminal."""
+    console = Console(stderr=True, highlight=False, soft_wrap=True)
+    about = TextColumn("[bold]{task.description}"), BarColumn(bar_width=None), MofNCompleteColumn()
+    hidden = not console.is_terminal
+    return Progress(
+        *about, *columns, TimeRemainingColumn(), console=console, transient=transient, disable=hidden
     )
-    task = bar.add_task(description, total=total)
 
-    def steps() -> Iterator[None]:
-        while True:
-            bar.advance(task)
-            yield
 
-    return bar, steps()
+@contextmanager
+def progress(description: str, total: int) -> Iterator[Callable[[int], None]]:
+    """A bar for as long as the work takes; the function moves it on by so many."""
+    with bar() as shown:
+        task = shown.add_task(description, total=total)
+        yield lambda count: shown.advance(task, count)
 
 
 def working(description: str) -> Status:

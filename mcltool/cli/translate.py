@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from dataclasses import fields
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any
 
 import click
 
@@ -15,6 +16,8 @@ from mcltool.cli.options import (
     PRECISION,
     WEIGHTS,
     WEIGHTS_HELP,
+    Command,
+    canvas_option,
     chosen_weights,
     exemplar_option,
     labels_for,
@@ -23,13 +26,22 @@ from mcltool.cli.options import (
     threads_option,
 )
 
-if TYPE_CHECKING:
-    from mcltool.translate.settings import Settings
 
-F = TypeVar("F", bound=Callable[..., Any])
+def _output_size(_: click.Context, __: click.Parameter, given: str | None) -> Any:
+    from mcltool.translate.settings import parse_output_size
+
+    return parse_output_size(given) if given else "trained"
 
 
-def model_options(command: F) -> F:
+def _words(_: click.Context, __: click.Parameter, given: str) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(word.strip() for word in given.split(",") if word.strip()))
+
+
+def _batch_size(context: click.Context, option: click.Parameter, given: str) -> int:
+    return 0 if given == "auto" else int(click.IntRange(1)(given, option, context))
+
+
+def model_options(command: Command) -> Command:
     """The options of both commands."""
     for option in (
         threads_option,
@@ -41,22 +53,19 @@ def model_options(command: F) -> F:
             default="auto",
             help="Number format; auto: the fastest here, or that of the job being resumed.  [default: auto]",
         ),
-        click.option(
-            "--canvas",
-            metavar="HxW",
-            help="Height and width in pixels of the pictures that poses belong to, where their files do not say "
-            "it.  [default: the data set's own]",
-        ),
+        canvas_option,
         click.option(
             "--save",
             metavar="KINDS",
             default="",
+            callback=_words,
             help="Extra pictures for each result, separated by commas: warp (the warped exemplar), grid (condition, "
             "exemplar, warp and result side by side), confidence (how sure each place is of its match).",
         ),
         click.option(
             "--size",
             metavar="keep|S|HxW",
+            callback=_output_size,
             help="Size of the results in pixels: S is the short side, HxW the whole picture, for conditions of that "
             "aspect; keep: each condition's own. The network works at this size too.  [default: S of the training]",
         ),
@@ -104,7 +113,6 @@ def model_options(command: F) -> F:
 @click.option("--pair-out", type=FILE, metavar="FILE.csv", help="Write which exemplar each condition got.")
 @click.option(
     "--format",
-    "form",
     type=click.Choice(["png", "jpg", "webp", "avif"]),
     default="png",
     help="Format of the results.  [default: png]",
@@ -113,6 +121,7 @@ def model_options(command: F) -> F:
     "--batch-size",
     default="auto",
     metavar="N|auto",
+    callback=_batch_size,
     help="Images of the trained size at a time; auto: what suits the device.  [default: auto]",
 )
 @click.option(
@@ -123,6 +132,7 @@ def model_options(command: F) -> F:
 )
 @click.option(
     "--exemplar-cache",
+    "cache_mebibytes",
     type=click.IntRange(1),
     default=512,
     metavar="MIB",
@@ -145,19 +155,12 @@ def translate_dir(
     pair: str,
     regions: Path | None,
     seed: int,
-    pair_out: Path | None,
-    workers: int | None,
-    exemplar_cache: int,
     shard: str | None,
-    overwrite: bool,
-    retry_failed: bool,
     dry_run: bool,
     gallery: bool,
     as_json: bool,
-    device: str | None,
     weights: str | None,
-    provenance: bool,
-    **settings: Any,
+    **given: Any,
 ) -> int:
     """Translate every condition below CONDITIONS, in the style of a photo below EXEMPLARS, into OUT.
 
@@ -176,26 +179,19 @@ def translate_dir(
       mcltool translate-dir masks/ photos/ out/ --shard 2/8   the second of eight machines
       torchrun --nproc-per-node 4 -m mcltool translate-dir masks/ photos/ out/
     """
+    from mcltool.cli.job_view import show, show_plan
     from mcltool.data.left_out import unread
     from mcltool.translate.folder import Shard, settle_ranks
     from mcltool.translate.job import Job, Options
     from mcltool.translate.run import Run
-    from mcltool.translate.settings import pinned
-    from mcltool.translate.view import show, show_plan
+    from mcltool.translate.settings import Settings, pinned
 
-    options = Options(
-        overwrite=overwrite,
-        retry_failed=retry_failed,
-        shard=Shard.parse(shard) if shard else Shard.of_environment(),
-        device=device,
-        workers=workers,
-        pair_out=pair_out,
-        cache_mebibytes=exemplar_cache,
-        provenance=provenance,
-    )
+    part = Shard.parse(shard) if shard else Shard.of_environment()
+    options = Options(shard=part, **{f.name: given.pop(f.name) for f in fields(Options) if f.name in given})
     file = chosen_weights(weights and pinned(weights, out))
-    job = Job(conditions, exemplars, out, file, pair, seed, _settings(file, **settings), options, regions)
-    if options.shard.index == 0:
+    settings = Settings(labels=labels_for(file), **given)
+    job = Job(conditions, exemplars, out, file, pair, seed, settings, options, regions)
+    if part.index == 0:
         left_out = unread(conditions) if job.conditions.are_pictures else "", unread(exemplars)
         for line in filter(None, (*left_out, *job.notes())):
             click.echo(line, err=True)
@@ -204,8 +200,8 @@ def translate_dir(
         show_plan(run, as_json)
         return 0
     counts = show(run, as_json)
-    failed = counts["failed"] if shard else settle_ranks(out, options.shard, counts["failed"])
-    if gallery and (shard or options.shard.index == 0):
+    failed = counts["failed"] if shard else settle_ranks(out, part, counts["failed"])
+    if gallery and (shard or part.index == 0):
         from mcltool.translate.gallery import write_gallery
 
         click.echo(f"gallery: {write_gallery(run)}", err=True)
@@ -229,7 +225,7 @@ def translate(
     device: str | None,
     weights: str | None,
     provenance: bool,
-    **settings: Any,
+    **given: Any,
 ) -> None:
     """Translate the file CONDITION, in the style of the photo EXEMPLAR, into the picture OUT.
 
@@ -243,39 +239,12 @@ def translate(
       mcltool translate mask.png result.png --exemplar a.jpg --exemplar "b.jpg@sky;tree"
       mcltool translate mask.png way.png --exemplar day.jpg --exemplar dusk.jpg --morph 7
     """
+    from mcltool.translate.settings import Settings, format_of
     from mcltool.translate.single import translate_file
 
     condition, chosen, out = parse_paths(paths, exemplars)
     file = chosen_weights(weights)
-    form, tell = _settings(file, form=out.suffix, **settings), lambda line: click.echo(line, err=True)
-    made = translate_file(condition, chosen, out, file, form, device, provenance, tell, morph)
-    for path in made:
+    settings = Settings(format=format_of(out.suffix), batch_size=1, labels=labels_for(file), **given)
+    tell = partial(click.echo, err=True)
+    for path in translate_file(condition, chosen, out, file, settings, device, provenance, tell, morph):
         click.echo(path)
-
-
-def _settings(
-    weights: Path,
-    precision: str,
-    canvas: str | None,
-    save: str,
-    size: str | None,
-    quality: int | None,
-    form: str,
-    batch_size: str = "1",
-) -> Settings:
-    from mcltool.core.config import parse_size
-    from mcltool.core.errors import UsageError
-    from mcltool.translate.settings import Settings, format_of, parse_output_size
-
-    if batch_size != "auto" and not (batch_size.isdecimal() and int(batch_size)):
-        raise UsageError(f"--batch-size {batch_size}: expected a number from 1, or auto")
-    return Settings(
-        precision=precision,
-        size=parse_output_size(size) if size else "trained",
-        canvas=parse_size(canvas, "--canvas") if canvas else None,
-        format=format_of(form),
-        quality=quality,
-        save=tuple(dict.fromkeys(word.strip() for word in save.split(",") if word.strip())),
-        batch_size=0 if batch_size == "auto" else int(batch_size),
-        labels=labels_for(weights),
-    )

@@ -15,8 +15,9 @@ from typing import Any
 
 import numpy as np
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import TextColumn
 
+from mcltool.cli.tables import bar
 from mcltool.core.errors import printable
 from mcltool.translate.manifest import STATUSES
 from mcltool.translate.resume import DONE, FAILED, PENDING
@@ -67,10 +68,10 @@ def show_plan(run: Run, as_json: bool = False) -> None:
 
 
 def _consume(run: Run, counts: Counter[str], started: float) -> None:
-    console = Console(file=sys.stderr, highlight=False, soft_wrap=True)
-    last = started
-    with _interruptible(console), closing(iter(run)) as results, _bar(console) as bar:
-        task = bar.add_task("translating", total=None, note="")
+    shown, last = bar(TextColumn("{task.fields[note]}"), transient=False), started
+    console = shown.console
+    with _interruptible(console), closing(iter(run)) as results, shown:
+        task = shown.add_task("translating", total=None, note="")
         for result in results:
             counts[result.status] += 1
             now = time.monotonic()
@@ -80,7 +81,7 @@ def _consume(run: Run, counts: Counter[str], started: float) -> None:
                 continue
             rate = counts["ok"] / max(1e-9, now - started)
             note = f"{rate:.1f} images/s" + (f", {counts['failed']} failed" if counts["failed"] else "")
-            bar.update(task, total=run.total, completed=counts.total(), note=note)
+            shown.update(task, total=run.total, completed=counts.total(), note=note)
             if not console.is_terminal and now - last > PLAIN_SECONDS:
                 last = now
                 console.print(f"{counts.total()}/{run.total}  {note}", markup=False)
@@ -164,15 +165,3 @@ def _interruptible(console: Console) -> Iterator[None]:
     finally:
         for number, before in known.items():
             signal.signal(number, before)
-
-
-def _bar(console: Console) -> Progress:
-    return Progress(
-        TextColumn("[bold]{task.description}"),
-        BarColumn(bar_width=None),
-        MofNCompleteColumn(),
-        TextColumn("{task.fields[note]}"),
-        TimeRemainingColumn(),
-        console=console,
-        disable=not console.is_terminal,
-    )
