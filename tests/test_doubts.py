@@ -16,11 +16,12 @@ from tiny_weights import make_weights
 
 from mcltool import Condition, ConditionSpec, DatasetPlugin, Sample, UsageError
 from mcltool.cli.main import cli
-from mcltool.core.config import DataConfig
+from mcltool.core.config import DataConfig, resolve
 from mcltool.data.check import SplitReport, check_split
 from mcltool.data.dataset import TrainingData
+from mcltool.data.pack_format import read_header
 from mcltool.data.packing import PackOptions, pack
-from mcltool.plugin.registry import use_reading
+from mcltool.plugin.registry import load_packed, use_reading
 
 ADE = ("--plugin", "ade20k", "--root")
 GREY = (120, 120, 120)
@@ -77,6 +78,65 @@ def test_pack_says_the_doubt_and_packs_what_is_read(zero_based: Path, tmp_path: 
         tmp_path / "b.h5",
     )
     assert (sound.exit_code, "doubtful" in sound.stderr) == (0, False)
+
+
+def test_pair_and_preview_say_the_doubt(zero_based: Path, tmp_path: Path) -> None:
+    for command in (
+        ("pair", tmp_path / "pairs.csv", "--split", "train", "--features", "plain", "--workers", "0"),
+        ("data", "preview", tmp_path / "sheet.png", "--size", "32"),
+    ):
+        result = run(*command, *ADE, zero_based)
+        assert (result.exit_code, "doubtful: 3 of 3 samples: label 150" in result.stderr) == (0, True)
+        assert "doubtful" not in run(*command, *ADE, zero_based, "--labels", "zero-based").stderr
+
+
+def test_a_pack_carries_how_its_files_were_read(zero_based: Path, tmp_path: Path) -> None:
+    """To the run, its weights, and what is read with them: the pack itself has the data set's own numbers."""
+    path = tmp_path / "a.h5"
+    given = ("--size", "36", "--workers", "0", "--labels", "zero-based", "--no-exif")
+    assert run("pack", *ADE, zero_based, *given, path).exit_code == 0
+    config = resolve("ade20k", "tiny", load_packed(path).defaults).data
+    assert (config.labels, config.exif, config.canvas) == ("zero-based", False, None)
+    use_reading(load_packed(path), config.labels, config.exif)
+    fit = ("fit", "--data", path, "--dry-run", "--preset", "tiny")
+    assert json.loads(run(*fit, "--json").stdout)["config"]["data"]["labels"] == "zero-based"
+    refused = run(*fit, "--labels", "standard")
+    assert (refused.exit_code, "a pack were read already; give it to mcltool pack" in refused.stderr) == (
+        2,
+        True,
+    )
+
+
+def test_a_pack_of_files_read_as_usual_says_nothing_of_it(tmp_path: Path) -> None:
+    """So that the last release reads it."""
+    root = make_scenes(tmp_path / "ade", [(GREY, np.ones((36, 36), np.uint8))] * 2)
+    assert run("pack", *ADE, root, "--size", "36", "--workers", "0", tmp_path / "a.h5").exit_code == 0
+    header = json.loads(read_header(tmp_path / "a.h5").to_json())
+    assert not {"labels", "exif", "canvas"} & header.keys()
+
+
+def test_evaluate_says_the_doubt_and_takes_the_numbering(zero_based: Path, tmp_path: Path) -> None:
+    weights = make_weights(tmp_path / "w.safetensors", "ade20k", Ade20kPlugin().spec)
+    given = (
+        "evaluate",
+        "--weights",
+        weights,
+        "--root",
+        zero_based,
+        "--metrics",
+        "psnr",
+        "--device",
+        "cpu",
+        "--to",
+    )
+    result = run(*given, tmp_path / "a")
+    assert (result.exit_code, "doubtful: 3 of 3 samples: label 150" in result.output) == (0, True)
+    result = run(*given, tmp_path / "b", "--labels", "zero-based")
+    assert (result.exit_code, "doubtful" in result.output) == (0, False)
+    written = [np.unique(Image.open(tmp_path / name / "conditions" / "0.png")) for name in "ab"]
+    assert [found.tolist() for found in written] == [[0, 2, 150], [0, 1, 3]]
+    again = run(*given, tmp_path / "b")
+    assert (again.exit_code, "holds another data set, size, count" in again.output) == (2, True)
 
 
 @pytest.mark.slow
@@ -144,6 +204,11 @@ def test_translate_dir_says_the_doubt(tmp_path: Path) -> None:
         "doubtful"
         not in run(*given, "--device", "cpu", "--precision", "fp32", "--labels", "zero-based").stderr
     )
+    for command in ("translate", "explain"):
+        pair = (command, tmp_path / "masks" / "a.png", tmp_path / "photos" / "a.jpg", tmp_path / "seen.png")
+        found = run(*pair, "--weights", weights, "--device", "cpu")
+        assert (found.exit_code, "doubtful: label 150, flag" in found.stderr) == (0, True), found.output
+        assert "doubtful" not in run(*pair, "--weights", weights, "--labels", "zero-based").stderr
 
 
 # --- ids ---

@@ -23,7 +23,7 @@ from mcltool.core.pictures import GAP
 from mcltool.core.weights import load_model, read_header, save_weights
 from mcltool.model.correspondence import from_patches, patches
 from mcltool.model.network import MCLNet
-from mcltool.tools.explain import _read_condition, explain, spread_positions
+from mcltool.tools.explain import explain, read_one, spread_positions
 from mcltool.tools.explain_view import CELL, View, look
 
 SPEC = ShapesPlugin().spec
@@ -229,8 +229,8 @@ class Poses(ShapesPlugin):
 def test_a_file_of_several_conditions_gives_the_first_or_the_part_that_is_named(tmp_path: Path) -> None:
     for name in ("a.txt", "b.txt"):
         (tmp_path / name).touch()
-    assert _read_condition(Poses(), tmp_path / "b.txt", "").size == (1, 1)
-    assert _read_condition(Poses(), tmp_path / "b.txt", "two").size == (1, 2)
+    assert read_one(Poses(), tmp_path / "b.txt", "").size == (1, 1)
+    assert read_one(Poses(), tmp_path / "b.txt", "two").size == (1, 2)
 
 
 # --- What is refused ---

@@ -102,6 +102,15 @@ def test_mixed_kinds(tmp_path):
     assert "02.png: mixed kinds: 5 masks have numbers, 1 colours" in message
 
 
+def test_masks_of_0_and_1_among_those_of_0_and_255(tmp_path):
+    trees.plain_folders(tmp_path, "masks")
+    for number, name in enumerate(trees.NAMES):
+        trees.save(
+            tmp_path / "masks" / f"{name}.png", (trees.classes(number) > 0) * np.uint8(255 if number else 1)
+        )
+    assert "00.png: mixed kinds: 1 masks are of 0 and 1, 5 of 0 and 255; make them all" in refusal(tmp_path)
+
+
 def test_mixed_depths(tmp_path):
     trees.plain_folders(tmp_path, "depth16")
     trees.save(tmp_path / "depth" / "02.png", np.full(trees.SIZE, 9, np.uint8))

@@ -8,6 +8,7 @@ import numpy as np
 from click.testing import CliRunner
 from PIL import Image
 from scenes import make_scenes
+from tiny_weights import make_weights
 
 from mcltool.cli.main import cli
 from mcltool.data.left_out import unread
@@ -34,6 +35,18 @@ def test_data_check_names_what_is_not_read_and_what_is_in_no_sample(tmp_path: Pa
     assert "new.heic" in result.stderr
     assert "in no sample: 1 pictures below" in result.stdout
     assert "annotations/training/new.png" in result.stdout
+
+
+def test_translate_dir_names_what_is_left_out_though_nothing_is_left(tmp_path: Path) -> None:
+    for folder in ("masks", "photos"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / f"{folder}.heic").write_bytes(b"x")
+    weights = make_weights(tmp_path / "w.safetensors")
+    folders = [str(tmp_path / name) for name in ("masks", "photos", "out")]
+    result = CliRunner().invoke(cli, ["translate-dir", *folders, "--weights", str(weights)])
+    assert result.exit_code == 2
+    assert "1 .heic (masks.heic)" in result.stderr
+    assert "1 .heic (photos.heic)" in result.stderr
 
 
 def test_what_translate_dir_writes_evaluate_reads(tmp_path: Path) -> None:

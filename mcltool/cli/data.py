@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from mcltool.cli.options import CONDITION, WEIGHTS, Canvas, data_options, open_dataset
+from mcltool.cli.options import CONDITION, WEIGHTS, Canvas, data_options, open_dataset, say_doubts
 from mcltool.cli.program import Commands
 
 if TYPE_CHECKING:
@@ -170,7 +170,9 @@ def data_preview(
     dataset, root = open_dataset(plugin, root, condition, canvas)
     given = {"data.size": parse_size(size)} if size else {}
     config = resolve(dataset.name, "base", dataset.defaults, given).data
-    rows = save_preview(dataset, root, split, config, seed, count, _png(out))
+    samples = dataset.index(root, split)
+    say_doubts(dataset, samples)
+    rows = save_preview(dataset, samples, config, seed, count, _png(out))
     click.echo(f"{out}: {rows} samples")
 
 

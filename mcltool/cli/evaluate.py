@@ -15,7 +15,12 @@ from mcltool.cli.options import (
     FILE,
     FOLDER,
     WEIGHTS,
+    Canvas,
+    canvas_option,
     complete_plugins,
+    exif_option,
+    labels_option,
+    reading,
     threads_option,
 )
 from mcltool.evaluate.metrics import METRICS
@@ -49,6 +54,9 @@ if TYPE_CHECKING:
     "--root", type=FOLDER, metavar="DIR", help="Folder of the data set.  [default: $MCLTOOL_DATA/PLUGIN]"
 )
 @click.option("--data", "pack", type=FILE, metavar="FILE", help="A pack (mcltool pack) instead of --root.")
+@canvas_option
+@labels_option
+@exif_option
 @click.option(
     "--pairs",
     type=FILE,
@@ -100,6 +108,7 @@ def evaluate(
     plugin: str | None,
     root: Path | None,
     pack: Path | None,
+    canvas: Canvas,
     pairs: Path | None,
     count: int | None,
     metrics: str | None,
@@ -159,7 +168,7 @@ def evaluate(
 
             file = find_weights(weights)
             to = to or (file.parent / "evaluation" if Path(weights).exists() else Path(f"{file.stem}-scores"))
-            split = split_of(file, plugin, root, pack, count, pairs)
+            split = split_of(file, plugin, root, pack, count, pairs, canvas, **reading())
             scores = score_weights(request, file, split, to, tell)
         else:
             from mcltool.evaluate.job import score_folder

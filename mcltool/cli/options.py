@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -45,7 +45,7 @@ CONDITION = click.option(
 PRECISION = click.Choice(["auto", "bf16", "fp16", "fp32"])
 
 if TYPE_CHECKING:
-    from mcltool.plugin.contract import DatasetPlugin
+    from mcltool.plugin.contract import DatasetPlugin, Sample
     from mcltool.translate.exemplars import Exemplar
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -164,6 +164,15 @@ def open_dataset(
             click.echo(f"  {line}", err=True)
         click.echo(f"'mcltool data describe {root}' writes this to a file, to be corrected", err=True)
     return dataset, root
+
+
+def say_doubts(dataset: DatasetPlugin, *splits: Sequence[Sample]) -> None:
+    """Say on stderr what makes a few samples of each split look as if they were read wrongly."""
+    from mcltool.data.doubts import look
+
+    for samples in splits:
+        for line in look(dataset, samples):
+            click.echo(f"doubtful: {line}", err=True)
 
 
 def chosen_weights(given: str | None) -> Path:

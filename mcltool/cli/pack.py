@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from mcltool.cli.options import FILE, Canvas, data_options, open_dataset
+from mcltool.cli.options import FILE, Canvas, data_options, open_dataset, say_doubts
 from mcltool.cli.program import Commands
 
 if TYPE_CHECKING:
@@ -98,13 +98,10 @@ def pack_write(
 
 def _pack(dataset: DatasetPlugin, root: Path | None, splits: list[str], out: Path, options: Any) -> int:
     from mcltool.cli.tables import progress
-    from mcltool.data.doubts import look
     from mcltool.data.packing import pack
 
     samples = {split: dataset.index(root, split) for split in splits}
-    for some in samples.values():
-        for line in look(dataset, some):
-            click.echo(f"doubtful: {line}", err=True)
+    say_doubts(dataset, *samples.values())
     count = sum(map(len, samples.values()))
     problems: list[tuple[str, str]] = []
     kept = enlarged = 0

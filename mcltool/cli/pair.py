@@ -6,7 +6,15 @@ from pathlib import Path
 
 import click
 
-from mcltool.cli.options import DEVICE_HELP, FILE, Canvas, data_options, open_dataset, threads_option
+from mcltool.cli.options import (
+    DEVICE_HELP,
+    FILE,
+    Canvas,
+    data_options,
+    open_dataset,
+    say_doubts,
+    threads_option,
+)
 
 
 @click.command("pair", short_help="Find the most similar photos for every photo of a data set.")
@@ -73,6 +81,7 @@ def pair(
     _check_writable(out or pack)
     dataset, root = open_dataset(plugin, root, condition, canvas, pack)
     samples = {name: dataset.index(root, name) for name in ([split] if split else splits_of(dataset))}
+    say_doubts(dataset, *samples.values())
     chosen = pick_features(features)
     count, processes = sum(map(len, samples.values())), cores() if workers is None else workers
     with progress("comparing", 2 * count) as advance:  # described, then compared

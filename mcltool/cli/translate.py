@@ -190,10 +190,12 @@ def translate_dir(
     options = Options(shard=part, **{f.name: given.pop(f.name) for f in fields(Options) if f.name in given})
     file = chosen_weights(weights and pinned(weights, out))
     settings = Settings(labels=labels_for(file), **given)
+    if part.index == 0:
+        for line in filter(None, map(unread, (conditions, exemplars))):
+            click.echo(line, err=True)
     job = Job(conditions, exemplars, out, file, pair, seed, settings, options, regions)
     if part.index == 0:
-        left_out = unread(conditions) if job.conditions.are_pictures else "", unread(exemplars)
-        for line in filter(None, (*left_out, *job.notes())):
+        for line in job.notes():
             click.echo(line, err=True)
     run = Run(job)
     if dry_run:

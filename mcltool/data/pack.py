@@ -35,8 +35,13 @@ class PackedDataset(DatasetPlugin):
 
     def __init__(self, plugin: DatasetPlugin, path: Path) -> None:
         self.plugin, self.path, self.header = plugin, path, read_header(path)
-        for name in ("name", "version", "home_page", "preset", "defaults", "draw_points"):
-            setattr(self, name, getattr(plugin, name))  # a pack goes by its plugin's name, also in errors
+        reading = {f"data.{name}": value for name, value in self.header.reading().items()}
+        names = ("name", "version", "home_page", "preset", "draw_points")
+        own = {name: getattr(plugin, name) for name in names} | {"defaults": {**plugin.defaults, **reading}}
+        for name, value in own.items():
+            setattr(self, name, value)  # a pack goes by its plugin's name, also in errors
+        self.label_numbering, self.follow_exif = self.header.labels, self.header.exif
+        self.canvas = self.header.canvas
         self._opened: tuple[int, h5py.File, dict[str, Bucket]] | None = None
         made_with = self.header.plugin, self.header.plugin_version
         if made_with != (plugin.name, plugin.version):

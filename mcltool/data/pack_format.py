@@ -53,7 +53,8 @@ _FILTERS = {h5py.h5z.FILTER_DEFLATE, h5py.h5z.FILTER_LZF}
 class PackHeader:
     """What a pack says of itself.
 
-    size: (height, width) that its pictures cover, their aspects kept. samples: how many a split.
+    size: (height, width) that its pictures cover, their aspects kept. samples: how many a split. labels, exif, canvas:
+    how files were read, where the user said it: as in DataConfig.
     """
 
     plugin: str
@@ -64,9 +65,19 @@ class PackHeader:
     spec: ConditionSpec
     samples: dict[str, int]
     format: int = FORMAT
+    labels: str = ""
+    exif: bool | None = None
+    canvas: Size | None = None
+
+    def reading(self) -> dict[str, Any]:
+        """What was said of labels, exif and canvas."""
+        said = {"labels": self.labels or None, "exif": self.exif, "canvas": self.canvas}
+        return {name: value for name, value in said.items() if value is not None}
 
     def to_json(self) -> str:
-        return json.dumps(asdict(self) | {"spec": json.loads(self.spec.to_json())})
+        raw = asdict(self) | {"spec": json.loads(self.spec.to_json())}
+        silent = {"labels", "exif", "canvas"} - self.reading().keys()  # a pack as before there were these
+        return json.dumps({name: value for name, value in raw.items() if name not in silent})
 
     @classmethod
     def from_json(cls, text: str) -> PackHeader:
@@ -76,9 +87,15 @@ class PackHeader:
             raise ValueError(f"pack format {raw['format']}, this mcltool reads {FORMAT}")
         height, width = raw.pop("size")
         spec = ConditionSpec.from_json(json.dumps(raw.pop("spec")))
-        texts = (raw[name] for name in ("plugin", "plugin_version", "mcltool", "compression"))
+        texts = [raw[name] for name in ("plugin", "plugin_version", "mcltool", "compression")]
+        texts.append(raw.get("labels", ""))
         if {*map(type, texts)} != {str} or {*map(type, raw["samples"].values())} != {int}:
             raise TypeError("its header is not of the kind of a pack's")
+        if raw.get("exif") not in (None, True, False):
+            raise TypeError("its header is not of the kind of a pack's")
+        if raw.get("canvas"):
+            high, wide = raw["canvas"]
+            raw["canvas"] = int(high), int(wide)
         return cls(size=(int(height), int(width)), spec=spec, **raw)
 
 

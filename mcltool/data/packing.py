@@ -104,7 +104,7 @@ def pack(
             counts = {split: len(samples) for split, samples in splits.items()}
             header = PackHeader(
                 plugin.name, plugin.version, mcltool.__version__, options.size, options.compression,
-                plugin.spec, counts,
+                plugin.spec, counts, labels=plugin.label_numbering, exif=plugin.follow_exif, canvas=plugin.canvas,
             )  # fmt: skip
             yield from _assemble(by_split, out, header)
             shutil.rmtree(folder)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ from mcltool.core.config import DataConfig
 from mcltool.core.pictures import Picture, contact_sheet, save_png
 from mcltool.data.batch import Item, condition_picture
 from mcltool.data.dataset import TrainingData
-from mcltool.plugin.contract import ConditionSpec, DatasetPlugin
+from mcltool.plugin.contract import ConditionSpec, DatasetPlugin, Sample
 
 COLUMNS = ("condition", "target", "exemplar", "its condition", "augmented")
 CELL = 256
@@ -19,14 +20,14 @@ CELL = 256
 
 
 def save_preview(
-    plugin: DatasetPlugin, root: Path | None, split: str, config: DataConfig, seed: int, count: int, out: Path
+    plugin: DatasetPlugin, samples: Sequence[Sample], config: DataConfig, seed: int, count: int, out: Path
 ) -> int:
     """Draw the first ``count`` samples that a run of ``seed`` trains on; returns how many were drawn.
 
     Columns: condition, target (its photo), exemplar, the exemplar's own condition, and the augmented target.
     Raises McltoolError where a sample cannot be read.
     """
-    data = TrainingData(plugin, plugin.index(root, split), config, seed)
+    data = TrainingData(plugin, samples, config, seed)
     rows = [_row(data[number], plugin.spec) for number in range(min(count, len(data)))]
     save_png(out, contact_sheet(rows, COLUMNS, min(CELL, config.size[0])))
     return len(rows)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +17,9 @@ from mcltool.core.errors import DataError, McltoolError, UsageError
 from mcltool.core.files import digest, read_json, write_text
 from mcltool.core.pictures import save_png
 from mcltool.core.weights import load_model, read_header
+from mcltool.data.doubts import look
 from mcltool.data.export import export_conditions
-from mcltool.data.geometry import resize_photo
+from mcltool.data.geometry import Size, resize_photo
 from mcltool.data.pack import open_data
 from mcltool.evaluate.inputs import Request
 from mcltool.evaluate.job import score_folder
@@ -39,7 +40,7 @@ MARK = "held-out.json"
 class Split:
     """What is scored: the first ``count`` (None: all) held-out samples of a data set, at a short side in pixels.
 
-    pairs: a list of exemplars (mcltool.data.pairs) to take.
+    pairs: a list of exemplars (mcltool.data.pairs) to take. reading: what was said of how its files are read.
     """
 
     plugin: DatasetPlugin
@@ -47,6 +48,7 @@ class Split:
     config: DataConfig
     count: int | None = None
     pairs: Path | None = None
+    reading: dict[str, Any] = field(default_factory=dict)
 
     @property
     def short_side(self) -> int:
@@ -62,6 +64,7 @@ class Split:
             "pairs": digest(self.pairs) if self.pairs else None,
             "count": self.count,
             "short_side": self.short_side,
+            **self.reading,
         }
 
 
@@ -72,8 +75,12 @@ def split_of(
     pack: Path | None,
     count: int | None,
     pairs: Path | None,
+    canvas: Size | None = None,
+    labels: str = "",
+    exif: bool | None = None,
 ) -> Split:
-    """The split to score a weights file on. pack: takes the place of root. Raises UsageError for another data set."""
+    """The split to score a weights file on. pack: takes the place of root. canvas, labels, exif: how its files are read
+    (see plugin.registry), where it is otherwise than in training. Raises UsageError for another data set."""
     plugin = plugin_of(weights)
     if plugin_name and plugin_name != plugin.name:
         raise UsageError(f"--plugin {plugin_name}: {weights} was trained on {plugin.name}")
@@ -84,10 +91,14 @@ def split_of(
         packed = plugins.load_packed(pack, plugin.name)
         if replace(packed.spec, reading="") != replace(plugin.spec, reading=""):
             raise UsageError(f"{pack}: its conditions are not those that {weights} was trained with")
+        plugins.use_canvas(packed, canvas)
+        plugins.use_reading(packed, labels, exif)
         return Split(packed, pack, config, count, pairs)
-    plugins.use_canvas(plugin, config.canvas)
-    plugins.use_reading(plugin, config.labels, config.exif)
-    return Split(plugin, plugins.data_root(plugin, root), config, count, pairs)
+    plugins.use_canvas(plugin, canvas or config.canvas)
+    plugins.use_reading(plugin, labels or config.labels, config.exif if exif is None else exif)
+    said = {"canvas": canvas and list(canvas), "labels": labels or None, "exif": exif}
+    reading = {name: value for name, value in said.items() if value is not None}
+    return Split(plugin, plugins.data_root(plugin, root), config, count, pairs, reading)
 
 
 def score_weights(
@@ -123,6 +134,7 @@ def score_weights(
     )
     about = {"weights": str(weights), "weights_sha256": digest(weights), "split": split.as_dict()}
     warnings = [] if extra else _warnings(pairs)
+    warnings += [f"doubtful: {line}" for line in look(split.plugin, [pair.sample for pair in pairs])]
     return score_folder(request, to, extra, about, warnings, tell)
 
 

@@ -113,7 +113,7 @@ def use_canvas(plugin: DatasetPlugin, canvas: tuple[int, int] | None) -> None:
 
     Raises UsageError where that says nothing: for label maps, and for a pack, whose poses lie on their canvas.
     """
-    if canvas is None:
+    if canvas is None or canvas == plugin.canvas:
         return
     if plugin.spec.kind == "labels":
         raise UsageError(
@@ -130,8 +130,16 @@ def use_reading(plugin: DatasetPlugin, labels: str = "", exif: bool | None = Non
     """Tell ``plugin`` how the files of its data set are read: how labels are numbered (--labels), and whether photos
     are turned by their EXIF orientation (--exif, --no-exif).
 
-    Raises UsageError for a numbering that it does not know.
+    Raises UsageError for a numbering that it does not know, and for a pack, whose samples were read already.
     """
+    from mcltool.data.pack import PackedDataset
+
+    if isinstance(plugin, PackedDataset):
+        if labels not in ("", plugin.label_numbering) or exif not in (None, plugin.follow_exif):
+            raise UsageError(
+                "--labels, --exif: the samples in a pack were read already; give it to mcltool pack"
+            )
+        return
     known = ["standard", *plugin.numberings]
     if labels and labels not in known:
         raise UsageError(f"--labels {labels}: label files of {plugin.name} are numbered {' or '.join(known)}")

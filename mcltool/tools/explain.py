@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,8 @@ from mcltool.translate.reader import (
     read_condition,
 )
 
+log = logging.getLogger(__name__)
+
 SPOTS = 5
 """Positions that are looked at where none are asked for."""
 
@@ -59,7 +62,7 @@ def explain(
     _check_out(out, condition, exemplar)
     plugin = plugin_of(weights, canvas, labels)
     net, header = load_model(weights, pick_device(device))
-    read = _read_condition(plugin, condition, part)
+    read = read_one(plugin, condition, part)
     photo = read_photo(exemplar, min(header.size))
     view = _run(net, plugin, (condition, read), (exemplar, photo), min(header.size))
     positions = [_position(x, y, read.size, view.grid) for x, y in at]
@@ -117,10 +120,13 @@ def _check_out(out: Path, condition: Path, exemplar: Path) -> None:
             raise UsageError(f"{out}: is an input; give another name to write to")
 
 
-def _read_condition(plugin: DatasetPlugin, path: Path, part: str) -> Condition:
-    """The condition that ``path`` is one of the files of."""
+def read_one(plugin: DatasetPlugin, path: Path, part: str) -> Condition:
+    """The condition that ``path`` is one of the files of. What makes it look wrong is logged."""
     found = files_of(plugin, path, part)
-    return read_condition(plugin, found.files, found.part)
+    read = read_condition(plugin, found.files, found.part)
+    if doubt := plugin.doubt(read):
+        log.warning("doubtful: %s", doubt)
+    return read
 
 
 def _position(x: int, y: int, size: Size, grid: Size) -> int:

@@ -13,6 +13,7 @@ from mcltool.core.errors import DataError, UsageError
 from mcltool.core.pictures import MARKS, Panel, Strip, panel_sheet, save_png
 from mcltool.data.batch import condition_picture
 from mcltool.model.correspondence import mixture_warp
+from mcltool.tools.explain import read_one
 from mcltool.translate.exemplars import Exemplar, check
 from mcltool.translate.job import plugin_of
 from mcltool.translate.plan import Task
@@ -46,6 +47,7 @@ def explain_several(
     plugin = plugin_of(weights, canvas, labels)
     check(exemplars, plugin.spec, "--exemplar")
     model = Translator(weights, plugin, "fp32", device)
+    read_one(plugin, condition, part)  # says what makes it look wrong
     preparer, found = Preparer(plugin, model.short_side), files_of(plugin, condition, part)
     task = Task(0, "", "", "", tuple(map(fspath, found.files)), found.part, tuple(exemplars))
     read, photos = preparer.condition(task), [preparer.photo(path) for path in task.photos]

@@ -11,7 +11,7 @@ from mcltool.core.errors import DataError, UsageError
 from mcltool.translate.api import translate_each
 from mcltool.translate.exemplars import Exemplar, check
 from mcltool.translate.job import plugin_of
-from mcltool.translate.reader import Picture
+from mcltool.translate.reader import Picture, files_of, read_condition
 from mcltool.translate.saving import provenance, save_picture
 from mcltool.translate.settings import Settings
 from mcltool.translate.translator import Translator
@@ -40,6 +40,9 @@ def translate_file(
     styles = {out: tuple(exemplars)} if morph is None else _morphed(out, exemplars, morph)
     for path in styles:
         _check_out(path, condition, *(Path(exemplar.path) for exemplar in exemplars))
+    found = files_of(plugin, condition)
+    if doubt := plugin.doubt(read_condition(plugin, found.files, found.part)):
+        tell(f"doubtful: {doubt}")
     translator = Translator(weights, plugin, settings.precision, device)
     pairs = [(condition, style) for style in styles.values()]
     pictures: dict[Path, tuple[Picture, str]] = {}

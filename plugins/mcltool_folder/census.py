@@ -44,6 +44,9 @@ class _Census:
     by_number: list[Path] = field(default_factory=list)
     by_colour: list[Path] = field(default_factory=list)
     palette: dict[int, RGB] = field(default_factory=dict)
+    ones: list[Path] = field(default_factory=list)
+    whites: list[Path] = field(default_factory=list)
+    """Masks with a pixel of 1, and of 255."""
 
 
 def look_at_masks(root: Path, files: Sequence[Path]) -> Found:
@@ -59,6 +62,12 @@ def look_at_masks(root: Path, files: Sequence[Path]) -> Found:
         )
     if census.by_colour:
         return _by_colour(root, census.colours, census.by_colour)
+    if set(census.numbers) == {0, 1, VOID} and not {*census.ones} & {*census.whites}:
+        odd = min(census.ones, census.whites, key=len)
+        raise UsageError(
+            f"{odd[0]}: mixed kinds: {len(census.ones)} masks are of 0 and 1, {len(census.whites)} of 0 and {VOID}; "
+            "make them all of one kind"
+        )
     total = sum(census.numbers.values())
     tones = (census.numbers[0] + census.numbers[VOID]) / total
     if len(census.numbers) > 2 and tones > TWO_TONE and len(census.numbers) > FEW and not find_classes(root):
@@ -77,11 +86,15 @@ def _count(path: Path, census: _Census) -> None:
         census.colours.update(_colours(read_photo(path)))
         census.by_colour.append(path)
         return
-    times = np.bincount(numbers.ravel())
+    times = np.bincount(numbers.ravel(), minlength=256)
     census.numbers.update({number: int(times[number]) for number in np.flatnonzero(times).tolist()})
     if not census.palette:
         census.palette = _header(path)[1]
     census.by_number.append(path)
+    if times[1]:
+        census.ones.append(path)
+    if times[VOID]:
+        census.whites.append(path)
 
 
 def _header(path: Path) -> tuple[str, dict[int, RGB]]:
