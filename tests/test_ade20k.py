@@ -246,7 +246,8 @@ def test_an_unknown_split_is_an_error(root: Path) -> None:
 @pytest.mark.parametrize("preset", ["tiny", "base", "paper"])
 def test_the_defaults_are_settings_that_exist(preset: str) -> None:
     config = resolve("ade20k", preset, PLUGIN.defaults)
-    assert (config.loss.perc_layer, config.train.epochs, config.data.flip) == ("relu5_2", 200, True)
+    assert (config.train.epochs, config.data.flip, config.data.exemplar_self) == (200, True, 0.3)
+    assert config.loss == resolve("shapes", preset).loss  # published losses belong to --config paper-ade20k
 
 
 def test_real_files_are_read(real_samples: Path) -> None:

@@ -180,7 +180,7 @@ def test_what_wins_is_the_option_then_set_then_file_then_plugin_then_preset(
 
     (tmp_path / "mine.toml").write_text("[loss]\nmask = 3\n[train]\nepochs = 7\nbatch_size = 5\n")
     file, one = ["--config", "mine.toml"], ["--set", "train.epochs=9"]
-    assert settings() == (10, 100, 200, 8)  # tiny, ade20k, ade20k, tiny
+    assert settings() == (10, 10, 200, 8)  # tiny, tiny, ade20k, tiny
     assert settings(*file) == (10, 3, 7, 5)
     assert settings(*file, *one, "--set", "train.batch_size=4") == (10, 3, 9, 4)
     assert settings(*file, *one, "--set", "train.batch_size=4", "--batch-size", "2") == (10, 3, 9, 2)

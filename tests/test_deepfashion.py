@@ -234,8 +234,8 @@ def test_an_unknown_split_is_an_error(root: Path) -> None:
 @pytest.mark.parametrize("preset", ["tiny", "base", "paper"])
 def test_the_defaults_are_settings_that_exist(preset: str) -> None:
     config = resolve("deepfashion", preset, PLUGIN.defaults)
-    assert (config.loss.perc_layer, config.loss.warp, config.train.epochs) == ("relu4_2", 100.0, 100)
-    assert (config.data.flip, config.data.exemplar_self) == (False, 0.0)
+    assert (config.train.epochs, config.data.flip, config.data.exemplar_self) == (100, False, 0.0)
+    assert config.loss == resolve("shapes", preset).loss  # published losses belong to --config paper-deepfashion
 
 
 def test_real_files_are_read(real_samples: Path) -> None:

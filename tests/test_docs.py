@@ -136,7 +136,7 @@ def test_every_setting_is_documented_beside_it() -> None:
     listed = CliRunner().invoke(cli, ["fit", "--help-settings"])
     assert listed.exit_code == 0
     assert "train.generator_start=0.0" in listed.output
-    assert "[small 0.15, tiny 0.3]" in " ".join(listed.output.split())
+    assert "[base 0.15, hd 0.15, small 0.15, tiny 0.3]" in " ".join(listed.output.split())
     assert complete_settings(None, None, "train.gen") == ["train.generator_start="]  # type: ignore[arg-type]
 
 

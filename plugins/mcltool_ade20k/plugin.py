@@ -47,13 +47,8 @@ class Ade20kPlugin(DatasetPlugin):
 
     name: ClassVar[str] = "ade20k"
     home_page: ClassVar[str] = _PAGE
-    # After the published settings; all of those are in the configuration paper-ade20k.
+    # The published losses are in the configuration paper-ade20k.
     defaults: ClassVar[Mapping[str, Any]] = {
-        "loss.perc": 0.01,
-        "loss.perc_layer": "relu5_2",
-        "loss.feat": 1.0,
-        "loss.cyc": 0.0,
-        "loss.mask": 100.0,
         "data.exemplar_self": 0.3,
         "data.flip": True,
         "train.epochs": 200,

@@ -46,16 +46,6 @@ _EDGES = ConditionSpec("channels", ("edge", "distance"), ((255, 255, 255), (40, 
 _PARTS = ConditionSpec("channels", PLANES, COLOURS)
 _LABELS = ConditionSpec("labels", NAMES, PALETTE)
 
-# After the published settings for edges; all of those are in the configurations paper-celebahq-*.
-_DEFAULTS: Mapping[str, Any] = {
-    "loss.perc": 0.001,
-    "loss.perc_layer": "relu4_2",
-    "loss.cyc": 1.0,
-    "data.exemplar_self": 0.3,
-    "data.flip": True,
-    "train.epochs": 60,
-}
-
 
 class _Faces(DatasetPlugin):
     """What both have in common: the folders, and that the part masks of a face are one condition.
@@ -66,7 +56,12 @@ class _Faces(DatasetPlugin):
     """
 
     home_page: ClassVar[str] = PAGE
-    defaults: ClassVar[Mapping[str, Any]] = _DEFAULTS
+    # The published losses are in the configurations paper-celebahq-*.
+    defaults: ClassVar[Mapping[str, Any]] = {
+        "data.exemplar_self": 0.3,
+        "data.flip": True,
+        "train.epochs": 60,
+    }
     numberings: ClassVar[Mapping[str, Mapping[int, int]]] = NUMBERINGS
 
     def conditions(self, folder: Path) -> Iterator[ConditionFiles]:
@@ -209,8 +204,6 @@ class CelebAHQMaskPlugin(_Faces):
     """
 
     name: ClassVar[str] = "celebahq-mask"
-    # What differs for masks, as published: the warped mask weighs 100, the cycle 0.1.
-    defaults: ClassVar[Mapping[str, Any]] = {**_DEFAULTS, "loss.mask": 100.0, "loss.cyc": 0.1}
 
     @property
     def spec(self) -> ConditionSpec:

@@ -30,12 +30,8 @@ class DeepFashionPlugin(PosePlugin):
     _told: Size | None = None
     """The canvas of which was said already what is assumed."""
     home_page: ClassVar[str] = PAGE
-    # After the published settings; all of those are in the configuration paper-deepfashion.
+    # The published losses are in the configuration paper-deepfashion.
     defaults: ClassVar[Mapping[str, Any]] = {
-        "loss.warp": 100.0,
-        "loss.perc": 0.001,
-        "loss.perc_layer": "relu4_2",
-        "loss.cyc": 0.0,
         "data.exemplar_self": 0.0,
         "data.flip": False,
         "train.epochs": 100,
