@@ -8,8 +8,8 @@ from typing import Any
 Settings = Mapping[str, Any]
 """Settings by address, e.g. {"loss.mcl": 0.05}."""
 
-# The losses and their order in time that learned from real photographs, where the published ones (sections.py's defaults,
-# and the configurations paper-*) soon made one picture of everything: docs/results.md.
+# Losses, and their order in time, that learned from real photographs (docs/results.md). The published ones, which soon made
+# one picture of everything, are sections.py's defaults and the configurations paper-*.
 _RECIPE: Settings = {
     "model.temperature": 0.03,
     "train.beta1": 0.5,
