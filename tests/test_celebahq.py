@@ -19,7 +19,7 @@ from mcltool.core.config import resolve
 def test_the_defaults_are_settings_that_exist(plugin: CelebAHQPlugin, preset: str) -> None:
     config = resolve(plugin.name, preset, plugin.defaults)
     assert (config.train.epochs, config.data.flip, config.data.exemplar_self) == (60, True, 0.3)
-    assert config.loss == resolve("shapes", preset).loss  # published losses belong to --config paper-celebahq-*
+    assert config.loss == resolve("shapes", preset).loss  # published: --config paper-*
 
 
 def test_both_are_registered_under_their_names() -> None:

@@ -235,7 +235,7 @@ def test_an_unknown_split_is_an_error(root: Path) -> None:
 def test_the_defaults_are_settings_that_exist(preset: str) -> None:
     config = resolve("deepfashion", preset, PLUGIN.defaults)
     assert (config.train.epochs, config.data.flip, config.data.exemplar_self) == (100, False, 0.0)
-    assert config.loss == resolve("shapes", preset).loss  # published losses belong to --config paper-deepfashion
+    assert config.loss == resolve("shapes", preset).loss  # published: --config paper-*
 
 
 def test_real_files_are_read(real_samples: Path) -> None:
