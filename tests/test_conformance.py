@@ -229,7 +229,7 @@ def test_check_of_a_name_that_is_not_there_is_a_usage_error() -> None:
 
 def test_show_gives_classes_colours_defaults_and_home_page() -> None:
     text = run("plugins", "show", "ade20k").output
-    for word in ("sceneparsing.csail.mit.edu", "mcltool 0.", "loss.perc = 0.01", "windowpane", "#e6e6e6"):
+    for word in ("sceneparsing.csail.mit.edu", "mcltool 0.", "train.epochs = 200", "windowpane", "#e6e6e6"):
         assert word in text
     document = json.loads(run("plugins", "show", "ade20k", "--json").output)
     assert document["spec"]["names"][9] == "windowpane"

@@ -131,7 +131,11 @@ def data_check(
             _show(dataset, report)
         for note in notes:
             click.echo(f"note: {note}")
-        found = [f"{broken} problems"] * bool(broken) + [f"{doubts} doubts"] * bool(doubts)
+        found = [
+            f"{count} {what}{'s' * (count > 1)}"
+            for count, what in ((broken, "problem"), (doubts, "doubt"))
+            if count
+        ]
         click.echo(f"{plugin}: {' and '.join(found) or 'all is well'}")
     return 1 if broken or doubts else 0
 

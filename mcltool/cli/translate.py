@@ -25,6 +25,7 @@ from mcltool.cli.options import (
     parse_paths,
     threads_option,
 )
+from mcltool.core.errors import UsageError
 
 
 def _output_size(_: click.Context, __: click.Parameter, given: str | None) -> Any:
@@ -37,8 +38,12 @@ def _words(_: click.Context, __: click.Parameter, given: str) -> tuple[str, ...]
     return tuple(dict.fromkeys(word.strip() for word in given.split(",") if word.strip()))
 
 
-def _batch_size(context: click.Context, option: click.Parameter, given: str) -> int:
-    return 0 if given == "auto" else int(click.IntRange(1)(given, option, context))
+def _batch_size(_: click.Context, __: click.Parameter, given: str) -> int:
+    if given == "auto":
+        return 0
+    if not given.isdecimal() or int(given) < 1:
+        raise UsageError(f"--batch-size {given}: expected a number from 1, or auto")
+    return int(given)
 
 
 def model_options(command: Command) -> Command:

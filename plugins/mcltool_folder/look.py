@@ -66,13 +66,15 @@ def _chosen(root: Path, layout: Layout, condition: str) -> list[str]:
         if not there:
             raise UsageError(f"{root}: photos without conditions: --condition edges makes drawings of them")
         return list(there)
-    names = []
+    names: list[str] = []
     for wanted in condition.split(","):
         name = next((name for name in there if wanted in (name, name.strip("*_"), there[name])), "")
         if not name and wanted != "edges":
             raise UsageError(
                 f"--condition {wanted}: {root} has {', '.join(there) or 'photos alone'}; edges can be made"
             )
+        if (name or "edges") in names:
+            raise UsageError(f"--condition {condition}: {wanted} is named twice")
         names.append(name or "edges")
     return names
 
@@ -174,7 +176,8 @@ def _extent(files: Sequence[Path], dimensions: int) -> tuple[float, float, float
     for path in files:
         values = read_measure(path)
         if values.ndim != dimensions:
-            raise UsageError(f"{path}: expected {dimensions - 1 if dimensions == 3 else 1} numbers a pixel")
+            wanted = "three numbers (x, y, z)" if dimensions == 3 else "one number"
+            raise UsageError(f"{path}: expected {wanted} a pixel, found an array of {values.shape}")
         if values.dtype != first:
             raise UsageError(
                 f"{path}: {values.dtype}, but {files[0].name} is {first}: mixed kinds; save all alike"
