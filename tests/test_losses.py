@@ -213,6 +213,22 @@ def test_warped_mask_is_cross_entropy_over_the_classes_that_count() -> None:
     )
 
 
+@pytest.mark.parametrize("balance", [0.5, 1.0])
+def test_a_balanced_warped_mask_counts_a_class_of_n_positions_as_n_to_the_power_of_1_less_balance(
+    balance: float,
+) -> None:
+    shares, classes = random(1, 12, 3).softmax(2), torch.tensor([0] * 9 + [1] * 2 + [2])
+    each = -shares[0, torch.arange(12), classes].log()
+    means, weights = [], []
+    for k, covered in enumerate((9, 2, 1)):
+        means.append(each[classes == k].mean())
+        weights.append(covered ** (1 - balance))
+    expected = sum(w * m for w, m in zip(weights, means, strict=True)) / sum(weights)
+    found = losses.warped_mask(shares, F.one_hot(classes, 3)[None].float(), balance)
+    torch.testing.assert_close(found, expected.to(found.dtype))
+    assert losses.warped_mask(shares, torch.zeros(1, 12, 3), balance) == 0
+
+
 def test_the_gradient_of_a_batch_is_the_mean_of_those_of_its_parts() -> None:
     """What gradient accumulation and several processes rest on, where not all samples count alike."""
     out, truth = torch.randn(4, 3, 2, 2, requires_grad=True), torch.randn(4, 3, 2, 2)

@@ -21,10 +21,13 @@ _RECIPE: Settings = {
     "loss.detach_warp": True,
     "loss.mcl": 0.1,
     "loss.mask": 10.0,
+    "loss.mask_balance": 0.5,
     "loss.gan": 1.0,
     "loss.fm": 5.0,
     "loss.cons": 0.1,
     "loss.pse": 0.0,
+    "loss.feat": 1.0,
+    "loss.ctx": 0.1,
 }
 
 _BASE: Settings = {

@@ -120,6 +120,8 @@ class LossConfig:
     """L1 of the warped exemplar to the photo, where the exemplar is a right answer."""
     mask: Weight = 0.0
     """Cross-entropy of the exemplar's warped labels (label conditions)."""
+    mask_balance: Share = 0.0
+    """How far small classes count like large ones in it: 0 as published, by area; 1 all alike."""
     rec: Weight = 0.0
     """L1 of the output to the photo, where the exemplar is a right answer."""
     tone: Weight = 0.0

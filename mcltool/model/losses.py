@@ -126,15 +126,21 @@ def tone(image_BCHW: Tensor, warped_BCHW: Tensor, counted_B: Tensor, cell: int =
     return l1(means[0], means[1], counted_B)
 
 
-def warped_mask(shares_BNK: Tensor, labels_BNK: Tensor) -> Tensor:
+def warped_mask(shares_BNK: Tensor, labels_BNK: Tensor, balance: float = 0.0) -> Tensor:
     """Cross-entropy of the exemplar's warped labels against the condition's (section 4, after CoCosNet).
 
     shares: (B, N, K) warped class shares. labels: (B, N, K) class shares of the condition. Positions count as
     far as their classes are anywhere in the exemplar; the caller masks ``labels`` accordingly. Each sample
-    is averaged over its positions that count, then the samples.
+    is averaged over its positions that count, then the samples. balance: a class that covers n positions
+    counts as n^(1 - balance) of them: 0 as published, 1 all classes alike.
     """
     with torch.autocast(shares_BNK.device.type, enabled=False):
         labels = labels_BNK.float()
+        if balance:
+            covered_B1K = labels.sum(1, keepdim=True)
+            balanced = labels * covered_B1K.clamp(min=1) ** -balance
+            total = balanced.sum((1, 2), keepdim=True).clamp(min=1e-6)
+            labels = balanced * labels.sum((1, 2), keepdim=True) / total
         likelihood = shares_BNK.float().clamp(1e-4, 1).log() * labels
         return -(likelihood.sum((1, 2)) / labels.sum((1, 2)).clamp(min=1)).mean()
 

@@ -127,7 +127,7 @@ def _warped_mask(m: Matching) -> Tensor:
     assert m.shares_BNK is not None
     assert m.warped_shares_BNK is not None
     wanted = known_shares(class_shares(m.x.X, m.spec.channels), m.shares_BNK, m.spec.unknown)
-    return losses.warped_mask(m.warped_shares_BNK, wanted)
+    return losses.warped_mask(m.warped_shares_BNK, wanted, m.weights.mask_balance)
 
 
 def _cycle(m: Matching) -> Tensor:
