@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +15,7 @@ from safetensors.torch import save_file
 
 import mcltool.data.retrieval
 from mcltool.cli.main import cli
+from mcltool.core.files import reserve
 from mcltool.core.pretrained import vgg_file
 from mcltool.data.retrieval import PLACES, describe, nearest, retrieve
 from mcltool.model.vgg import random_vgg
@@ -165,3 +168,19 @@ def test_vgg_features_are_compared_where_their_weights_are(
     np.testing.assert_array_equal(found, by_hand(vectors, 5))
     assert mcltool.data.retrieval.pick_features("auto") == "vgg"
     assert mcltool.data.retrieval.pick_features("plain") == "plain"
+
+
+def test_a_full_disk_is_an_error_before_anything_is_mapped(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A write to a mapped file for which there is no room ends the process (SIGBUS)."""
+
+    def full(handle: int, start: int, size: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    reserve(tmp_path / "a", 12)
+    assert (tmp_path / "a").stat().st_size == 12
+    monkeypatch.setattr(os, "posix_fallocate", full)
+    given = ("--plugin", "shapes", "--split", "val", "--features", "plain", "--workers", "0")
+    result = run("pair", *given, tmp_path / "p.csv")
+    assert (result.exit_code, result.stderr.endswith("features: No space left on device\n")) == (1, True)

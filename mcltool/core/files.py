@@ -87,6 +87,18 @@ def parse_json(text: str | bytes) -> Any:
         raise ValueError("nested too deeply") from None
 
 
+def reserve(path: Path, size: int) -> None:
+    """A new file of ``size`` bytes that the disk has room for. Raises OSError where it has not: a write to a mapped
+    file would end the process instead (SIGBUS)."""
+    with path.open("wb") as file:
+        if hasattr(os, "posix_fallocate"):
+            try:
+                os.posix_fallocate(file.fileno(), 0, size)
+            except OSError as error:
+                raise OSError(error.errno, error.strerror, str(path)) from None
+        file.truncate(size)
+
+
 # --- what writing asks of the system ---
 
 

@@ -20,6 +20,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 
 from mcltool.core.errors import UsageError
+from mcltool.core.files import reserve
 from mcltool.core.pretrained import load_vgg, vgg_file
 from mcltool.data.batch import to_unit
 from mcltool.data.geometry import Photo, resize_condition, resize_photo
@@ -201,8 +202,9 @@ def _describe_all(
     table: Floats | None = None
     for (first, some), vectors in described:
         if table is None:
-            shape = (len(samples), vectors.shape[1])
-            table = np.lib.format.open_memmap(folder / "features.npy", "w+", np.float32, shape)
+            path, shape = folder / "features", (len(samples), vectors.shape[1])
+            reserve(path, 4 * shape[0] * shape[1])
+            table = np.memmap(path, np.float32, "r+", shape=shape)
         table[first : first + len(some)] = vectors
         advance(len(some))
     assert table is not None, "a data set has samples"

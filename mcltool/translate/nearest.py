@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mcltool.core.errors import UsageError
-from mcltool.core.files import write_text
+from mcltool.core.files import reserve, write_text
 from mcltool.data.workers import Ahead
 from mcltool.translate.job import Job
 from mcltool.translate.manifest import stamp
@@ -114,7 +114,8 @@ def _features(
         if read.pixels is not None:
             row = pooled([read.pixels])[0]
             if features is None:
-                features = np.memmap(path, np.float32, "w+", shape=(len(requests), len(row)))
+                reserve(path, len(requests) * row.nbytes)
+                features = np.memmap(path, np.float32, "r+", shape=(len(requests), len(row)))
             features[place], usable[place] = row, True
     return (np.zeros((len(requests), 1), np.float32) if features is None else features), usable
 
