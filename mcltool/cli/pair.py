@@ -94,7 +94,7 @@ def pair(
 
         write_pairs(out, named_pairs(samples, tables))
     elif pack is not None:
-        from mcltool.data.packing import store_retrieved
+        from mcltool.data.assembly import store_retrieved
 
         store_retrieved(pack, tables)
     click.echo(f"{out or pack}: {top} exemplars for each of {count} photos, by {chosen} features")

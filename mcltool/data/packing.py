@@ -8,12 +8,9 @@ of, so that making the pack again takes the parts that are there and still right
 from __future__ import annotations
 
 import json
-import os
 import shutil
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from errno import EIO, ENOSPC
 from hashlib import blake2b
 from io import BytesIO
 from pathlib import Path
@@ -25,18 +22,17 @@ from numpy.typing import NDArray
 
 import mcltool
 from mcltool.core.errors import McltoolError
-from mcltool.core.files import replacing, write_bytes
+from mcltool.core.files import write_bytes
 from mcltool.core.locks import locked
+from mcltool.data.assembly import VERSION, assemble, create_bucket, write_tables
 from mcltool.data.doubts import check_ids
 from mcltool.data.geometry import Photo, Size, cover
 from mcltool.data.pack_format import (
     ARRAYS,
-    ATTRIBUTE,
     FORMAT,
     PackHeader,
     check_split,
     checksum,
-    digest_of,
     kind_of,
 )
 from mcltool.data.views import View, device_input, read_view
@@ -48,8 +44,6 @@ Compression = Literal["none", "lzf", "gzip"]
 PART_BYTES = 32 << 20
 """About as much a worker holds at once, and a kill loses."""
 PART_SAMPLES = 512
-_VERSION = ("v110", "v110")
-"""HDF5's file format: the first with checksums of its own structure."""
 
 
 @dataclass(frozen=True)
@@ -106,7 +100,8 @@ def pack(
                 plugin.name, plugin.version, mcltool.__version__, options.size, options.compression,
                 plugin.spec, counts, labels=plugin.label_numbering, exif=plugin.follow_exif, canvas=plugin.canvas,
             )  # fmt: skip
-            yield from _assemble(by_split, out, header)
+            for count in assemble(by_split, out, header):
+                yield PackStep("assembled", count)
             shutil.rmtree(folder)
     except OSError as error:
         cause = f"{error.filename or out} cannot be written ({error.strerror or error})"
@@ -124,25 +119,6 @@ class _Part:
     path: Path
     size: Size
     compression: Compression
-
-
-def store_retrieved(path: Path, tables: Mapping[str, NDArray[np.int32]]) -> None:
-    """Put exemplars' numbers into a pack, by split: (n, K), the best first, -1 for none. What it held goes.
-
-    The pack is copied and the copy takes its place: a kill leaves the old one. Raises McltoolError where there
-    is no room for that.
-    """
-    try:
-        with replacing(path) as temporary:
-            shutil.copyfile(path, temporary)
-            with h5py.File(temporary, "r+", libver=_VERSION, locking=False) as file:
-                for split, table in tables.items():
-                    file[split].pop("retrieved", None)
-                    stored = file[split].create_dataset("retrieved", data=table.astype(np.int32))
-                    stored.attrs["digest"] = np.bytes_(digest_of(stored[...]))
-    except (OSError, RuntimeError) as error:
-        cause = os.strerror(_error_number(error))
-        raise McltoolError(f"{path}: cannot be replaced ({cause}); the old file is unchanged") from None
 
 
 def _plan(
@@ -244,17 +220,17 @@ def _image(part: _Part, views: Sequence[View], enlarged: int) -> bytes:
         sums.append(checksum(sample.id, sample.group, photo, condition))
         members.append(row)
     memory = BytesIO()
-    with h5py.File(memory, "w", libver=_VERSION) as file:
+    with h5py.File(memory, "w", libver=VERSION) as file:
         file.attrs["enlarged"] = enlarged
         file.create_group("buckets")
         for number, ((kind, *found), members) in enumerate(shapes.items()):
-            bucket = _create_bucket(file, number, kind, dict(found), len(members), part.compression)
+            bucket = create_bucket(file, number, kind, dict(found), len(members), part.compression)
             for place, member in enumerate(members):
                 for name, array in _arrays(*views[member]).items():
                     bucket[name][place] = array
         ids = np.array([sample.id.encode() for sample in part.samples])
         groups = np.array([sample.group.encode() or b"" for sample in part.samples], "S")
-        _write_tables(file, [ids], [groups], [np.array(places, np.uint32)], [np.array(sums, np.uint64)])
+        write_tables(file, [ids], [groups], [np.array(places, np.uint32)], [np.array(sums, np.uint64)])
     return memory.getvalue()
 
 
@@ -267,104 +243,3 @@ def _arrays(photo: Photo, condition: Condition) -> dict[str, NDArray[Any]]:
     if points is not None:
         found["points"] = np.asarray(points, np.float32)
     return found
-
-
-def _create_bucket(
-    split: h5py.Group,
-    number: int,
-    kind: str,
-    forms: Mapping[str, tuple[tuple[int, ...], np.dtype[Any]]],
-    count: int,
-    compression: str,
-) -> h5py.Group:
-    bucket = split.create_group(f"buckets/{number}")
-    bucket.attrs["kind"] = np.bytes_(kind.encode())
-    for name, (shape, dtype) in forms.items():
-        bucket.create_dataset(
-            name,
-            (count, *shape),
-            dtype,
-            chunks=(1, *shape),
-            compression=None if compression == "none" else compression,
-        )
-    return bucket
-
-
-def _write_tables(split: h5py.Group, *tables: Sequence[NDArray[Any]]) -> None:
-    """ids, groups, places and checksums, each in pieces."""
-    for name, pieces in zip(("id", "group", "place", "checksum"), tables, strict=True):
-        table = np.concatenate(pieces)
-        # Of strings the type has a length of at least 1, which NumPy gives an array of empty ones too.
-        split.create_dataset(name, data=table)
-
-
-def _assemble(parts: Mapping[str, Sequence[Path]], out: Path, header: PackHeader) -> Iterator[PackStep]:
-    needed = sum(path.stat().st_size for paths in parts.values() for path in paths)
-    free = shutil.disk_usage(out.parent).free
-    if free < needed:
-        raise OSError(
-            ENOSPC, f"{needed / 1e9:.1f} GB are needed beside the parts, {free / 1e9:.1f} are free", str(out)
-        )
-    try:
-        with replacing(out) as temporary, h5py.File(temporary, "w", libver=_VERSION) as file:
-            file.attrs[ATTRIBUTE] = np.bytes_(header.to_json().encode())
-            for split, paths in parts.items():
-                yield from _assemble_split(file.create_group(split), paths, header)
-    except (OSError, RuntimeError) as error:
-        code = _error_number(error)
-        raise OSError(code, os.strerror(code), str(out)) from None
-
-
-def _error_number(error: BaseException | None) -> int:
-    """The system's, of what h5py raises: a page of words, and another error when the file is then closed."""
-    while error is not None:
-        if isinstance(error, OSError) and error.errno:
-            return error.errno
-        error = error.__context__
-    return EIO
-
-
-def _assemble_split(split: h5py.Group, paths: Sequence[Path], header: PackHeader) -> Iterator[PackStep]:
-    counts: Counter[tuple[Any, ...]] = Counter()
-    for path in paths:
-        with h5py.File(path, "r", locking=False) as part:
-            for bucket in part["buckets"].values():
-                counts[_key(bucket)] += len(bucket["photo"])
-    split.create_group("buckets")
-    numbers = {key: number for number, key in enumerate(counts)}
-    for (kind, *shapes), count in counts.items():
-        _create_bucket(split, len(split["buckets"]), kind, dict(shapes), count, header.compression)
-    filled: Counter[int] = Counter()
-    tables: tuple[list[NDArray[Any]], ...] = ([], [], [], [])
-    for path in paths:
-        with h5py.File(path, "r", rdcc_nbytes=0, locking=False) as part:
-            places = part["place"][...]
-            moved = places.copy()
-            for name, bucket in part["buckets"].items():
-                number = numbers[_key(bucket)]
-                _copy_chunks(bucket, split["buckets"][str(number)], filled[number])
-                members = places[:, 0] == int(name)
-                moved[members] = np.stack(
-                    [np.full(members.sum(), number), places[members, 1] + filled[number]], 1
-                )
-                filled[number] += len(bucket["photo"])
-            for table, piece in zip(
-                tables, (part["id"], part["group"], moved, part["checksum"]), strict=True
-            ):
-                table.append(piece[...])
-        yield PackStep("assembled", len(places))
-    _write_tables(split, *tables)
-
-
-def _key(bucket: h5py.Group) -> tuple[Any, ...]:
-    forms = ((name, (bucket[name].shape[1:], bucket[name].dtype)) for name in ARRAYS if name in bucket)
-    return bytes(bucket.attrs["kind"]).decode(), *forms
-
-
-def _copy_chunks(source: h5py.Group, target: h5py.Group, first: int) -> None:
-    """Copy a bucket's samples to rows ``first`` on, as they are stored: compressed ones stay so."""
-    for name, array in source.items():
-        zeros = (0,) * (array.ndim - 1)
-        for row in range(len(array)):
-            mask, chunk = array.id.read_direct_chunk((row, *zeros))
-            target[name].id.write_direct_chunk((first + row, *zeros), chunk, mask)
