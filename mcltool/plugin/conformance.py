@@ -18,7 +18,7 @@ from mcltool.core.config import resolve
 from mcltool.core.errors import McltoolError, UsageError
 from mcltool.core.presets import PRESETS
 from mcltool.plugin import conformance_reading
-from mcltool.plugin.conformance_reading import SkipError, Subject, require, require_raises
+from mcltool.plugin.conformance_subject import SkipError, Subject, require, require_raises
 from mcltool.plugin.contract import CONTRACT_VERSION, ConditionSpec, DatasetPlugin, Sample
 
 SPLITS = ("train", "val")
