@@ -208,8 +208,9 @@ def test_killed_and_run_again_the_bytes_are_those_of_an_undisturbed_job(work: Pa
     ("rows", "cause"),
     [
         (["0,a,1,,", f"0,b,1,,{FIRST[:-1]}"], f"no class {FIRST[:-1]!r} (did you mean {FIRST}?)"),
-        (["0,a,-1,,"], "line 2: weight '-1': expected a number from 0"),
-        (["0,a,1,,", "0,b,nan,,"], "line 3: weight 'nan': expected a number from 0"),
+        (["0,a,-1,,"], "line 2: weight '-1': expected 0, or a number from 0.000001 to 1000000"),
+        (["0,a,1,,", "0,b,nan,,"], "line 3: weight 'nan': expected 0, or a number"),
+        (["0,a,1,,", "0,b,1e308,,"], "line 3: weight '1e308': expected 0, or a number"),
         (["0,a,1,,", "0,b,much,,"], "weight 'much'"),
         (["0,a,0,,", "0,b,0,,"], "all exemplars of a condition have weight 0"),
         (["0,a,1,,", "0,a.png,0.5,,"], "line 3: 'a.png' comes twice for '0'"),
@@ -270,6 +271,8 @@ def test_conditions_without_classes_have_none_to_choose_by() -> None:
         check([Exemplar("a"), Exemplar("b", classes=("line",))], spec, "here")
     with pytest.raises(UsageError, match="weight nan"):
         Exemplar("a", float("nan"))
+    with pytest.raises(UsageError, match="a is given 2 times"):
+        check([Exemplar("a"), Exemplar("b/../a")], spec, "here")
 
 
 # --- as a library ---

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,6 +22,8 @@ from mcltool.plugin.contract import ConditionSpec
 
 MOST = 64
 """Exemplars of one condition: time and memory grow with each."""
+LEAST, LARGEST = 1e-6, 1e6
+"""Of a weight that is not 0: far from where products of float32 vanish or overflow."""
 STRIDE = 4
 """Pixels of the network's input a side of a position."""
 
@@ -43,8 +46,8 @@ class Exemplar:
     classes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        if not (math.isfinite(self.weight) and self.weight >= 0):
-            raise UsageError(f"{fspath(self.path)}: weight {self.weight:g}: expected a number from 0")
+        if not _is_weight(self.weight):
+            raise UsageError(f"{fspath(self.path)}: weight {self.weight:g}: {_EXPECTED}")
         if isinstance(self.classes, str):
             raise UsageError(
                 f"{fspath(self.path)}: classes: expected a sequence of names, found {self.classes!r}"
@@ -75,14 +78,21 @@ class Exemplar:
         return f"{name}{'' if self.weight == 1 else f':{self.weight:g}'}{where}"
 
 
+_EXPECTED = f"expected 0, or a number from {LEAST:f} to {LARGEST:.0f}"
+
+
+def _is_weight(number: float) -> bool:
+    return number == 0 or LEAST <= number <= LARGEST
+
+
 def parse_weight(text: str, where: str) -> float:
-    """Raises UsageError, which names ``where``, for what is no number from 0."""
+    """Raises UsageError, which names ``where``, for what is no weight."""
     try:
         number = float(text)
     except ValueError:
         number = math.nan
-    if not (math.isfinite(number) and number >= 0):
-        raise UsageError(f"{where}: weight {text!r}: expected a number from 0")
+    if not _is_weight(number):
+        raise UsageError(f"{where}: weight {text!r}: {_EXPECTED}")
     return number
 
 
@@ -100,7 +110,7 @@ def check(exemplars: Sequence[Exemplar], spec: ConditionSpec, where: str) -> Non
     """Raises UsageError, which names ``where``, for exemplars that cannot act together on conditions of ``spec``."""
     if len(exemplars) > MOST:
         raise UsageError(f"{where}: {len(exemplars)} exemplars for one condition: expected at most {MOST}")
-    photo, count = Counter(fspath(exemplar.path) for exemplar in exemplars).most_common(1)[0]
+    photo, count = Counter(os.path.realpath(exemplar.path) for exemplar in exemplars).most_common(1)[0]
     if count > 1:
         raise UsageError(
             f"{where}: {photo} is given {count} times for one condition; join its regions in one"

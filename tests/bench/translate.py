@@ -117,7 +117,7 @@ def rate(preset: str, count: int, pairing: str, repeats: int, workers: int | Non
             )
 
         first = Run(job("out"))
-        translator, plan = first.translator(), first.ledger().plan
+        translator, plan = first._translator(), first.ledger().plan
         batch = translator.fitting_batch_size(side)
         preparer = Preparer(translator.plugin, side)
         photos = {task.photos[0]: preparer.photo(task.photos[0]).pixels for task in plan}
