@@ -64,12 +64,19 @@ def test_a_pack_of_it_carries_the_description() -> None:
     assert json.loads(shown["condition"]["reading"])["condition"][0]["range"] == [500.0, 5000.0]
 
 
-def test_what_is_wrong_is_one_line() -> None:
+def test_photos_without_masks_are_refused_until_the_file_that_describe_wrote_allows_it() -> None:
     trees.plain_folders(Path("garden"), "masks")
     Path("garden/masks/02.png").unlink()
-    for command in (["data", "describe", "garden"], ["fit", "--root", "garden", *SMALL]):
-        (line,) = run(*command, code=2).strip().splitlines()
-        assert line.startswith("mcltool: garden/images/02.png: 1 of 6 photos have no labels (masks)")
+    for command in (["fit", "--root", "garden", *SMALL], ["data", "describe", "garden"]):
+        last = run(*command, code=2).strip().splitlines()[-1]
+        assert last.startswith("mcltool: garden/images/02.png: 1 of 6 photos have no labels (masks)")
+    path = Path("garden/dataset.toml")
+    path.write_text(path.read_text().replace('unpaired = "refuse"', 'unpaired = "leave out"'))
+    assert json.loads(run("data", "check", "--root", "garden", "--json"))["splits"][0]["samples"] == 4
+
+
+def test_what_is_wrong_is_one_line() -> None:
+    trees.plain_folders(Path("garden"), "masks")
     Path("garden/dataset.toml").write_text("flips = true")
     assert "flips: unknown key (did you mean flip?)" in run("fit", "--root", "garden", *SMALL, code=2)
     assert run("fit", "--plugin", "shapes", "--condition", "edges", *SMALL, code=2).count("\n") == 1

@@ -135,6 +135,7 @@ def test_more_than_255_classes(tmp_path):
         ('train = "/etc"', "/etc: a path that leaves the folder"),
         ('condition = [{ kind = "edges", files = "a/../../b" }]', "a/../../b: a path that leaves the folder"),
         ("val = 2", "val: a folder, or a share between 0 and 1"),
+        ('val = "."', "val: '.' is the folder of train too"),
         ("flip = 1", "flip: 1, expected true or false"),
         ('group = "("', "group: '(' is not a regular expression"),
         ('condition = [{ kind = "labels", files = "masks" }]', "classes: expected 1 to 255"),
@@ -166,6 +167,23 @@ def test_metadata_that_leaves_the_folder(tmp_path):
     path = tmp_path / "metadata.csv"
     path.write_text(path.read_text().replace("a/02.png", "../../02.png"))
     assert "row 3: ../../02.png leaves the folder" in refusal(tmp_path)
+
+
+def test_a_negative_class_number_is_no_name(tmp_path):
+    trees.plain_folders(tmp_path, "masks")
+    (tmp_path / "classes.txt").write_text("-1 sky\n1 ground\n2 thing\n")
+    assert "classes.txt: '-1 sky': expected a number" in refusal(tmp_path)
+
+
+def test_a_folder_whose_name_tells_nothing_is_named(tmp_path):
+    trees.plain_folders(tmp_path, "masks")
+    (tmp_path / "masks").rename(tmp_path / "gt")
+    assert "not used: gt/ (known: masks, edges," in refusal(tmp_path)
+
+
+def test_that_nothing_is_held_out_is_said(tmp_path):
+    masks(tmp_path, np.zeros((40, 40), np.uint8))
+    assert any("nothing is held out" in line for line in found(tmp_path).assumed)
 
 
 def test_a_folder_of_another_data_set(tmp_path):

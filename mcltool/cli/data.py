@@ -61,13 +61,14 @@ def data_describe(root: Path, condition: str) -> None:
             failure = f"{path}: cannot be written ({error.strerror}); {way_out}"
     for line in dataset.assumed:
         click.echo(line)
-    for split in ("train", "val"):
-        click.echo(f"{split}: {len(dataset.index(root, split))} photos")
     click.echo()
     show_classes(dataset.spec)
     if failure:
         raise UsageError(failure)
     click.echo(last)
+    # Last: what lacks its other half is refused here, with the file there to allow it.
+    for split in ("train", "val"):
+        click.echo(f"{split}: {len(dataset.index(root, split))} photos")
 
 
 @data_group.command("check", short_help="Read every sample and report what is wrong.")

@@ -61,7 +61,7 @@ def _entry(path: Path, line: str, place: int, colour_first: bool) -> ClassEntry:
 def _checked(
     path: Path, line: str, name: str, number: int | None, colour: tuple[int, ...] | None
 ) -> ClassEntry:
-    if not name or max((number or 0, *(colour or ()))) > 255:
+    if not name or re.match(r"-\d", name) or max((number or 0, *(colour or ()))) > 255:
         raise UsageError(f"{path}: {line!r}: expected a number or a colour, 0 to 255, and a name")
     red, green, blue = colour or (-1, -1, -1)
     return ClassEntry(name, number, (red, green, blue))

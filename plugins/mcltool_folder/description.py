@@ -67,6 +67,7 @@ class Part:
             not masks or 1 <= len(names) <= MOST_CLASSES, f"classes: expected 1 to {MOST_CLASSES} of them"
         )
         _require(len({*names}) == len(names), "classes: two have one name")
+        _require(all(names), "classes: one has no name")
         for key in ("unknown", "background"):
             name = getattr(self, key)
             _require(not name or name in names, f"{key}: no class {name!r}{_nearest(name, names)}")
@@ -113,6 +114,9 @@ class Description:
                 inside = not Path(path).is_absolute() and ".." not in PurePosixPath(path).parts
                 _require(inside and "\\" not in path, f"{path}: a path that leaves the folder")
         _require(isinstance(self.val, str) or 0 < self.val < 1, "val: a folder, or a share between 0 and 1")
+        _require(
+            self.val != self.train, f"val: {self.val!r} is the folder of train too: nothing would be held out"
+        )
         try:
             re.compile(self.group)
         except re.error as error:

@@ -160,6 +160,8 @@ def _paired(root: Path, description: Description, folder: str) -> list[Sample]:
     photos, conditions = _candidates(root, folder, description)
     _check_single(photos, "photo")
     complete = set(photos)
+    bare: list[str] = []
+    stray: list[str] = []
     for part, found in conditions.items():
         what = f"{part.kind} ({part.files})"
         _check_single(found, what)
@@ -173,6 +175,8 @@ def _paired(root: Path, description: Description, folder: str) -> list[Sample]:
         files = tuple(path for condition in mine for path in condition.files)
         group = group_of(name, description.group)
         samples.append(Sample(name, photos[name][0].files[0], files, group, "".join(c.part for c in mine)))
+    if not samples and (bare or stray):
+        raise UsageError(_unpaired(what, bare, stray, photos, found))
     if not samples:
         raise UsageError(f"{base}: no photos with conditions; {EXPECTED}")
     return samples

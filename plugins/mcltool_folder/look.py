@@ -40,7 +40,10 @@ def look_at(root: Path, condition: str = "") -> Look:
     layout = find_layout(root)
     parts = [_draft(name, layout) for name in _chosen(root, layout, condition)]
     description = Description(tuple(parts), layout.layout, layout.train, layout.val, layout.photos)
-    samples = [sample for split in ("train", "val") for sample in find_samples(root, description, split)]
+    # What lacks its half is refused when the data are used; that needs a file in which to allow it.
+    complete = replace(description, unpaired="leave out")
+    train, val = (find_samples(root, complete, split) for split in ("train", "val"))
+    samples = [*train, *val]
     shares = [share_out(sample.condition, parts, made=True) for sample in samples]
     assumed, questions = [_where(root, layout, len(samples))], []
     found: list[Part] = []
@@ -56,6 +59,8 @@ def look_at(root: Path, condition: str = "") -> Look:
     except DataError as error:
         raise UsageError(str(error)) from None
     description = replace(description, condition=tuple(found), flip=not _has_sides(found))
+    if not val:
+        assumed.append("nothing is held out: all photos are of one thing; give val a folder of others")
     return Look(description, (*assumed, *_rules(description, samples)), tuple(questions))
 
 
@@ -64,7 +69,10 @@ def _chosen(root: Path, layout: Layout, condition: str) -> list[str]:
     there = layout.conditions
     if not condition:
         if not there:
-            raise UsageError(f"{root}: photos without conditions: --condition edges makes drawings of them")
+            known = f"; not used: {', '.join(layout.ignored)} (known: masks, edges, depth, normals, poses, inputs)"
+            raise UsageError(
+                f"{root}: photos without conditions{known if layout.ignored else ''}; --condition edges makes drawings"
+            )
         return list(there)
     names: list[str] = []
     for wanted in condition.split(","):
