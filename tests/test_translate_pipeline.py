@@ -11,12 +11,9 @@ import pytest
 import torch
 from mcltool_shapes import ShapesPlugin
 from numpy.typing import NDArray
-from PIL import Image
-from tiny_weights import make_weights
-from translating import files, make_condition, make_photo, manifest, run
+from translating import COUNT, files, make_numbered, manifest, run, task_of
 
-import mcltool
-from mcltool import DataError, UsageError
+from mcltool import DataError
 from mcltool.core.errors import McltoolError
 from mcltool.data.batch import condition_planes, to_unit
 from mcltool.data.workers import Ahead
@@ -26,7 +23,6 @@ from mcltool.translate.cache import ExemplarCache
 from mcltool.translate.exemplars import Exemplar
 from mcltool.translate.job import Job, Options, plugin_of
 from mcltool.translate.manifest import Journal
-from mcltool.translate.nearest import top_1
 from mcltool.translate.pipeline import Pipeline
 from mcltool.translate.plan import Task
 from mcltool.translate.reader import Photo, Preparer
@@ -34,18 +30,11 @@ from mcltool.translate.run import Run
 from mcltool.translate.settings import Settings
 from mcltool.translate.translator import Translator
 
-SIZES = [(32, 32), (32, 48), (32, 32), (48, 32), (32, 32), (32, 32), (32, 48)]
-COUNT = 22
-
 
 @pytest.fixture
 def work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """22 conditions of three sizes and 22 photos of two, by name; batches of 2, windows of 8."""
     monkeypatch.chdir(tmp_path)
-    for number in range(COUNT):
-        make_condition(tmp_path / "masks" / f"{number:02d}.png", SIZES[number % len(SIZES)], 1 + number % 5)
-        make_photo(tmp_path / "photos" / f"{number:02d}.png", number, (40, 40) if number % 3 else (40, 64))
-    make_weights(tmp_path / "runs" / "shapes-1" / "weights.safetensors")
+    make_numbered(tmp_path)
     return tmp_path
 
 
@@ -68,10 +57,6 @@ def job(work: Path, **options: Any) -> Job:
         settings,
         Options(device="cpu", **options),
     )
-
-
-def task_of(path: str) -> Task:
-    return Task(0, "", "", "", (path,))
 
 
 def translated(
@@ -328,101 +313,3 @@ def test_a_line_that_cannot_be_written_ends_the_job_and_it_goes_on_later(
     assert run("--batch-size", "2").exit_code == 0
     run("--batch-size", "2", out="whole")
     assert files(work / "out") == files(work / "whole")
-
-
-# --- nearest ---
-
-
-@pytest.mark.parametrize("block", [1, 3, 100])
-def test_the_nearest_is_the_largest_product_of_those_usable(block: int) -> None:
-    random = np.random.default_rng(0)
-    queries, keys = (
-        random.normal(size=(10, 4)).astype(np.float32),
-        random.normal(size=(7, 4)).astype(np.float32),
-    )
-    usable = np.array([True, True, False, True, True, True, False])
-    products = queries @ keys.T
-    expected = np.array([max(np.flatnonzero(usable), key=lambda e: row[e]) for row in products])
-    np.testing.assert_array_equal(top_1(queries, keys, usable, block), expected)
-
-
-def test_where_no_condition_can_be_read_each_fails_by_itself(work: Path) -> None:
-    for path in (work / "masks").iterdir():
-        path.write_text("no label map")
-    result = run("--pair", "nearest")
-    assert (result.exit_code, f"0 ok, 0 skipped, {COUNT} failed" in result.output) == (1, True)
-    assert "not an image that can be read" in next(iter(manifest(work / "out").values()))["cause"]
-
-
-def test_nearest_pairs_by_features_saves_what_it_chose_and_does_not_choose_twice(
-    work: Path, translator: Translator, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    (work / "photos" / "05.png").write_text("no photo")
-    assert run("--pair", "nearest", "--pair-out", "chosen.csv").exit_code == 0
-    preparer = Preparer(translator.plugin, 32)
-    keys = {}
-    for path in sorted((work / "photos").iterdir()):
-        planes = preparer.photo(str(path)).pixels
-        if planes is not None:
-            with torch.inference_mode():
-                v = translator.model.photo_features(to_unit(torch.tensor(planes).permute(2, 0, 1)[None]))[0]
-            keys[path.name] = torch.nn.functional.normalize(v.mean(0), dim=0)
-    for name, line in manifest(work / "out").items():
-        planes = preparer.condition(task_of(f"masks/{name}")).pixels
-        with torch.inference_mode():
-            u = translator.model.condition_features(
-                condition_planes(torch.tensor(planes)[None], translator.plugin.spec)
-            )
-        best = max(keys, key=lambda key: float(u[0].mean(0) @ keys[key]))
-        assert line["exemplar"] == best
-    rows = (work / "chosen.csv").read_text().splitlines()
-    assert rows[0] == "condition,exemplar"
-    assert len(rows) == 1 + COUNT
-
-    monkeypatch.setattr(Translator, "pooled_conditions", None)
-    assert f"0 ok, {COUNT} skipped" in run("--pair", "nearest").output
-    assert f"0 ok, {COUNT} skipped" in run("--pair", "chosen.csv").output
-
-
-# --- as a library ---
-
-
-def test_translate_images_yields_in_order_with_causes(work: Path) -> None:
-    (work / "masks" / "03.png").write_bytes(b"")
-    (work / "photos" / "05.png").write_text("no photo")
-    conditions = [f"masks/{n:02d}.png" for n in range(COUNT)]
-    photos = [Path(f"photos/{n:02d}.png") for n in range(COUNT)]
-    found = list(mcltool.translate_images(conditions, photos, device="cpu", precision="fp32", batch_size=2))
-    assert [str(one.condition) for one in found] == conditions
-    assert [n for n, one in enumerate(found) if one.image is None] == [3, 5]
-    assert found[3].cause.startswith("masks/03.png: not an image")
-    assert found[5].cause.startswith("photos/05.png: not an image")
-    (work / "masks" / "03.png").unlink()
-    (work / "photos" / "05.png").unlink()
-    (work / "masks" / "05.png").unlink()
-    run("--batch-size", "2")
-    for one in found:
-        if one.image is not None:
-            made = np.asarray(Image.open(work / "out" / one.condition.name), int)
-            np.testing.assert_allclose(one.image, made, atol=1)  # other batches, other last bits
-
-
-def test_translate_images_reads_no_more_than_it_needs(work: Path) -> None:
-    def endless() -> Any:
-        while True:
-            yield "masks/00.png"
-
-    images = mcltool.translate_images(endless(), "photos/00.png", device="cpu", save=("warp", "confidence"))
-    first = next(images)
-    assert first.image is not None
-    assert {kind: picture.shape for kind, picture in first.extras.items()} == {
-        "warp": (32, 32, 3),
-        "confidence": (32, 32, 3),
-    }
-
-
-def test_translate_images_says_what_is_wrong(work: Path) -> None:
-    with pytest.raises(UsageError, match="no such weights file"):
-        mcltool.translate_images([], "photos/00.png", "none.safetensors")
-    with pytest.raises(UsageError, match="1 exemplars for more conditions"):
-        list(mcltool.translate_images(["masks/00.png"] * 2, ["photos/00.png"], device="cpu"))

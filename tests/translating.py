@@ -13,6 +13,7 @@ from tiny_weights import SPEC as SPEC
 from tiny_weights import make_weights as make_weights
 
 from mcltool.cli.main import cli
+from mcltool.translate.plan import Task
 
 OWN = {"manifest.jsonl", "job.json"}
 """What a job says of itself."""
@@ -51,3 +52,19 @@ def files(out: Path) -> dict[str, bytes]:
     """Everything below a folder but what the job says of itself, hidden files too."""
     found = (path for path in out.rglob("*") if path.is_file() and path.name not in OWN)
     return {path.relative_to(out).as_posix(): path.read_bytes() for path in found}
+
+
+SIZES = [(32, 32), (32, 48), (32, 32), (48, 32), (32, 32), (32, 32), (32, 48)]
+COUNT = 22
+
+
+def make_numbered(folder: Path) -> Path:
+    """22 conditions of three sizes and 22 photos of two, by name, and weights: batches of 2 have windows of 8."""
+    for number in range(COUNT):
+        make_condition(folder / "masks" / f"{number:02d}.png", SIZES[number % len(SIZES)], 1 + number % 5)
+        make_photo(folder / "photos" / f"{number:02d}.png", number, (40, 40) if number % 3 else (40, 64))
+    return make_weights(folder / "runs" / "shapes-1" / "weights.safetensors")
+
+
+def task_of(path: str) -> Task:
+    return Task(0, "", "", "", (path,))
