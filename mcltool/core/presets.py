@@ -8,8 +8,8 @@ from typing import Any
 Settings = Mapping[str, Any]
 """Settings by address, e.g. {"loss.mcl": 0.05}."""
 
-# Losses, and their order in time, that learned from real photographs (docs/results.md). The published ones, which soon
-# made one picture of everything, are sections.py's defaults and the configurations paper-*.
+# Losses and schedule that work on real photographs (docs/results.md). The published ones, which collapse there, are the
+# defaults of sections.py and the configurations paper-*.
 _RECIPE: Settings = {
     "model.temperature": 0.03,
     "train.beta1": 0.5,

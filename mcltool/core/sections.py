@@ -121,7 +121,7 @@ class LossConfig:
     mask: Weight = 0.0
     """Cross-entropy of the exemplar's warped labels (label conditions)."""
     mask_balance: Share = 0.0
-    """How far small classes count like large ones in it: 0 as published, by area; 1 all alike."""
+    """How much small classes count in it: 0 weighs classes by their area, as published; 1 weighs all alike."""
     rec: Weight = 0.0
     """L1 of the output to the photo, where the exemplar is a right answer."""
     tone: Weight = 0.0

@@ -1,4 +1,4 @@
-"""Putting part files together into a pack, and replacing a table of one."""
+"""Assemble part files into a pack, and replace its table of exemplars."""
 
 from __future__ import annotations
 

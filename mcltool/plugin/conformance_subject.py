@@ -1,4 +1,4 @@
-"""The plugin that conformance checks look at, and how a check says that something does not hold."""
+"""What conformance checks share: the plugin under test, and how a check fails."""
 
 from __future__ import annotations
 

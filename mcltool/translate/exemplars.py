@@ -23,7 +23,7 @@ from mcltool.plugin.contract import ConditionSpec
 MOST = 64
 """Exemplars of one condition: time and memory grow with each."""
 LEAST, LARGEST = 1e-6, 1e6
-"""Of a weight that is not 0: far from where products of float32 vanish or overflow."""
+"""Range of a weight other than 0, well within what float32 products can hold."""
 STRIDE = 4
 """Pixels of the network's input a side of a position."""
 
@@ -37,7 +37,7 @@ class Exemplar:
 
     weight: at least 0, relative to the condition's other exemplars. region: a grey picture in the condition's frame:
     white where this exemplar may serve, black where not; greys scale the weight. classes: names of the classes that
-    it may serve, of conditions that are labels. Raises UsageError for a weight that is none.
+    it may serve, of conditions that are labels. Raises UsageError for a weight out of range.
     """
 
     path: str | PathLike[str]
@@ -86,7 +86,7 @@ def _is_weight(number: float) -> bool:
 
 
 def parse_weight(text: str, where: str) -> float:
-    """Raises UsageError, which names ``where``, for what is no weight."""
+    """Raises UsageError, which names ``where``, for anything that is not a weight."""
     try:
         number = float(text)
     except ValueError:
