@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from mcltool import Condition, DataError
-from mcltool.data.geometry import resize_condition
+from mcltool.data.resize import resize_condition
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from PIL import Image
 from mcltool import Condition, DataError
 from mcltool.core.config import DataConfig
 from mcltool.data.dataset import TrainingData
-from mcltool.data.geometry import resize_condition
+from mcltool.data.resize import resize_condition
 
 PLUGIN = CelebAHQPartsPlugin()
 LIP, EYE = PLANES.index("distance to l_lip"), PLANES.index("distance to l_eye")

@@ -16,9 +16,9 @@ from PIL import Image
 from mcltool import DataError, read_measure
 from mcltool.core.config import DataConfig
 from mcltool.data.dataset import TrainingData
-from mcltool.data.geometry import resize_condition
 from mcltool.data.pack import PackedDataset
 from mcltool.data.packing import PackOptions, pack
+from mcltool.data.resize import resize_condition
 from mcltool.plugin.contract import Condition
 from mcltool.translate.plan import Task
 from mcltool.translate.reader import Preparer

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-from mcltool.data.geometry import Size
+from mcltool.data.resize import Size
 from mcltool.data.views import rendered
 from mcltool.plugin.contract import Condition, ConditionSpec, DatasetPlugin, PointDrawing
 

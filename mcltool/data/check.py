@@ -14,8 +14,10 @@ from numpy.typing import NDArray
 
 from mcltool.core.errors import DataError, McltoolError, UsageError
 from mcltool.data.batch import condition_tensor
-from mcltool.data.doubts import check_ids, doubts_of, mismatch, summed_up
+from mcltool.data.doubts import check_ids, doubts_of, summed_up
+from mcltool.data.resize import Size
 from mcltool.data.retrieval import Vector, describe_view
+from mcltool.data.views import mismatch
 from mcltool.data.workers import in_processes
 from mcltool.plugin.contract import DatasetPlugin, Sample
 
@@ -29,8 +31,6 @@ DRAWN_SIZE = 256
 NEAR = 0.2
 """Distance of descriptors below which two samples are nearly the same: a photo that was shrunk to two thirds, cut by
 4 pixels a side or saved as JPEG again is 0.02 to 0.14 from itself, other photos of its kind mostly 0.4 and more."""
-
-Size = tuple[int, int]
 
 
 @dataclass(frozen=True, eq=False)

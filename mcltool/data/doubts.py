@@ -6,8 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 from mcltool.core.errors import DataError, UsageError
-from mcltool.core.images import photo_orientation
-from mcltool.data.geometry import Size, same_aspect
+from mcltool.data.views import orientation
 from mcltool.plugin.contract import Condition, DatasetPlugin, Sample
 
 FEW = 32
@@ -23,7 +22,7 @@ TURNED = (
 def doubts_of(plugin: DatasetPlugin, sample: Sample, condition: Condition) -> list[str]:
     """What to doubt of one sample, a line each."""
     found = [plugin.doubt(condition)]
-    if plugin.follow_exif is None and _orientation(sample) != 1:
+    if plugin.follow_exif is None and orientation(sample) != 1:
         found.append(TURNED)
     return [line for line in found if line]
 
@@ -46,25 +45,6 @@ def look(plugin: DatasetPlugin, samples: Sequence[Sample]) -> list[str]:
     return summed_up(counts, len(some))
 
 
-def mismatch(plugin: DatasetPlugin, sample: Sample, photo: Size, condition: Size) -> str:
-    """Why a photo and a condition of these sizes cannot be of one picture; "" where they can."""
-    if same_aspect(photo, condition):
-        return ""
-    (high, wide), (height, width) = photo, condition
-    cause = (
-        f"{sample.photo or sample.id}: the photo is {wide} x {high} pixels and its condition {width} x {height}: "
-        "expected the same picture, but their aspects differ"
-    )
-    turned = (
-        plugin.follow_exif is not False and same_aspect((wide, high), condition) and _orientation(sample) > 4
-    )
-    return (
-        f"{cause}; the photo's EXIF orientation turns it, --no-exif takes it as it is stored"
-        if turned
-        else cause
-    )
-
-
 def check_ids(plugin: DatasetPlugin, samples: Sequence[Sample]) -> None:
     """Raises UsageError where two samples of a split have one id."""
     ids: set[str] = set()
@@ -80,10 +60,3 @@ def repeated(plugin: DatasetPlugin, name: str) -> UsageError:
         f"{plugin.name}: two samples have the id {name!r}: nothing could tell them apart; give the files names of "
         "their own, or have the plugin make ids of their paths"
     )
-
-
-def _orientation(sample: Sample) -> int:
-    try:
-        return photo_orientation(sample.photo) if sample.photo else 1
-    except DataError:
-        return 1

@@ -1,8 +1,8 @@
-"""Geometry of photos and conditions; the only module that imports albumentations.
+"""How photos and conditions are cropped, turned and mirrored; the only module that imports albumentations.
 
-Resizing is fixed arithmetic. What is random is drawn by albumentations' transforms, all of
-a sample from one random state, so that a sample's geometry is a function of its seed and of nothing before. What
-was drawn is put together to one matrix, and each array is moved once.
+What is random is drawn by albumentations' transforms, all of a sample from one random state, so that a sample's
+geometry is a function of its seed and of nothing before. What was drawn is put together to one matrix, and each array
+is moved once.
 
 Points are x, y in pixels with whole numbers at pixel centres: the centre of the first pixel is (0, 0) and a
 picture W wide goes from -0.5 to W - 0.5. Mirroring also exchanges what a condition's ``mirror`` pairs: the
@@ -23,59 +23,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mcltool.core.config import DataConfig
+from mcltool.data.resize import Photo, Size, cover, load_size
 from mcltool.plugin.contract import Condition
 
-Size = tuple[int, int]
-"""Height, width in pixels."""
-
-
-def resize_photo(photo: NDArray[Any], size: Size) -> NDArray[Any]:
-    """``photo`` (H, W) or (H, W, C) at ``size``: averaged where no side grows, else interpolated linearly.
-
-    A photo that has the size already is returned itself.
-    """
-    shrinks = size[0] <= photo.shape[0] and size[1] <= photo.shape[1]
-    return _resize(photo, size, cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
-
-
-def resize_labels(labels: NDArray[Any], size: Size) -> NDArray[Any]:
-    """``labels`` (H, W) or (H, W, C) at ``size`` by nearest neighbour: no value appears that was not there.
-
-    Labels that have the size already are returned themselves.
-    """
-    # The exact kind samples at pixel centres, as the photo's interpolation does; plain nearest does not.
-    return _resize(labels, size, cv2.INTER_NEAREST_EXACT)
-
-
-def resize_condition(condition: Condition, size: Size) -> Condition:
-    """``condition`` on a canvas of ``size``: a smooth raster like a photo, others like labels, points scaled.
-
-    Absent points (NaN) stay absent. The given condition is not changed; one of this size is returned itself.
-    """
-    if condition.size == size:
-        return condition
-    raster, points = condition.raster, condition.points
-    if raster is not None:
-        raster = resize_photo(raster, size) if condition.smooth else resize_labels(raster, size)
-    if points is not None:
-        scale = np.array([size[1] / condition.size[1], size[0] / condition.size[0]], np.float32)
-        points = (points + np.float32(0.5)) * scale - np.float32(0.5)
-    return replace(condition, size=size, raster=raster, points=points)
-
-
-def _resize(image: NDArray[Any], size: Size, interpolation: int) -> NDArray[Any]:
-    if image.shape[:2] == size:
-        return image
-    if image.ndim == 3 and image.shape[2] > AT_ONCE:
-        starts = range(0, image.shape[2], AT_ONCE)
-        some = [_resize(image[..., start : start + AT_ONCE], size, interpolation) for start in starts]
-        return np.concatenate(some, 2)
-    resized: NDArray[Any] = cv2.resize(image, size[::-1], interpolation=interpolation)
-    return resized.reshape(*size, *image.shape[2:])  # OpenCV drops a single channel
-
-
-Photo = NDArray[np.uint8]
-"""(H, W, 3) RGB."""
 Matrix = NDArray[np.float64]
 """(3, 3): from x, y, 1 of a picture to x, y, 1 of what it becomes."""
 
@@ -88,13 +38,6 @@ TRANSLATION = (-0.1, 0.1)
 """Shares of width and of height, drawn apart."""
 SHEAR = (-8.0, 8.0)
 """Degrees along x and along y, drawn apart."""
-
-AT_ONCE = 4
-"""Channels; OpenCV averages no more of them in one go."""
-
-ASPECT_TOLERANCE = 0.01
-"""Share by which the aspects of a photo and its condition may differ: rounding. DeepFashion's photos of 1101 x 750
-have poses on a canvas of 256 x 176, which is 0.93% apart."""
 
 
 class RandomState:
@@ -112,35 +55,6 @@ class RandomState:
         """What ``transform``, of albumentations, does to a picture of ``size`` this time."""
         transform.set_random_state(self.numpy, self.python)
         return dict(transform.get_params_dependent_on_data({"shape": (*size, 3)}, {}))
-
-
-def load_size(config: DataConfig) -> Size:
-    """What pictures are made to cover before the crop; a pack holds them at this size."""
-    height, width = (round(config.load_scale * side) for side in config.size)
-    return height, width
-
-
-def read_short_side(config: DataConfig) -> int:
-    """Short side in pixels below which a plugin must not shrink what it reads, whatever its aspect."""
-    return max(load_size(config))
-
-
-def same_aspect(photo: tuple[int, int], condition: tuple[int, int]) -> bool:
-    """Whether two sizes (height, width) can be of one picture at two resolutions: but for ASPECT_TOLERANCE, or for one
-    pixel of the smaller, where that is more."""
-    across, down = photo[0] * condition[1], photo[1] * condition[0]
-    return abs(across - down) <= max(ASPECT_TOLERANCE * max(across, down), *photo, *condition)
-
-
-def cover(photo: Photo, condition: Condition, size: Size) -> tuple[Photo, Condition]:
-    """Bring both to one size that covers ``size`` (height, width) and keeps the photo's aspect.
-
-    What covers it exactly already is returned itself.
-    """
-    height, width = photo.shape[:2]
-    ratio = max(size[0] / height, size[1] / width)
-    common = max(size[0], round(height * ratio)), max(size[1], round(width * ratio))
-    return resize_photo(photo, common), resize_condition(condition, common)
 
 
 def training_geometry(

@@ -9,39 +9,11 @@ from pathlib import Path
 
 from mcltool.plugin.contract import IMAGE_SUFFIXES, Sample
 
-_NO_PICTURES = frozenset(
-    {
-        ".txt",
-        ".json",
-        ".jsonl",
-        ".csv",
-        ".tsv",
-        ".xml",
-        ".html",
-        ".md",
-        ".yaml",
-        ".yml",
-        ".toml",
-        ".log",
-        ".py",
-    }
-    | {
-        ".npy",
-        ".npz",
-        ".mat",
-        ".h5",
-        ".parquet",
-        ".pkl",
-        ".safetensors",
-        ".zip",
-        ".tar",
-        ".gz",
-        ".pdf",
-        ".db",
-        ".ini",
-    }
-    | {".sha256", ".lock", ".sh", ".pth", ".pt"}
-)
+_NO_PICTURES = {
+    ".txt", ".json", ".jsonl", ".csv", ".tsv", ".xml", ".html", ".md", ".yaml", ".yml", ".toml", ".ini", ".log", ".py",
+    ".sh", ".pdf", ".db", ".lock", ".sha256", ".npy", ".npz", ".mat", ".h5", ".parquet", ".pkl", ".pth", ".pt",
+    ".safetensors", ".zip", ".tar", ".gz",
+}  # fmt: skip
 SHOWN = 3
 """Names in a line."""
 

@@ -11,11 +11,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from mcltool.data.batch import Batch, to_bytes
+from mcltool.data.resize import Size
 from mcltool.plugin.contract import ConditionSpec
 
 CELL = 32
 """Pixels a side of a region."""
-Size = tuple[int, int]
 
 
 def random_conditions(count: int, size: Size, spec: ConditionSpec, seed: int = 0) -> Tensor:

@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 from mcltool.core.config import DataConfig
 from mcltool.core.errors import UsageError
 from mcltool.data.dataset import EvaluationData, TrainingData
-from mcltool.data.geometry import Photo, load_size
 from mcltool.data.pack_format import Bucket, open_file, open_pack, read_header, reading, size_text
 from mcltool.data.pairs import Called, match_names, read_pairs
+from mcltool.data.resize import Photo, load_size
 from mcltool.plugin.contract import Condition, ConditionFiles, ConditionSpec, DatasetPlugin, Sample, Truth
 
 log = logging.getLogger(__name__)
@@ -208,8 +208,6 @@ def _other_views(train: Sequence[Sample], val: Sequence[Sample]) -> Sequence[Sam
 
 
 def _packed(plugin: DatasetPlugin, config: DataConfig, val: Sequence[Sample]) -> _Lists:
-    from mcltool.data.pack import PackedDataset
-
     if not isinstance(plugin, PackedDataset):
         return None, None
     plugin.check_size(config)

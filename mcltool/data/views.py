@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mcltool.core.errors import DataError
-from mcltool.data.doubts import mismatch
-from mcltool.data.geometry import Photo
+from mcltool.core.images import photo_orientation
+from mcltool.data.resize import Photo, Size, same_aspect
 from mcltool.plugin.contract import Condition, DatasetPlugin, Sample
 
 View = tuple[Photo, Condition]
@@ -27,6 +27,33 @@ def read_view(plugin: DatasetPlugin, sample: Sample, short_side: int) -> View:
     if cause := mismatch(plugin, sample, photo.shape[:2], condition.size):
         raise DataError(cause)
     return photo, condition
+
+
+def mismatch(plugin: DatasetPlugin, sample: Sample, photo: Size, condition: Size) -> str:
+    """Why a photo and a condition of these sizes cannot be of one picture; "" where they can."""
+    if same_aspect(photo, condition):
+        return ""
+    (high, wide), (height, width) = photo, condition
+    cause = (
+        f"{sample.photo or sample.id}: the photo is {wide} x {high} pixels and its condition {width} x {height}: "
+        "expected the same picture, but their aspects differ"
+    )
+    turned = (
+        plugin.follow_exif is not False and same_aspect((wide, high), condition) and orientation(sample) > 4
+    )
+    return (
+        f"{cause}; the photo's EXIF orientation turns it, --no-exif takes it as it is stored"
+        if turned
+        else cause
+    )
+
+
+def orientation(sample: Sample) -> int:
+    """The EXIF orientation of a sample's photo; 1, upright, where nothing is said."""
+    try:
+        return photo_orientation(sample.photo) if sample.photo else 1
+    except DataError:
+        return 1
 
 
 def device_input(plugin: DatasetPlugin, condition: Condition) -> NDArray[Any]:

@@ -19,8 +19,8 @@ from mcltool.core.pictures import save_png
 from mcltool.core.weights import load_model, read_header
 from mcltool.data.doubts import look
 from mcltool.data.export import export_conditions
-from mcltool.data.geometry import Size, resize_photo
 from mcltool.data.pack import open_data
+from mcltool.data.resize import Size, resize_photo
 from mcltool.evaluate.inputs import Request
 from mcltool.evaluate.job import score_folder
 from mcltool.evaluate.pairs import Pair, score_correspondence

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from mcltool.core.errors import DataError, UsageError
 from mcltool.core.images import read_photo
-from mcltool.data.geometry import Size, resize_photo, same_aspect
+from mcltool.data.resize import Size, resize_photo, same_aspect
 from mcltool.plugin.contract import ConditionSpec
 
 MOST = 64

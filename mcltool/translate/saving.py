@@ -20,7 +20,7 @@ import mcltool
 from mcltool.core import files
 from mcltool.core.errors import DataError, printable
 from mcltool.core.pictures import contact_sheet, heat
-from mcltool.data.geometry import Size, resize_photo
+from mcltool.data.resize import Size, resize_photo
 from mcltool.plugin.contract import ConditionSpec
 from mcltool.translate.reader import Picture, Result
 
