@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
-
 import numpy as np
 import pytest
 import torch
@@ -11,9 +9,7 @@ import torch
 from mcltool.core.errors import DataError
 from mcltool.data.batch import (
     BACKGROUND,
-    Batch,
     HostBatch,
-    collate,
     condition_picture,
     condition_planes,
     condition_tensor,
@@ -49,37 +45,9 @@ class Rendering(DatasetPlugin):
         return self._planes
 
 
-def item(value):
-    picture = torch.full((3, 32, 64), value, dtype=torch.uint8)
-    labels = torch.full((32, 64), value, dtype=torch.uint8)
-    return {
-        "condition": labels,
-        "target": picture,
-        "exemplar": picture + 1,
-        "exemplar_condition": labels + 1,
-        "augmented": picture + 2,
-        "paired": torch.tensor(value % 2 == 0),
-    }
-
-
-def test_collate_stacks_each_field():
-    batch = collate([item(4), item(7)])
-    assert len(batch) == 2
-    assert batch.condition.shape == (2, 32, 64)
-    assert batch.target.shape == (2, 3, 32, 64)
-    assert batch.target[:, 0, 0, 0].tolist() == [4, 7]
-    assert batch.exemplar[:, 0, 0, 0].tolist() == [5, 8]
-    assert batch.exemplar_condition[:, 0, 0].tolist() == [5, 8]
-    assert batch.augmented[:, 0, 0, 0].tolist() == [6, 9]
-    assert batch.paired.tolist() == [True, False]
-    assert batch.paired.dtype == torch.bool
-
-
 def test_a_batch_moves_as_a_whole_and_keeps_its_types():
-    batch = collate([item(4), item(7)])
-    moved = batch.to("meta")
-    for field in fields(Batch):
-        before, after = getattr(batch, field.name), getattr(moved, field.name)
+    batch = host_batch(torch.zeros(2, 4, 6, dtype=torch.uint8)).arrive(None)
+    for before, after in zip(batch, batch.to("meta"), strict=True):
         assert after.device.type == "meta"
         assert (after.shape, after.dtype) == (before.shape, before.dtype)
 
@@ -178,14 +146,17 @@ def test_samples_of_other_sizes_do_not_become_a_batch():
             HostBatch.of([{"points": torch.zeros(2, 2)}, {"points": other}], 2)
 
 
-def test_photos_arrive_with_their_channels_first():
+def test_photos_arrive_with_their_channels_first_in_minus_1_to_1():
     sent = host_batch(torch.zeros(2, 4, 6, dtype=torch.uint8))
     batch = sent.arrive(None)
     for b, c, y, x in np.ndindex(2, 3, 4, 6):
-        assert batch.target[b, c, y, x] == sent["target"][b, y, x, c]
-        assert batch.exemplar[b, c, y, x] == sent["exemplar"][b, y, x, c]
+        for name in ("target", "exemplar"):
+            byte = int(sent[name][b, y, x, c])
+            assert float(getattr(batch, name)[b, c, y, x]) == pytest.approx(2 * byte / 255 - 1, abs=1e-6)
     assert batch.target.is_contiguous()
     assert torch.equal(batch.condition, sent["condition"])
+    assert torch.equal(batch.paired, sent["paired"])
+    assert len(sent) == 2
     assert torch.equal(batch.augmented[0], batch.target[0].flip(-1))
     assert torch.equal(batch.augmented[1], batch.target[1])
 

@@ -16,7 +16,7 @@ from safetensors.torch import load_file
 from mcltool.cli.main import cli
 from mcltool.core.config import Config, resolve
 from mcltool.core.weights import load_model, read_header, summary
-from mcltool.data.batch import condition_planes, to_unit
+from mcltool.data.batch import condition_planes
 from mcltool.data.dataset import TrainingData
 from mcltool.data.loader import SampleStream, training_loader
 from mcltool.plugin import registry as plugins
@@ -138,7 +138,7 @@ def test_weights_saved_and_loaded_give_bit_identical_output_on_the_cpu(tmp_path:
     batch = next(
         training_loader(TrainingData(plugin, plugin.index(None, "val"), config.data, 0), STREAM, 0, "cpu")
     )
-    X, Z = condition_planes(batch.condition, plugin.spec), to_unit(batch.exemplar)
+    X, Z = condition_planes(batch.condition, plugin.spec), batch.exemplar
     trained = trainers[0].average.to(memory_format=torch.contiguous_format)  # training has channels last
     with torch.inference_mode():
         ours, theirs = trained(X, Z), model(X, Z)

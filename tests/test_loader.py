@@ -5,7 +5,6 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Iterator
-from dataclasses import fields
 
 import pytest
 import torch
@@ -14,7 +13,6 @@ from mcltool_shapes import ShapesPlugin
 from mcltool import Sample
 from mcltool.core.config import DataConfig
 from mcltool.core.errors import DataError
-from mcltool.data.batch import Batch
 from mcltool.data.dataset import TrainingData
 from mcltool.data.loader import SampleStream, one_ahead, training_loader
 
@@ -62,9 +60,8 @@ def test_an_error_ahead_comes_when_it_is_due() -> None:
 def test_without_a_gpu_batches_stay_in_ordinary_memory() -> None:
     for device in ("cpu", torch.device("cpu")):
         for batch in training_loader(shapes(), SampleStream(0, 2, 0, 1, 4), 0, device):
-            tensors = [getattr(batch, field.name) for field in fields(Batch)]
-            assert {tensor.device.type for tensor in tensors} == {"cpu"}
-            assert not any(tensor.is_pinned() for tensor in tensors)
+            assert {tensor.device.type for tensor in batch} == {"cpu"}
+            assert not any(tensor.is_pinned() for tensor in batch)
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
@@ -77,7 +74,7 @@ def test_on_a_gpu_the_batches_are_those_of_the_cpu(workers: int) -> None:
         busy = torch.randn(2000, 2000, device="cuda")
         for _ in range(20):  # work that lasts while the next batch is copied
             busy = busy @ busy / 2000
-        assert all(torch.equal(getattr(batch, f.name).cpu(), getattr(right, f.name)) for f in fields(Batch))
+        assert all(torch.equal(ours.cpu(), theirs) for ours, theirs in zip(batch, right, strict=True))
 
 
 FAILING = """

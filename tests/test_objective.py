@@ -21,7 +21,7 @@ from mcltool.model.network import MCLNet
 from mcltool.model.vgg import VGGFeatures, random_vgg
 from mcltool.train import objective
 from mcltool.train.objective import AdversarialObjective, FeatureObjective, GeneratorObjective, judge
-from mcltool.train.terms import TERMS, Inputs, Term, class_shares, known_shares, weighted
+from mcltool.train.terms import TERMS, Term, class_shares, known_shares, weighted
 
 SIZE = 32
 SPEC = ConditionSpec("labels", ("unknown", "sky", "grass", "house"), ((0, 0, 0),) * 4, unknown=0)
@@ -56,25 +56,17 @@ def discriminator() -> Discriminator:
 
 
 @pytest.fixture
-def x() -> Inputs:
+def x() -> Batch:
     """Two samples; only the second has the photo as the right answer."""
     torch.manual_seed(2)
     X, Z_labels = (
         F.one_hot(torch.randint(0, 4, (2, SIZE, SIZE)), 4).permute(0, 3, 1, 2).float() for _ in range(2)
     )
     Y, Z, P = (torch.rand(2, 3, SIZE, SIZE) * 2 - 1 for _ in range(3))
-    return Inputs(X, Y, Z, P, Z_labels, torch.tensor([False, True]))
+    return Batch(X, Y, Z, P, Z_labels, torch.tensor([False, True]))
 
 
-# --- Inputs ---
-
-
-def test_inputs_are_labels_and_photos_in_minus_1_to_1() -> None:
-    labels, photo = torch.full((1, 8, 8), 2, dtype=torch.uint8), torch.zeros(1, 3, 8, 8, dtype=torch.uint8)
-    white = torch.full_like(photo, 255)
-    x = Inputs.of(Batch(labels, photo, white, labels + 1, white, torch.tensor([True])))
-    assert (x.X.unique().tolist(), x.Z_labels.unique().tolist()) == ([2], [3])
-    assert (x.Y.unique().tolist(), x.Z.unique().tolist(), x.P.unique().tolist()) == ([-1], [1], [1])
+# --- Shares of classes ---
 
 
 def one_hot(rows: list[str], classes: int = 4) -> Tensor:
@@ -122,7 +114,7 @@ def test_a_term_whose_weight_is_missing_is_never_left_out_of_the_sum() -> None:
     assert weighted({"rec": terms["rec"]}, replace(EVERYTHING, rec=3.0)).item() == 6.0
 
 
-def test_a_new_entry_is_computed_weighted_and_trained_on(net: MCLNet, x: Inputs) -> None:
+def test_a_new_entry_is_computed_weighted_and_trained_on(net: MCLNet, x: Batch) -> None:
     """What CONTRIBUTING promises: an entry and its weight are all that a loss needs."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(objective, "OUTPUT_TERMS", [Term("cyc", lambda output: output.image.square().mean())])
@@ -134,7 +126,7 @@ def test_a_new_entry_is_computed_weighted_and_trained_on(net: MCLNet, x: Inputs)
     assert terms["cyc"].item() == pytest.approx(image.square().mean().item())
 
 
-def test_a_detached_warp_leaves_the_correspondence_to_its_own_terms(net: MCLNet, x: Inputs) -> None:
+def test_a_detached_warp_leaves_the_correspondence_to_its_own_terms(net: MCLNet, x: Batch) -> None:
     for detached in (False, True):
         net.zero_grad()
         terms, _ = GeneratorObjective(net, replace(NOTHING, rec=1.0, detach_warp=detached), SPEC)(x, 0)
@@ -153,7 +145,7 @@ CORRESPONDENCE, OUTPUT, ADVERSARIAL, FEATURES = (
 
 @pytest.mark.parametrize("left_out", [None, *TERMS])
 def test_a_weight_of_zero_leaves_its_term_out(
-    left_out: str | None, net: MCLNet, discriminator: Discriminator, x: Inputs, phi: VGGFeatures
+    left_out: str | None, net: MCLNet, discriminator: Discriminator, x: Batch, phi: VGGFeatures
 ) -> None:
     weights = replace(EVERYTHING, **({left_out: 0.0} if left_out else {}))
     made, image = GeneratorObjective(net, weights, SPEC)(x, 0)
@@ -170,14 +162,14 @@ def test_a_weight_of_zero_leaves_its_term_out(
     assert image.shape == (2, 3, SIZE, SIZE)
 
 
-def test_before_the_generator_joins_the_warped_exemplar_stands_in_its_place(net: MCLNet, x: Inputs) -> None:
+def test_before_the_generator_joins_the_warped_exemplar_stands_in_its_place(net: MCLNet, x: Batch) -> None:
     terms, image = GeneratorObjective(net, EVERYTHING, SPEC)(x, 0, generate=False)
     assert set(terms) == CORRESPONDENCE
     assert not image.requires_grad
-    close(image, net(x.X, x.Z).warped, atol=1e-4)
+    close(image, net(x.condition, x.exemplar).warped, atol=1e-4)
 
 
-def test_channel_conditions_have_no_warped_mask(net: MCLNet, x: Inputs) -> None:
+def test_channel_conditions_have_no_warped_mask(net: MCLNet, x: Batch) -> None:
     terms, _ = GeneratorObjective(net, EVERYTHING, CHANNELS)(x, 0)
     assert "mask" not in terms
 
@@ -195,14 +187,18 @@ class Parts(NamedTuple):
     warped: Tensor
 
 
-def parts_of(net: MCLNet, x: Inputs) -> Parts:
-    made = net(x.X, x.Z)
+def parts_of(net: MCLNet, x: Batch) -> Parts:
+    made = net(x.condition, x.exemplar)
     return Parts(
-        net.condition_features(x.X), net.photo_features(x.Z), net.photo_features(x.Y), made.image, made.warped
+        net.condition_features(x.condition),
+        net.photo_features(x.exemplar),
+        net.photo_features(x.target),
+        made.image,
+        made.warped,
     )
 
 
-def only(name: str, net: MCLNet, x: Inputs, **settings: float | bool) -> Tensor:
+def only(name: str, net: MCLNet, x: Batch, **settings: float | bool) -> Tensor:
     """The term ``name`` where no other is asked for."""
     weights = replace(NOTHING, **{name: 1.0}, **settings)
     terms, _ = GeneratorObjective(net, weights, SPEC)(x, step=5)
@@ -214,40 +210,40 @@ def close(found: Tensor, wanted: Tensor, atol: float = 1e-6) -> None:
     torch.testing.assert_close(found, wanted, rtol=1e-4, atol=atol)
 
 
-def test_the_correspondence_terms_are_those_of_the_method(net: MCLNet, x: Inputs) -> None:
+def test_the_correspondence_terms_are_those_of_the_method(net: MCLNet, x: Batch) -> None:
     p, tau = parts_of(net, x), net.temperature
-    close(only("warp", net, x), (p.warped[1] - x.Y[1]).abs().mean() / 2)  # of two samples one is paired
-    close(only("cons", net, x), (net.encode_condition(x.X) - net.encode_photo(x.Y)).abs().mean())
+    close(only("warp", net, x), (p.warped[1] - x.target[1]).abs().mean() / 2)  # of two samples one is paired
+    close(only("cons", net, x), (net.encode_condition(x.condition) - net.encode_photo(x.target)).abs().mean())
     back = (p.v @ p.u.transpose(1, 2) / tau).softmax(2) @ patches(p.warped)
-    close(only("cyc", net, x), (back - patches(x.Z)).abs().mean())
-    augmented = net.warp(p.u, net.photo_features(x.P), x.P, (SIZE, SIZE))
-    close(only("pse", net, x), (augmented - x.Y).abs().mean())
-    shares = (p.u @ p.v.transpose(1, 2) / tau).softmax(2) @ class_shares(x.Z_labels, 4)
-    known = known_shares(class_shares(x.X, 4), class_shares(x.Z_labels, 4), unknown=0)
+    close(only("cyc", net, x), (back - patches(x.exemplar)).abs().mean())
+    augmented = net.warp(p.u, net.photo_features(x.augmented), x.augmented, (SIZE, SIZE))
+    close(only("pse", net, x), (augmented - x.target).abs().mean())
+    shares = (p.u @ p.v.transpose(1, 2) / tau).softmax(2) @ class_shares(x.exemplar_condition, 4)
+    known = known_shares(class_shares(x.condition, 4), class_shares(x.exemplar_condition, 4), unknown=0)
     close(only("mask", net, x), losses.warped_mask(shares, known))
 
 
-def test_the_mask_travels_with_the_picture_and_changes_neither(net: MCLNet, x: Inputs) -> None:
+def test_the_mask_travels_with_the_picture_and_changes_neither(net: MCLNet, x: Batch) -> None:
     """One attention warps colours and class shares together."""
     objective = GeneratorObjective(net, replace(NOTHING, mask=1.0, warp=1.0), SPEC)
     terms, warped = objective(x, 0, generate=False)
     close(terms["warp"], only("warp", net, x))
     close(terms["mask"], only("mask", net, x))
     p = parts_of(net, x)
-    alone = from_patches(attention_warp(p.u, p.v, patches(x.Z), net.temperature), (8, 8))
+    alone = from_patches(attention_warp(p.u, p.v, patches(x.exemplar), net.temperature), (8, 8))
     close(warped, alone, atol=1e-4)
 
 
 @pytest.mark.parametrize("symmetric", [True, False])
 def test_the_contrast_is_over_all_positions_with_the_configured_margin_and_scale(
-    net: MCLNet, x: Inputs, symmetric: bool
+    net: MCLNet, x: Batch, symmetric: bool
 ) -> None:
     p = parts_of(net, x)
     found = only("mcl", net, x, mcl_margin=0.3, mcl_scale=7.0, mcl_symmetric=symmetric)
     close(found, losses.marginal_contrastive(p.u, p.y, 0.3, 7.0, symmetric))
 
 
-def test_sampled_positions_change_from_step_to_step_and_repeat_with_it(net: MCLNet, x: Inputs) -> None:
+def test_sampled_positions_change_from_step_to_step_and_repeat_with_it(net: MCLNet, x: Batch) -> None:
     objective = GeneratorObjective(net, replace(NOTHING, mcl=1.0, mcl_positions=16), SPEC)
     first, again, next_one = (objective(x, step, False)[0]["mcl"].item() for step in (7, 7, 8))
     assert first == again != next_one
@@ -257,7 +253,7 @@ def test_sampled_positions_change_from_step_to_step_and_repeat_with_it(net: MCLN
 
 @pytest.mark.parametrize("detached", [True, False])
 def test_a_detached_photo_side_gets_no_gradient_from_the_contrast(
-    net: MCLNet, x: Inputs, detached: bool
+    net: MCLNet, x: Batch, detached: bool
 ) -> None:
     only("mcl", net, x, mcl_detach_photo=detached).backward()
 
@@ -270,12 +266,12 @@ def test_a_detached_photo_side_gets_no_gradient_from_the_contrast(
 
 
 def test_the_generation_terms_are_those_of_the_method(
-    net: MCLNet, discriminator: Discriminator, x: Inputs, phi: VGGFeatures
+    net: MCLNet, discriminator: Discriminator, x: Batch, phi: VGGFeatures
 ) -> None:
     image = parts_of(net, x).image
-    close(only("rec", net, x), (image[1] - x.Y[1]).abs().mean() / 2)  # of two samples one is paired
+    close(only("rec", net, x), (image[1] - x.target[1]).abs().mean() / 2)  # of two samples one is paired
     terms, loss = AdversarialObjective(discriminator, EVERYTHING)(x, image)
-    real, fake = discriminator(x.X, x.Y), discriminator(x.X, image)
+    real, fake = discriminator(x.condition, x.target), discriminator(x.condition, image)
     close(terms["gan"], -(fake[0][-1].mean() + fake[1][-1].mean()) / 2)
     close(terms["fm"], losses.feature_matching(real, fake, x.paired))
     close(loss, losses.hinge_discriminator([s[-1] for s in real], [s[-1] for s in fake]))
@@ -284,17 +280,17 @@ def test_the_generation_terms_are_those_of_the_method(
     def layer(name: str, photo: Tensor) -> Tensor:
         return phi(photo, [name])[0]
 
-    close(terms["perc"], (layer("relu4_2", image) - layer("relu4_2", x.Y)).square().mean())
+    close(terms["perc"], (layer("relu4_2", image) - layer("relu4_2", x.target)).square().mean())
     names = {"relu1_2": 1 / 32, "relu2_2": 1 / 16, "relu3_2": 1 / 8, "relu4_2": 1 / 4, "relu5_2": 1}
-    feat = [k * losses.l1(layer(name, image), layer(name, x.Y), x.paired) for name, k in names.items()]
+    feat = [k * losses.l1(layer(name, image), layer(name, x.target), x.paired) for name, k in names.items()]
     close(terms["feat"], torch.stack(feat).sum())
     names = {"relu3_2": 2, "relu4_2": 4, "relu5_2": 8}
-    ctx = [k * losses.contextual(layer(name, image), layer(name, x.Z)) for name, k in names.items()]
+    ctx = [k * losses.contextual(layer(name, image), layer(name, x.exemplar)) for name, k in names.items()]
     close(terms["ctx"], torch.stack(ctx).sum())
 
 
 def test_what_needs_the_right_answer_is_zero_where_there_is_none(
-    net: MCLNet, discriminator: Discriminator, x: Inputs, phi: VGGFeatures
+    net: MCLNet, discriminator: Discriminator, x: Batch, phi: VGGFeatures
 ) -> None:
     x = x._replace(paired=torch.tensor([False, False]))
     terms, image = GeneratorObjective(net, EVERYTHING, SPEC)(x, 0)
@@ -307,10 +303,13 @@ def test_what_needs_the_right_answer_is_zero_where_there_is_none(
 
 
 def test_the_discriminator_judges_both_images_as_it_would_each_alone(
-    discriminator: Discriminator, x: Inputs
+    discriminator: Discriminator, x: Batch
 ) -> None:
-    real, fake = judge(discriminator, x.X, x.Y, x.Z)
-    for together, alone in ((real, discriminator(x.X, x.Y)), (fake, discriminator(x.X, x.Z))):
+    real, fake = judge(discriminator, x.condition, x.target, x.exemplar)
+    for together, alone in (
+        (real, discriminator(x.condition, x.target)),
+        (fake, discriminator(x.condition, x.exemplar)),
+    ):
         for scale_together, scale_alone in zip(together, alone, strict=True):
             for a, b in zip(scale_together, scale_alone, strict=True):
                 close(a, b)

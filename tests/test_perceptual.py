@@ -15,9 +15,9 @@ from mcltool.cli.main import cli
 from mcltool.core.config import LossConfig
 from mcltool.core.convert import convert_weights
 from mcltool.core.pretrained import load_scales, load_vgg, vgg_file
+from mcltool.data.batch import Batch
 from mcltool.model.vgg import LAYERS, PUBLISHED_SCALES, VGGFeatures, dead_leaves, layer_scales, random_vgg
 from mcltool.train.objective import FeatureObjective
-from mcltool.train.terms import Inputs
 
 LOUDER = {"relu1_2": 40.0, "relu2_2": 0.02, "relu3_2": 300.0, "relu4_2": 7.0, "relu5_2": 0.5}
 
@@ -45,11 +45,11 @@ def rescaled(network: VGGFeatures, factors: dict[str, float]) -> VGGFeatures:
     return network
 
 
-def inputs() -> Inputs:
+def inputs() -> Batch:
     torch.manual_seed(5)
     X = torch.zeros(2, 64, 64, dtype=torch.uint8)
     Y, Z, P = (torch.rand(2, 3, 64, 64) * 2 - 1 for _ in range(3))
-    return Inputs(X, Y, Z, P, X, torch.ones(2, dtype=torch.bool))
+    return Batch(X, Y, Z, P, X, torch.ones(2, dtype=torch.bool))
 
 
 @pytest.mark.slow

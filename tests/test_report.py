@@ -296,12 +296,9 @@ def test_the_estimate_counts_what_autograd_really_keeps() -> None:
         sizes[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
         return tensor
 
-    from mcltool.train.terms import Inputs
-
-    x = Inputs.of(batch)
     with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
-        _, image = trainer.objective(x, 0, True)
-        trainer.objective_d(x, image.detach().requires_grad_())
+        _, image = trainer.objective(batch, 0, True)
+        trainer.objective_d(batch, image.detach().requires_grad_())
     own = {
         p.untyped_storage().data_ptr() for m in (trainer.net, trainer.discriminator) for p in m.parameters()
     }

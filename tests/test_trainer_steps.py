@@ -12,13 +12,12 @@ from torch import Tensor
 from training import batches, same, small_job, small_trainer
 
 from mcltool.core.errors import McltoolError
-from mcltool.data.batch import Batch, collate
+from mcltool.data.batch import Batch
 from mcltool.model.vgg import random_vgg
 from mcltool.train import checkpoints
 from mcltool.train.loop import MOST_SKIPPED, fit
 from mcltool.train.objective import AdversarialObjective, FeatureObjective, GeneratorObjective
 from mcltool.train.run_folder import RunFolder
-from mcltool.train.terms import Inputs
 from mcltool.train.trainer import Trainer
 
 
@@ -48,7 +47,7 @@ def test_a_batch_in_parts_has_the_gradients_of_the_whole() -> None:
     (batch,) = batches(whole.config)
     parts = without_power_iterations(small_trainer(train__batch_size=4, train__accumulate=2))
     halves = batches(parts.config)
-    assert [len(half) for half in halves] == [2, 2]
+    assert [len(half.target) for half in halves] == [2, 2]
     assert torch.equal(torch.cat([half.target for half in halves]), batch.target)
     assert_alike(gradients(parts, *halves), gradients(whole, batch))
 
@@ -70,8 +69,7 @@ def test_the_networks_have_the_gradients_of_their_losses_as_one_graph() -> None:
     )
     config, net, discriminator = trainer.config, trainer.net, trainer.discriminator
     trainer.objective_phi = FeatureObjective(random_vgg(), config.loss)
-    (batch,) = batches(config)
-    x = Inputs.of(batch)
+    (x,) = batches(config)
     terms, image = GeneratorObjective(net, config.loss, trainer.spec)(x, 0)
     terms |= FeatureObjective(random_vgg(), config.loss)(x, image)
     terms |= AdversarialObjective(discriminator, config.loss)(x, image)[0]
@@ -81,7 +79,7 @@ def test_the_networks_have_the_gradients_of_their_losses_as_one_graph() -> None:
         *torch.autograd.grad(total, list(net.parameters())),
         *torch.autograd.grad(loss, list(discriminator.parameters())),
     ]
-    assert_alike(gradients(trainer, batch), wanted)
+    assert_alike(gradients(trainer, x), wanted)
 
 
 def test_recomputed_blocks_have_the_same_gradients_and_names() -> None:
@@ -232,10 +230,3 @@ def test_out_of_memory_says_what_was_asked_for_and_what_to_lower(
         "--size",
     ):
         assert words in str(caught.value)
-
-
-def test_the_batch_of_the_helpers_is_what_a_loader_gives() -> None:
-    trainer = small_trainer()
-    (batch,) = batches(trainer.config)
-    items = [{name: value[n] for name, value in vars(batch).items()} for n in range(2)]
-    assert torch.equal(collate(items).target, batch.target)

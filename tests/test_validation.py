@@ -19,9 +19,7 @@ from mcltool.plugin import registry as plugins
 from mcltool.train import checkpoints
 from mcltool.train.loop import fit, iterate
 from mcltool.train.run_folder import RunFolder
-from mcltool.train.validation import Validation
-
-CPU = torch.device("cpu")
+from mcltool.train.validation import Judged, Validation
 
 
 class Made(NamedTuple):
@@ -29,14 +27,14 @@ class Made(NamedTuple):
     warped: Tensor
 
 
-def network(make: Callable[[Tensor, Tensor], Tensor]) -> MCLNet:
+def judged(make: Callable[[Tensor, Tensor], Tensor]) -> Judged:
     """In the place of a network: ``make`` of the condition as grey planes and the exemplar."""
 
     def translate(condition: Tensor, exemplar: Tensor) -> Made:
         image = make((condition.float()[:, None] / 3 - 1).expand_as(exemplar), exemplar)
         return Made(image, image)
 
-    return cast(MCLNet, translate)
+    return Judged(cast(MCLNet, translate), torch.device("cpu"), "fp32")
 
 
 @pytest.fixture(scope="module")
@@ -58,11 +56,11 @@ def held_out() -> Validation:
 def test_outputs_that_do_not_depend_on_what_they_are_made_of_are_found(
     held_out: Validation, make: Callable[[Tensor, Tensor], Tensor], missing: str | None
 ) -> None:
-    assert held_out.independence(network(make), CPU, "fp32") == missing
+    assert held_out.independence(judged(make)) == missing
 
 
 def test_one_smear_for_everything_has_the_score_0(held_out: Validation) -> None:
-    scores = held_out.picture_scores(network(lambda X, Z: torch.zeros_like(Z)), CPU, "fp32")
+    scores = held_out.picture_scores(judged(lambda X, Z: torch.zeros_like(Z)))
     assert (scores["val_vary"], scores["val_score"]) == (0, 0)
 
 
@@ -107,10 +105,13 @@ def test_the_best_checkpoint_is_that_of_the_best_picture(
 
 def test_samples_that_nothing_can_be_learned_from_are_named(held_out: Validation) -> None:
     assert held_out.doubts() == []
-    blank = [replace(b, condition=b.condition * 0 + 2, target=b.target * 0) for b in held_out.batches]
+    blank = [replace(batch, memory=batch.memory.clone()) for batch in held_out.batches]
+    for batch in blank:
+        batch["condition"].fill_(2)
+        batch["target"].zero_()
     doubts = replace(held_out, batches=blank).doubts()
     assert [doubt.split(":")[0] for doubt in doubts] == [
-        f"the held-out conditions have one class only ({held_out.spec.names[2]})",
+        f"the held-out conditions have one class only ({held_out.data.plugin.spec.names[2]})",
         "the held-out photos are all alike",
     ]
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, fields
-from typing import Any, Self
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 import torch
@@ -17,7 +17,7 @@ from mcltool.data.views import rendered
 from mcltool.plugin.contract import Condition, ConditionSpec, DatasetPlugin, PointDrawing
 
 Item = dict[str, Tensor]
-"""One sample: the fields of a Batch without the first dimension."""
+"""One sample: the fields of a HostBatch, or of a Batch, without the first dimension."""
 
 DRAWN_AT_ONCE = 8
 """Samples on a GPU; on a CPU it is one, whose planes stay in its cache."""
@@ -97,7 +97,7 @@ class HostBatch:
         return type(self)(self.memory.pin_memory(), self.layout)
 
     def arrive(self, draw_points: PointDrawing | None) -> Batch:
-        """The batch, made on the device where this one is: poses are drawn, the augmented target warped.
+        """What the networks see, made on the device where this one is: poses are drawn, the augmented target warped.
 
         draw_points: the plugin's.
         """
@@ -108,47 +108,38 @@ class HostBatch:
             condition, exemplar_condition = (
                 drawn_points(draw_points, points, size) for points in (condition, exemplar_condition)
             )
-        augmented = warped(target, self["augmented"])
-        return Batch(condition, target, exemplar, exemplar_condition, augmented, self["paired"])
+        photos = (to_unit(photo) for photo in (target, exemplar, warped(target, self["augmented"])))
+        return Batch(condition, *photos, exemplar_condition, self["paired"])
+
+    def __len__(self) -> int:
+        return len(self["target"])
 
 
-@dataclass(frozen=True, eq=False)
-class Batch:
-    """Samples on the device: bytes, labels not yet one-hot.
+class Batch(NamedTuple):
+    """Samples on the device, as the networks see them.
 
-    condition: (B, H, W) uint8 labels, or (B, C, H, W) float32 in [0, 1].
-    target: (B, 3, H, W) uint8 RGB, the photo that the condition is of.
-    exemplar: (B, 3, H, W) uint8. exemplar_condition: the exemplar's own, like condition.
-    augmented: (B, 3, H, W) uint8, a geometrically augmented copy of the target.
+    condition: (B, H, W) uint8 labels, not yet one-hot, or (B, C, H, W) float32 in [0, 1].
+    target: (B, 3, H, W) float32 RGB in [-1, 1], the photo that the condition is of. exemplar: likewise.
+    augmented: likewise, a geometrically augmented copy of the target.
+    exemplar_condition: the exemplar's own, like condition.
     paired: (B,) bool, whether the target is the right answer for (condition, exemplar).
     """
 
     condition: Tensor
     target: Tensor
     exemplar: Tensor
-    exemplar_condition: Tensor
     augmented: Tensor
+    exemplar_condition: Tensor
     paired: Tensor
 
-    def __len__(self) -> int:
-        return len(self.target)
-
-    def to(self, device: torch.device | str) -> Self:
+    def to(self, device: torch.device | str) -> Batch:
         """All on ``device``."""
-        return type(self)(*(tensor.to(device) for tensor in self._tensors()))
+        return Batch(*(tensor.to(device) for tensor in self))
 
     def record_stream(self, stream: torch.cuda.Stream) -> None:
         """Say that ``stream`` works on them, so that their memory is not reused too early."""
-        for tensor in self._tensors():
+        for tensor in self:
             tensor.record_stream(stream)  # type: ignore[no-untyped-call]
-
-    def _tensors(self) -> list[Tensor]:
-        return [getattr(self, field.name) for field in fields(self)]
-
-
-def collate(items: Sequence[Item]) -> Batch:
-    """Stack samples of one size into a batch."""
-    return Batch(**{field.name: torch.stack([item[field.name] for item in items]) for field in fields(Batch)})
 
 
 def warped(photo: Tensor, matrix: Tensor) -> Tensor:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import fields
 from enum import IntEnum
 from typing import Any
 
@@ -21,7 +20,7 @@ from torch.utils.data import Dataset
 
 from mcltool.core.config import DataConfig
 from mcltool.core.errors import UsageError
-from mcltool.data.batch import Batch, HostBatch, Item
+from mcltool.data.batch import Batch, HostBatch, Item, to_bytes
 from mcltool.data.colour import colour_change, recoloured
 from mcltool.data.doubts import repeated
 from mcltool.data.geometry import RandomState, augmented_target, evaluation_geometry, training_geometry
@@ -47,13 +46,14 @@ class _Samples(Dataset[Item], ABC):
         """A sample with the fields of a HostBatch."""
 
     def arrive(self, batch: HostBatch) -> Batch:
-        """What is made of a batch on its device."""
+        """What the networks see of a batch, on its device."""
         return batch.arrive(self.plugin.draw_points)
 
     def __getitem__(self, number: int) -> Item:
-        """A sample with the fields of a Batch."""
+        """A sample with the fields of a Batch, to look at: photos are (3, H, W) uint8."""
         batch = self.arrive(HostBatch.of([self.item(number)], 1))
-        return {field.name: getattr(batch, field.name)[0] for field in fields(Batch)}
+        photos = {name: to_bytes(getattr(batch, name)) for name in ("target", "exemplar", "augmented")}
+        return {name: tensor[0] for name, tensor in (batch._asdict() | photos).items()}
 
 
 class TrainingData(_Samples):

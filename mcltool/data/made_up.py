@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from mcltool.data.batch import Batch, to_bytes
+from mcltool.data.batch import Batch, to_bytes, to_unit
 from mcltool.data.resize import Size
 from mcltool.plugin.contract import ConditionSpec
 
@@ -44,10 +44,8 @@ def _cells(size: Size) -> Size:
 def random_batch(count: int, size: Size, spec: ConditionSpec) -> Batch:
     """A batch of ``count`` samples, whose photo is the right answer."""
     conditions = [random_conditions(count, size, spec, seed) for seed in (0, 1)]
-    photo, exemplar, augmented = (random_photos(count, size, seed) for seed in (0, 1, 2))
-    return Batch(
-        conditions[0], photo, exemplar, conditions[1], augmented, torch.ones(count, dtype=torch.bool)
-    )
+    photos = (to_unit(random_photos(count, size, seed)) for seed in (0, 1, 2))
+    return Batch(conditions[0], *photos, conditions[1], torch.ones(count, dtype=torch.bool))
 
 
 def pictures(photos: Tensor) -> list[NDArray[Any]]:

@@ -13,12 +13,12 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 
 from mcltool.core.config import Config
 from mcltool.core.device import Precision, autocast
+from mcltool.data.made_up import random_batch
 from mcltool.model.blocks import divide_by_spectral_norms
 from mcltool.model.build import make_discriminator, make_network
 from mcltool.model.vgg import random_vgg
 from mcltool.plugin.contract import ConditionSpec
 from mcltool.train.objective import AdversarialObjective, FeatureObjective, GeneratorObjective
-from mcltool.train.terms import Inputs
 from mcltool.train.trainer import recompute_blocks
 
 FLOAT = 4
@@ -58,7 +58,7 @@ def estimate(
         phi = None if perceptual == "none" else random_vgg()
         if train.recompute:
             recompute_blocks(net)
-        x = _inputs(size, config, spec)
+        x = random_batch(size, config.data.size, spec)
         with autocast(torch.device("cpu"), precision):
             with _kept(net) as of_net:
                 _, image = GeneratorObjective(net, config.loss, spec)(x, 0)
@@ -80,15 +80,6 @@ def estimate(
         "activations": activations,
     }
     return Estimate(parameters, {name: size for name, size in memory.items() if size})
-
-
-def _inputs(batch: int, config: Config, spec: ConditionSpec) -> Inputs:
-    height, width = config.data.size
-    planes = () if spec.kind == "labels" else (spec.channels,)
-    dtype = torch.uint8 if spec.kind == "labels" else torch.float32
-    X, Z_labels = (torch.zeros(batch, *planes, height, width, dtype=dtype) for _ in range(2))
-    Y, Z, P = (torch.zeros(batch, 3, height, width) for _ in range(3))
-    return Inputs(X, Y, Z, P, Z_labels, torch.ones(batch, dtype=torch.bool))
 
 
 @contextmanager

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from mcltool.core.config import LossConfig
+from mcltool.data.batch import Batch
 from mcltool.model import losses
 from mcltool.model.correspondence import STRIDE, attention_warp
 from mcltool.model.discriminator import Discriminator
@@ -22,7 +23,6 @@ from mcltool.train.terms import (
     FEATURE_TERMS,
     OUTPUT_TERMS,
     Features,
-    Inputs,
     Judgement,
     Matching,
     Output,
@@ -43,13 +43,13 @@ class GeneratorObjective(nn.Module):
         self.terms = [term for term in terms if spec.kind == "labels" or "labels" not in term.needs]
         self.output_terms = active(OUTPUT_TERMS, weights)
 
-    def forward(self, x: Inputs, step: int, generate: bool = True) -> tuple[Terms, Tensor]:
+    def forward(self, x: Batch, step: int, generate: bool = True) -> tuple[Terms, Tensor]:
         """-> the terms and the generated image (B, 3, H, W).
 
         step: seeds the choice of positions where L_mcl is sampled. generate: False leaves the generator out;
         the warped exemplar comes back in the image's place, without a gradient.
         """
-        X_BEHW = self.net.embed_condition(x.X)
+        X_BEHW = self.net.embed_condition(x.condition)
         matching = self._match(x, X_BEHW, step)
         terms = {term.name: term.compute(matching) for term in self.terms}
         if not generate:
@@ -59,10 +59,10 @@ class GeneratorObjective(nn.Module):
         output = Output(x, image, matching.warped)
         return terms | {term.name: term.compute(output) for term in self.output_terms}, image
 
-    def _match(self, x: Inputs, X_BEHW: Tensor, step: int) -> Matching:
+    def _match(self, x: Batch, X_BEHW: Tensor, step: int) -> Matching:
         """X_BEHW: the embedded condition."""
         net, size, needed = self.net, (X_BEHW.shape[2], X_BEHW.shape[3]), needs(self.terms)
-        photos = {"exemplar": x.Z, "target": x.Y, "augmented": x.P}
+        photos = {"exemplar": x.exemplar, "target": x.target, "augmented": x.augmented}
         photos = {name: photo for name, photo in photos.items() if name == "exemplar" or name in needed}
         x_BChw = net.encode_condition(X_BEHW)
         stacked = torch.cat(list(photos.values())).contiguous(memory_format=torch.channels_last)
@@ -71,10 +71,10 @@ class GeneratorObjective(nn.Module):
         z = dict(zip(photos, z_BChw.chunk(len(photos)), strict=True))
         v = dict(zip(photos, net.match_photo(z_BChw).chunk(len(photos)), strict=True))
 
-        values, shares = net.values(x.Z), None
+        values, shares = net.values(x.exemplar), None
         colours = values.shape[2]
         if "labels" in needed:
-            shares = class_shares(x.Z_labels, self.spec.channels)
+            shares = class_shares(x.exemplar_condition, self.spec.channels)
             values = torch.cat([values, shares], 2)
         warped_values = attention_warp(u_BND, v["exemplar"], values, net.temperature)
         warped = net.from_values(warped_values[:, :, :colours], (size[0] // STRIDE, size[1] // STRIDE))
@@ -91,11 +91,11 @@ class FeatureObjective(nn.Module):
         super().__init__()
         self.phi, self.weights, self.terms = phi, weights, active(FEATURE_TERMS, weights)
 
-    def forward(self, x: Inputs, image: Tensor) -> Terms:
+    def forward(self, x: Batch, image: Tensor) -> Terms:
         """image: (B, 3, H, W), the generated one."""
         out = self._layers(image, "target", "exemplar")
         with torch.no_grad():
-            target, exemplar = self._layers(x.Y, "target"), self._layers(x.Z, "exemplar")
+            target, exemplar = self._layers(x.target, "target"), self._layers(x.exemplar, "exemplar")
         features = Features(self.weights, x, out, target, exemplar)
         return {term.name: term.compute(features) for term in self.terms}
 
@@ -114,7 +114,7 @@ class AdversarialObjective(nn.Module):
         self.discriminator, self.terms = discriminator, active(ADVERSARIAL_TERMS, weights)
         self.augment = weights.augment
 
-    def forward(self, x: Inputs, image: Tensor, step: int = 0) -> tuple[Terms, Tensor]:
+    def forward(self, x: Batch, image: Tensor, step: int = 0) -> tuple[Terms, Tensor]:
         """-> the generator's terms and the discriminator's hinge loss. image: (B, 3, H, W), the generated one.
 
         step: seeds the augmentation, where there is one.
@@ -122,7 +122,7 @@ class AdversarialObjective(nn.Module):
         All share the graph: take the terms' gradient with respect to the image alone, and the loss's with
         respect to the discriminator's parameters alone.
         """
-        real, fake = judge(self.discriminator, x.X, x.Y, image, step if self.augment else None)
+        real, fake = judge(self.discriminator, x.condition, x.target, image, step if self.augment else None)
         judgement = Judgement(x, real, fake)
         terms = {term.name: term.compute(judgement) for term in self.terms}
         return terms, losses.hinge_discriminator([s[-1] for s in real], [s[-1] for s in fake])

@@ -18,7 +18,7 @@ from mcltool.train.followers import Followers
 from mcltool.train.report import write_report
 from mcltool.train.run_folder import RunFolder
 from mcltool.train.trainer import StepResult, Trainer
-from mcltool.train.validation import FixedPairs, Validation
+from mcltool.train.validation import FixedPairs, Judged, Validation
 
 
 @dataclass(frozen=True)
@@ -67,6 +67,7 @@ class Recorder:
     ) -> None:
         self.folder, self.trainer, self.header = folder, trainer, header
         self.pairs, self.validation = pairs, validation
+        self.judged = Judged(trainer.average, trainer.device, trainer.precision, trainer.phi)
         self.train = trainer.config.train
         self.warned = False
         self.skipped = int(before.state["skipped"]) if before else 0
@@ -123,10 +124,7 @@ class Recorder:
         return path
 
     def _validate(self) -> dict[str, float]:
-        trainer = self.trainer
-        return self.validation.scores(
-            trainer.average, trainer.device, trainer.precision, trainer.phi, trainer.generates
-        )
+        return self.validation.scores(self.judged, self.trainer.generates)
 
     def _warning(self) -> str:
         """What to say, once, where outputs do not depend on what they are made of although the generator had time."""
@@ -134,7 +132,7 @@ class Recorder:
         trained = trainer.steps_done - self.train.generator_start * trainer.total
         if self.warned or trained < SETTLED:
             return ""
-        what = self.validation.independence(trainer.average, trainer.device, trainer.precision)
+        what = self.validation.independence(self.judged)
         self.warned = what is not None
         return f"outputs hardly depend on the {what}: {WAY_OUT}" if what else ""
 
@@ -155,8 +153,7 @@ class Recorder:
 
     def _draw(self, step: int) -> Path:
         path = self.folder.sample_file(step)
-        picture = self.pairs.picture(self.trainer.average, self.trainer.device, self.trainer.precision)
-        save_png(path, picture)
+        save_png(path, self.pairs.picture(self.judged))
         return path
 
 

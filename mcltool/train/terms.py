@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from mcltool.core.config import LossConfig
-from mcltool.data.batch import Batch, to_unit
+from mcltool.data.batch import Batch
 from mcltool.model import losses
 from mcltool.model.blocks import positions
 from mcltool.model.correspondence import STRIDE, attention_warp
@@ -64,27 +64,6 @@ def needs(terms: Iterable[Term[Seen]]) -> set[str]:
     return {need for term in terms for need in term.needs}
 
 
-class Inputs(NamedTuple):
-    """A batch as the networks see it.
-
-    X: the condition, (B, H, W) labels or (B, K, H, W) planes. Z_labels: likewise the exemplar's own.
-    Y, Z, P: (B, 3, H, W) target, exemplar and augmented target in [-1, 1]. paired: (B,) whether Y is the answer
-    for (X, Z).
-    """
-
-    X: Tensor
-    Y: Tensor
-    Z: Tensor
-    P: Tensor
-    Z_labels: Tensor
-    paired: Tensor
-
-    @classmethod
-    def of(cls, batch: Batch) -> Inputs:
-        Y, Z, P = (to_unit(p) for p in (batch.target, batch.exemplar, batch.augmented))
-        return cls(batch.condition, Y, Z, P, batch.exemplar_condition, batch.paired)
-
-
 # --- Terms of the correspondence (docs/method.md, sections 2 and 4) ---
 
 
@@ -101,7 +80,7 @@ class Matching:
     net: MCLNet
     weights: LossConfig
     spec: ConditionSpec
-    x: Inputs
+    x: Batch
     step: int
     x_BChw: Tensor
     z_BChw: Mapping[str, Tensor]
@@ -126,22 +105,22 @@ def _contrast(m: Matching) -> Tensor:
 def _warped_mask(m: Matching) -> Tensor:
     assert m.shares_BNK is not None
     assert m.warped_shares_BNK is not None
-    wanted = known_shares(class_shares(m.x.X, m.spec.channels), m.shares_BNK, m.spec.unknown)
+    wanted = known_shares(class_shares(m.x.condition, m.spec.channels), m.shares_BNK, m.spec.unknown)
     return losses.warped_mask(m.warped_shares_BNK, wanted, m.weights.mask_balance)
 
 
 def _cycle(m: Matching) -> Tensor:
     back = attention_warp(m.v_BND["exemplar"], m.u_BND, m.net.values(m.warped), m.net.temperature)
-    return losses.l1(back, m.net.values(m.x.Z))
+    return losses.l1(back, m.net.values(m.x.exemplar))
 
 
 def _pseudo_pair(m: Matching) -> Tensor:
     size = (m.warped.shape[2], m.warped.shape[3])
-    return losses.l1(m.net.warp(m.u_BND, m.v_BND["augmented"], m.x.P, size), m.x.Y)
+    return losses.l1(m.net.warp(m.u_BND, m.v_BND["augmented"], m.x.augmented, size), m.x.target)
 
 
 CORRESPONDENCE_TERMS: Sequence[Term[Matching]] = (
-    Term("warp", lambda m: losses.l1(m.warped, m.x.Y, m.x.paired)),
+    Term("warp", lambda m: losses.l1(m.warped, m.x.target, m.x.paired)),
     Term("mask", _warped_mask, needs=["labels"]),
     Term("mcl", _contrast, needs=["target"]),
     Term("cons", lambda m: losses.feature_consistency(m.x_BChw, m.z_BChw["target"]), needs=["target"]),
@@ -156,13 +135,13 @@ CORRESPONDENCE_TERMS: Sequence[Term[Matching]] = (
 class Output(NamedTuple):
     """image, warped: (B, 3, H, W), the generated one and the warped exemplar that it was made of."""
 
-    x: Inputs
+    x: Batch
     image: Tensor
     warped: Tensor
 
 
 OUTPUT_TERMS: Sequence[Term[Output]] = (
-    Term("rec", lambda o: losses.l1(o.image, o.x.Y, o.x.paired)),
+    Term("rec", lambda o: losses.l1(o.image, o.x.target, o.x.paired)),
     Term("tone", lambda o: losses.tone(o.image, o.warped.detach(), ~o.x.paired)),
 )
 
@@ -171,7 +150,7 @@ class Features(NamedTuple):
     """VGG-19's features by layer, of the generated image, its target and its exemplar."""
 
     weights: LossConfig
-    x: Inputs
+    x: Batch
     out: Mapping[str, Tensor]
     target: Mapping[str, Tensor]
     exemplar: Mapping[str, Tensor]
@@ -202,7 +181,7 @@ FEATURE_TERMS: Sequence[Term[Features]] = (
 class Judgement(NamedTuple):
     """The discriminator's layers, a list a scale with the scores last, on target and generated image."""
 
-    x: Inputs
+    x: Batch
     real: Sequence[Sequence[Tensor]]
     fake: Sequence[Sequence[Tensor]]
 

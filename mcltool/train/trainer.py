@@ -29,7 +29,7 @@ from mcltool.train.distributed import ALONE, Ranks
 from mcltool.train.finetune import class_axes, freeze_encoders
 from mcltool.train.objective import AdversarialObjective, FeatureObjective, GeneratorObjective
 from mcltool.train.optimiser import Optimiser
-from mcltool.train.terms import ADVERSARIAL_TERMS, Inputs, Terms, active, weighted
+from mcltool.train.terms import ADVERSARIAL_TERMS, Terms, active, weighted
 
 Network = TypeVar("Network", bound=nn.Module)
 
@@ -136,7 +136,7 @@ class Trainer:
 
         Returns its unweighted terms, with the generator's weighted sum as "total" and the discriminator's own loss.
         """
-        x, weights, judged = Inputs.of(batch.to(self.device)), self.config.loss, Terms()
+        x, weights, judged = batch.to(self.device), self.config.loss, Terms()
         with autocast(self.device, self.precision):
             terms, image = self.objective(x, self.steps_done, generate)
         roots = [self.optimiser.scaled(share * weighted(terms, weights))] if terms else []
@@ -151,7 +151,7 @@ class Trainer:
         terms = {name: term.detach().float() for name, term in terms.items()}
         return {"total": weighted(terms, weights)} | terms | judged
 
-    def _judge(self, x: Inputs, image: Tensor, adversarial: bool, share: float) -> tuple[Terms, Terms]:
+    def _judge(self, x: Batch, image: Tensor, adversarial: bool, share: float) -> tuple[Terms, Terms]:
         """The generator's terms of its image, a leaf whose gradient is left in it, and the discriminator's loss."""
         terms, judged, weights = Terms(), Terms(), self.config.loss
         if self.objective_phi is not None:

@@ -24,7 +24,7 @@ import torch
 from mcltool.core.device import autocast
 from mcltool.core.files import write_text
 from mcltool.core.weights import load_model
-from mcltool.data.batch import collate, to_unit
+from mcltool.data.batch import HostBatch
 from mcltool.data.dataset import EvaluationData
 from mcltool.evaluate.picture import measure
 from mcltool.model.correspondence import attention_warp
@@ -80,12 +80,12 @@ def score(pack: Path, weights: Path) -> dict[str, float]:
     samples = plugin.index(None, "val")[:PAIRS]
     others = [samples[(i + len(samples) // 2) % len(samples)] for i in range(len(samples))]
     data = EvaluationData(plugin, samples, header.config.data, others)
-    batch = collate([data[i] for i in range(len(samples))])
+    batch = data.arrive(HostBatch.of(map(data.item, range(len(samples))), len(samples)))
     K = plugin.spec.channels
     warped, matches = [], []
     with torch.inference_mode(), autocast(torch.device("cpu"), "bf16"):
         for part in torch.split(torch.arange(len(samples)), BATCH):
-            Z = to_unit(batch.exemplar[part])
+            Z = batch.exemplar[part]
             warped.append(net(batch.condition[part], Z).warped.float())
             u, v = net.condition_features(batch.condition[part]), net.photo_features(Z)
             theirs = class_shares(batch.exemplar_condition[part], K)
@@ -95,7 +95,7 @@ def score(pack: Path, weights: Path) -> dict[str, float]:
             matches.append(right[wanted.amax(2) > 0.5])
     images = [
         x.permute(0, 2, 3, 1).numpy()
-        for x in (torch.cat(warped) / 2 + 0.5, batch.target / 255, batch.exemplar / 255)
+        for x in (torch.cat(warped) / 2 + 0.5, batch.target / 2 + 0.5, batch.exemplar / 2 + 0.5)
     ]
     labels = [x.numpy().astype("int64") for x in (batch.condition, batch.exemplar_condition)]
     scores = measure(*images, *labels) | {"class_match": float(torch.cat(matches).float().mean())}

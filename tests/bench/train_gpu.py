@@ -20,7 +20,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from mcltool.core.config import resolve
 from mcltool.core.files import write_text
-from mcltool.data.batch import Batch
+from mcltool.data.made_up import random_batch
 from mcltool.model.vgg import random_vgg
 from mcltool.plugin import registry as plugins
 from mcltool.train.trainer import Trainer
@@ -39,12 +39,6 @@ def matrix_rate(device: torch.device, side: int = 8192, repeats: int = 20) -> fl
     return 2 * side**3 / statistics.median(times[3:])
 
 
-def random_batch(size: int, height: int, width: int, classes: int) -> Batch:
-    labels = [torch.randint(classes, (size, height, width), dtype=torch.uint8) for _ in range(2)]
-    photos = [torch.randint(256, (size, 3, height, width), dtype=torch.uint8) for _ in range(3)]
-    return Batch(labels[0], photos[0], photos[1], labels[1], photos[2], torch.ones(size, dtype=torch.bool))
-
-
 def measure(
     options: argparse.Namespace, device: torch.device, batch: int, compiled: bool, rate: float
 ) -> dict[str, Any]:
@@ -55,7 +49,7 @@ def measure(
     }  # fmt: skip
     config = resolve("ade20k", options.preset, plugin.defaults, settings)
     trainer = Trainer(config, plugin.spec, device, "bf16", 1000, random_vgg())
-    data = random_batch(batch, options.size, options.size, plugin.spec.channels).to(device)
+    data = random_batch(batch, config.data.size, plugin.spec).to(device)
     with FlopCounterMode(display=False) as counter:
         trainer.step(data)
     for _ in range(3):
