@@ -202,7 +202,7 @@ def test_a_run_gives_up_after_20_in_a_row_and_keeps_the_last_good_checkpoint(
     found = checkpoints.newest_whole(RunFolder(tmp_path).checkpoints)
     assert found is not None
     assert str(found.path) == named
-    found.restore(trainer)
+    checkpoints.restore(found, trainer)
     assert all(t.isfinite().all() for t in trainer.net.state_dict().values())
 
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+import click
 from rich.color import Color
 from rich.console import Console
 from rich.progress import (
@@ -27,6 +30,7 @@ from mcltool.plugin.contract import RGB, ConditionSpec
 from mcltool.train.runs import Overview
 
 if TYPE_CHECKING:
+    from mcltool.core.config import Config, TrainConfig
     from mcltool.evaluate.scores import Comparison, Scores
     from mcltool.train.estimate import Estimate
 
@@ -70,7 +74,38 @@ def show_runs(runs: Sequence[Overview]) -> None:
     console().print(table)
 
 
-def show_estimate(estimate: Estimate) -> None:
+def show_plan(dataset: str, config: Config, needed: Estimate, folder: Path, as_json: bool) -> None:
+    """What a run would be (fit --dry-run)."""
+    if as_json:
+        found = {
+            "config": json.loads(config.to_json()),
+            "parameters": needed.parameters,
+            "memory": needed.memory,
+        }
+        click.echo(json.dumps(found, indent=2))
+        return
+    train, (height, width) = config.train, config.data.size
+    show_facts(
+        {
+            "data set": dataset,
+            "preset": f"{config.preset}, {height}x{width} pixels, batch {train.batch_size}{_parts(train)}",
+            "steps": str(train.max_steps or f"as {train.epochs} epochs make"),
+            "precision": train.precision,
+            "perceptual": train.perceptual,
+            "run folder": str(folder),
+        }
+    )
+    click.echo()
+    _show_estimate(needed)
+    click.echo("\n--json prints every setting; mcltool fit --help-settings says what each is")
+
+
+def _parts(train: TrainConfig) -> str:
+    parts = f" in {train.accumulate} parts" if train.accumulate > 1 else ""
+    return parts + (", recomputed" if train.recompute else "")
+
+
+def _show_estimate(estimate: Estimate) -> None:
     """Parameters of each network and memory of a training step."""
     table = _plain_table("", "")
     for name, count in estimate.parameters.items():

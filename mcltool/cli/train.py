@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import json
-import os
-from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
@@ -23,11 +20,6 @@ from mcltool.cli.options import (
     threads_option,
 )
 from mcltool.cli.settings import complete_settings, show_settings
-from mcltool.core.errors import UsageError
-
-if TYPE_CHECKING:
-    from mcltool.core.config import Config, TrainConfig
-    from mcltool.plugin.contract import DatasetPlugin
 
 
 def _number_or_auto(_: click.Context, __: click.Parameter, given: str | None) -> int | str | None:
@@ -180,6 +172,7 @@ def fit(
     """
     from mcltool.core.config import parse_size, read_toml
     from mcltool.plugin.registry import use_canvas, use_reading
+    from mcltool.train.settings import choose_run, configure
 
     if as_json and not dry_run:
         raise click.UsageError("--json: prints what --dry-run found; a run has its metrics.jsonl")
@@ -191,9 +184,9 @@ def fit(
     if fit_memory := flags["batch_size"] == "auto":
         del flags["batch_size"]
     given |= {_ADDRESSES[name]: value for name, value in flags.items() if value is not None}
-    folder, plugin = _run_folder(run, plugin, root, pack, resume)
+    folder, plugin = choose_run(run, plugin, root, pack, resume)
     dataset, root = open_dataset(plugin, root, condition, None, pack)
-    resolved = _resolve(dataset, preset, folder, resume, from_file, settings, given)
+    resolved = configure(dataset, preset, folder, resume, from_file, settings, given)
     use_canvas(dataset, resolved.data.canvas)
     use_reading(dataset, resolved.data.labels, resolved.data.exif)
 
@@ -203,7 +196,10 @@ def fit(
     from mcltool.train.run_folder import RunFolder
 
     if dry_run:
-        _show_plan(dataset, resolved, device, fit_memory, folder, as_json)
+        from mcltool.cli.tables import show_plan
+        from mcltool.train.job import dry
+
+        show_plan(dataset.name, *dry(dataset, resolved, device, fit_memory), folder, as_json)
         return
     fit_memory &= not (resume and RunFolder(folder).holds_a_run())  # which keeps how it was fitted
     job = Job(dataset, resolved, root, folder, out, device, resume, max_minutes, pairs, fit_memory)
@@ -213,47 +209,6 @@ def fit(
     if weights and launched_rank() == 0:
         click.echo(f"weights: {weights}")
 
-
-def _show_plan(
-    dataset: DatasetPlugin, config: Config, device: str | None, fit_memory: bool, folder: Path, as_json: bool
-) -> None:
-    from mcltool.cli.tables import show_estimate, show_facts
-    from mcltool.train.job import dry
-
-    config, needed = dry(dataset, config, device, fit_memory)
-    if as_json:
-        found = {
-            "config": json.loads(config.to_json()),
-            "parameters": needed.parameters,
-            "memory": needed.memory,
-        }
-        click.echo(json.dumps(found, indent=2))
-        return
-    train, (height, width) = config.train, config.data.size
-    show_facts(
-        {
-            "data set": dataset.name,
-            "preset": f"{config.preset}, {height}x{width} pixels, batch {train.batch_size}{_parts(train)}",
-            "steps": str(train.max_steps or f"as {train.epochs} epochs make"),
-            "precision": train.precision,
-            "perceptual": train.perceptual,
-            "run folder": str(folder),
-        }
-    )
-    click.echo()
-    show_estimate(needed)
-    click.echo("\n--json prints every setting; mcltool fit --help-settings says what each is")
-
-
-def _parts(train: TrainConfig) -> str:
-    parts = f" in {train.accumulate} parts" if train.accumulate > 1 else ""
-    return parts + (", recomputed" if train.recompute else "")
-
-
-NO_DATA = (
-    "--plugin: name the data set ('mcltool plugins list' shows them), or give --root, a folder of your own, or --data, "
-    "a pack"
-)
 
 _ADDRESSES = {
     "max_steps": "train.max_steps",
@@ -265,56 +220,3 @@ _ADDRESSES = {
     "canvas": "data.canvas",
     "freeze": "train.freeze",
 }
-
-
-def _run_folder(
-    run: Path | None, plugin: str | None, root: Path | None, pack: Path | None, resume: bool
-) -> tuple[Path, str | None]:
-    """The run folder, and the plugin's name: the given one, else that of the run to resume."""
-    from mcltool.plugin.registry import FOLDER as OWN
-    from mcltool.plugin.registry import load_packed
-    from mcltool.train.run_folder import RunFolder
-    from mcltool.train.runs import newest_run, next_run
-
-    if run is None and "TORCHELASTIC_RUN_ID" in os.environ:
-        raise UsageError(
-            "--run-dir: name the run folder where torchrun starts fit, so that all processes agree on it"
-        )
-    if pack is not None and plugin is None:
-        plugin = load_packed(pack).name
-    if resume:
-        run = run or newest_run(Path("runs"), plugin)
-        if plugin is None and RunFolder(run).holds_a_run():
-            plugin = RunFolder(run).config().plugin
-    if plugin is None and root is None:
-        raise UsageError(f"{NO_DATA}; {run} holds no run to resume" if resume else NO_DATA)
-    return run or next_run(Path("runs"), plugin or OWN), plugin
-
-
-def _resolve(
-    dataset: DatasetPlugin,
-    preset: str | None,
-    folder: Path,
-    resume: bool,
-    from_file: Mapping[str, Any],
-    settings: Sequence[str],
-    flags: Mapping[str, Any],
-) -> Config:
-    """The configuration: that of the run to resume, else of presets and what was given."""
-    from mcltool.core.config import parse_setting, resolve
-    from mcltool.train.run_folder import RunFolder, resumed
-
-    preset = from_file.get("preset") if preset is None else preset
-    in_sections = {name: value for name, value in from_file.items() if name not in ("plugin", "preset")}
-    given = {**in_sections, **dict(map(parse_setting, settings)), **flags}
-    if resume and RunFolder(folder).holds_a_run():
-        return resumed(folder, RunFolder(folder).config(), dataset.name, preset, given)
-    start = given.get("train.start_from")
-    if start and preset is None:
-        from mcltool.core.lookup import find_weights
-        from mcltool.core.weights import read_header
-
-        theirs = read_header(find_weights(start)).config
-        sizes = {name: value for name, value in theirs.settings().items() if name.startswith("model.")}
-        return resolve(dataset.name, theirs.preset, dataset.defaults, sizes, given)
-    return resolve(dataset.name, preset or dataset.preset, dataset.defaults, given)

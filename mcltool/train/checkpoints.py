@@ -11,7 +11,6 @@ import json
 import logging
 import shutil
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,41 +20,13 @@ from safetensors.torch import load_file, save_file
 from mcltool.core import files
 from mcltool.core.errors import McltoolError
 from mcltool.core.weights import WeightsHeader, save_weights
-from mcltool.train.run_folder import MOST_STATE_BYTES
+from mcltool.train.run_folder import Checkpoint, checkpoint_folders, checkpoints_in
 
 if TYPE_CHECKING:
     from mcltool.train.trainer import Trainer
 
 FORMAT_VERSION = 1
-BEST, BEST_WARP = "val_score", "val_l1_warp"
-"""What tells the best checkpoint: the highest score of the picture; while there is none, the lowest of the warp."""
-
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Checkpoint:
-    """A whole checkpoint. state: what state.json holds."""
-
-    path: Path
-    state: Mapping[str, Any]
-
-    @property
-    def step(self) -> int:
-        return int(self.state["step"])
-
-    @property
-    def score(self) -> tuple[float, float] | None:
-        """What tells the best one, the higher the better, where there was a validation."""
-        scores = self.state["scores"]
-        if BEST not in scores and BEST_WARP not in scores:
-            return None
-        return float(scores.get(BEST, -1)), -float(scores.get(BEST_WARP, 0))
-
-    def restore(self, trainer: Trainer) -> None:
-        """Bring ``trainer`` to this checkpoint's state."""
-        average = load_file(self.path / "weights.safetensors")
-        trainer.load_state(average, load_file(self.path / "training.safetensors"), self.state["trainer"])
 
 
 def write_checkpoint(
@@ -107,9 +78,16 @@ def write_checkpoint(
     return final
 
 
+def restore(checkpoint: Checkpoint, trainer: Trainer) -> None:
+    """Bring ``trainer`` to the state of ``checkpoint``."""
+    average = load_file(checkpoint.path / "weights.safetensors")
+    tensors = load_file(checkpoint.path / "training.safetensors")
+    trainer.load_state(average, tensors, checkpoint.state["trainer"])
+
+
 def newest_whole(folder: Path) -> Checkpoint | None:
     """The newest checkpoint whose files are what they were when written; damaged ones are named in the log."""
-    for path in reversed(_folders(folder)):
+    for path in reversed(checkpoint_folders(folder)):
         found = _read(path)
         if isinstance(found, Checkpoint):
             return found
@@ -119,15 +97,15 @@ def newest_whole(folder: Path) -> Checkpoint | None:
 
 def best(folder: Path) -> Checkpoint | None:
     """The checkpoint with the best score."""
-    scored = [found for path in _folders(folder) if (found := _glance(path)) and found.score is not None]
-    return max(scored, key=lambda found: (found.score, -found.step), default=None)
+    scored = [found for found in checkpoints_in(folder) if found.rank is not None]
+    return max(scored, key=lambda found: (found.rank, -found.step), default=None)
 
 
 def prune(folder: Path, keep: int) -> None:
     """Remove all but the ``keep`` newest checkpoints and the best, and what killed processes left."""
     chosen = best(folder)
-    kept = set(_folders(folder)[-keep:]) | ({chosen.path} if chosen else set())
-    for path in _folders(folder):
+    kept = set(checkpoint_folders(folder)[-keep:]) | ({chosen.path} if chosen else set())
+    for path in checkpoint_folders(folder):
         if path not in kept:
             doomed = path.rename(
                 path.with_name(f".{path.name}.old")
@@ -143,26 +121,9 @@ def sweep(folder: Path) -> None:
             shutil.rmtree(path, ignore_errors=True)
 
 
-def _folders(folder: Path) -> list[Path]:
-    """The checkpoints' folders, the oldest first."""
-    found = [path for path in folder.glob("step-*") if path.name.removeprefix("step-").isdecimal()]
-    return sorted(found, key=lambda path: int(path.name.removeprefix("step-")))
-
-
-def _glance(path: Path) -> Checkpoint | None:
-    """A checkpoint by its state.json alone."""
-    try:
-        state = files.read_json(path / "state.json", MOST_STATE_BYTES)
-        checkpoint = Checkpoint(path, state)
-        _ = checkpoint.step, checkpoint.score
-        return checkpoint
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError):
-        return None
-
-
 def _read(path: Path) -> Checkpoint | str:
     """The checkpoint, or what is wrong with it."""
-    found = _glance(path)
+    found = Checkpoint.read(path)
     if found is None:
         return "state.json is missing or not readable"
     if found.state.get("format_version") != FORMAT_VERSION:

@@ -28,27 +28,12 @@ and makes a database); and that the end of a run waits for it to go on."""
 log = logging.getLogger(__name__)
 
 
-class Followers:
-    """The loggers of a run."""
-
-    def __init__(self, folder: RunFolder, config: Config) -> None:
-        settings = {name: _plain(value) for name, value in config.settings().items()} | {
-            "plugin": config.plugin, "preset": config.preset
-        }  # fmt: skip
-        self._all = [Follower(name, LOGGERS[name](), folder, settings) for name in config.train.loggers]
-
-    def hand_on(self, step: int) -> None:
-        """All rows and grids up to ``step`` are in the run folder."""
-        for follower in self._all:
-            follower.hand_on(step)
-
-    def close(self, step: int) -> None:
-        """Hand on what is left up to ``step``, as long as each logger takes something every PATIENCE seconds."""
-        for follower in self._all:
-            follower.ending.set()
-            follower.hand_on(step)
-        for follower in self._all:
-            follower.wait()
+def followers_of(folder: RunFolder, config: Config) -> list[Follower]:
+    """One for each logger of a run."""
+    settings = {name: _plain(value) for name, value in config.settings().items()} | {
+        "plugin": config.plugin, "preset": config.preset
+    }  # fmt: skip
+    return [Follower(name, LOGGERS[name](), folder, settings) for name in config.train.loggers]
 
 
 class Follower:
@@ -62,6 +47,7 @@ class Follower:
         self._thread: threading.Thread | None = None
 
     def hand_on(self, step: int) -> None:
+        """All rows and grids up to ``step`` are in the run folder."""
         self._limit = step
         self.wake.set()
         if self._thread is None:  # not before the first step: by then loader processes have been forked

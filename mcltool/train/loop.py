@@ -21,7 +21,7 @@ from mcltool.data.dataset import EvaluationData, TrainingData
 from mcltool.data.doubts import look
 from mcltool.data.loader import SampleStream, training_loader
 from mcltool.data.workers import NO_SHARED_MEMORY, is_shared_memory
-from mcltool.train.checkpoints import Checkpoint, best, newest_whole, sweep
+from mcltool.train.checkpoints import best, newest_whole, restore, sweep
 from mcltool.train.distributed import (
     InterruptedRun,
     Ranks,
@@ -34,7 +34,7 @@ from mcltool.train.distributed import (
 )
 from mcltool.train.job import Job, check_places, prepare
 from mcltool.train.recorder import Progress, Recorder
-from mcltool.train.run_folder import RunFolder
+from mcltool.train.run_folder import Checkpoint, RunFolder
 from mcltool.train.trainer import StepResult, Trainer
 from mcltool.train.validation import FixedPairs, Validation
 
@@ -85,7 +85,7 @@ def iterate(job: Job) -> Generator[Progress, None, bool]:
         header = WeightsHeader(config, job.plugin.spec, job.plugin.version, trainer.total)
         recorder = _recorder(folder, trainer, header, data, held_out, before) if main else None
         if recorder:
-            held.callback(lambda: recorder.loggers.close(trainer.steps_done))
+            held.callback(recorder.close)
         _say_what_starts(job, config, trainer, data, ranks)
         with _explaining_killed_workers():
             best_suffices = yield from _steps(trainer, data, recorder, stop, folder)
@@ -109,7 +109,7 @@ def _restore(folder: RunFolder, trainer: Trainer) -> Checkpoint | None:
             f"going on from step {found.step}" if found else "nothing saved yet: starting",
         )
     if found:
-        found.restore(trainer)
+        restore(found, trainer)
     return found
 
 

@@ -13,10 +13,10 @@ from mcltool.core.config import Config
 from mcltool.core.device import memory_used
 from mcltool.core.pictures import save_png
 from mcltool.core.weights import WeightsHeader
-from mcltool.train.checkpoints import Checkpoint, prune, write_checkpoint
-from mcltool.train.followers import Followers
+from mcltool.train.checkpoints import prune, write_checkpoint
+from mcltool.train.followers import followers_of
 from mcltool.train.report import write_report
-from mcltool.train.run_folder import RunFolder
+from mcltool.train.run_folder import Checkpoint, RunFolder
 from mcltool.train.trainer import StepResult, Trainer
 from mcltool.train.validation import FixedPairs, Judged, Validation
 
@@ -75,7 +75,7 @@ class Recorder:
         self.started = time.monotonic()
         self.saved = before.step if before else None
         self.clock = Clock(self.train.batch_size)
-        self.loggers = Followers(folder, trainer.config)
+        self.followers = followers_of(folder, trainer.config)
 
     def record(self, result: StepResult) -> Progress:
         """Log, draw, validate and save, as far as it is time for each."""
@@ -91,7 +91,8 @@ class Recorder:
             sample, warning = self._draw(step), self._warning()
         if saving or step == 1 or step % self.train.log_every == 0:
             self._log(result, rate, scores)
-        self.loggers.hand_on(step)
+        for follower in self.followers:
+            follower.hand_on(step)
         checkpoint = self.save(scores) if saving else None
         self.clock.forget()
         memory = memory_used(self.trainer.device)
@@ -122,6 +123,14 @@ class Recorder:
         prune(self.folder.checkpoints, self.train.keep_checkpoints)
         write_report(self.folder)
         return path
+
+    def close(self) -> None:
+        """Hand on what is left, as long as each logger takes something every PATIENCE seconds (see ``followers``)."""
+        for follower in self.followers:
+            follower.ending.set()
+            follower.hand_on(self.trainer.steps_done)
+        for follower in self.followers:
+            follower.wait()
 
     def _validate(self) -> dict[str, float]:
         return self.validation.scores(self.judged, self.trainer.generates)

@@ -1,4 +1,4 @@
-"""A run's folder: its files, what ``--resume`` may change, and what ``mcltool runs`` says of it. Needs no torch."""
+"""A run's folder: its files, and what its checkpoints say of themselves. Needs no torch."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 
 from mcltool.core.config import MOST_BYTES, Config
 from mcltool.core.errors import UsageError
-from mcltool.core.files import MIB, parse_json, read_limited, write_text
+from mcltool.core.files import MIB, parse_json, read_json, read_limited, write_text
 from mcltool.core.locks import is_locked
 
 Row = dict[str, Any]
@@ -18,7 +18,49 @@ Row = dict[str, Any]
 MOST_STATE_BYTES, MOST_ROW_BYTES = 16 * MIB, 512 * MIB
 """Of a checkpoint's state.json, and of metrics.jsonl."""
 
+BEST, BEST_WARP = "val_score", "val_l1_warp"
+"""What tells the best checkpoint: the highest score of the picture; while there is none, the lowest of the warp."""
+
 _PLAIN = {int, float, bool, type(None)}
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A checkpoint by its state.json alone. scores: of the validation. state: all that the file holds."""
+
+    path: Path
+    step: int
+    scores: Mapping[str, float]
+    state: Mapping[str, Any]
+
+    @classmethod
+    def read(cls, path: Path) -> Checkpoint | None:
+        """None where state.json is missing or not readable."""
+        try:
+            state = read_json(path / "state.json", MOST_STATE_BYTES)
+            scores = {str(name): float(value) for name, value in state["scores"].items()}
+            return cls(path, int(state["step"]), scores, state)
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError):
+            return None
+
+    @property
+    def rank(self) -> tuple[float, float] | None:
+        """What tells the best one, the higher the better, where there was a validation."""
+        if BEST not in self.scores and BEST_WARP not in self.scores:
+            return None
+        return self.scores.get(BEST, -1), -self.scores.get(BEST_WARP, 0)
+
+
+def checkpoint_folders(folder: Path) -> list[Path]:
+    """The checkpoints below ``folder``, the oldest first, whole or not."""
+    found = [path for path in folder.glob("step-*") if path.name.removeprefix("step-").isdecimal()]
+    return sorted(found, key=step_of)
+
+
+def checkpoints_in(folder: Path) -> list[Checkpoint]:
+    """The same, without those whose state cannot be read."""
+    found = (Checkpoint.read(path) for path in checkpoint_folders(folder))
+    return [checkpoint for checkpoint in found if checkpoint]
 
 
 @dataclass(frozen=True)
@@ -119,47 +161,3 @@ class RunFolder:
 def step_of(path: Path) -> int:
     number = path.stem.removeprefix("step-")
     return int(number) if number.isdecimal() else -1
-
-
-MAY_CHANGE = (
-    "data.workers",
-    "train.max_steps",
-    "train.epochs",
-    "train.accumulate",
-    "train.recompute",
-    "train.compile",
-    "train.log_every",
-    "train.sample_every",
-    "train.checkpoint_every",
-    "train.keep_checkpoints",
-    "train.patience",
-    "train.loggers",
-)
-"""Settings that do not make it another run. The number of steps moves the learning rate's decay."""
-
-
-def resumed(
-    folder: Path, saved: Config, plugin: str | None, preset: str | None, given: Mapping[str, Any]
-) -> Config:
-    """The configuration of the run in ``folder``, with the settings ``given`` now.
-
-    Raises UsageError for what may not change, naming every key that differs and those that may.
-    """
-    # A run resolves "auto" once; asking for it again is no change.
-    settings = {address: value for address, value in given.items() if value != "auto"}
-    config = saved.changed(settings)
-    before, after = saved.settings(), config.settings()
-    differing = [
-        f"{address} is {before[address]}, not {after[address]}"
-        for address in before
-        if before[address] != after[address] and address not in MAY_CHANGE
-    ]
-    for name, was, now in (("plugin", saved.plugin, plugin), ("preset", saved.preset, preset)):
-        if now not in (None, was):
-            differing.insert(0, f"{name} is {was}, not {now}")
-    if differing:
-        raise UsageError(
-            f"--resume: in the run {folder} {'; '.join(differing)}. These may change: {', '.join(MAY_CHANGE)}. "
-            "For all else start a new run"
-        )
-    return config

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 from mcltool.core.errors import UsageError
-from mcltool.core.files import read_json
 from mcltool.evaluate.picture import marked
-from mcltool.train.run_folder import MOST_STATE_BYTES, Row, RunFolder
+from mcltool.train.run_folder import Checkpoint, Row, RunFolder, checkpoints_in
 
 
 def next_run(folder: Path, name: str) -> Path:
@@ -63,15 +64,15 @@ class Overview:
 def overview(run: RunFolder) -> Overview:
     """Raises UsageError where there is no run that this version reads."""
     config, rows, running = run.config(), run.rows(), run.is_running()
-    saved = (_checkpoints(run) or [{}])[-1]
+    saved = _newest(run)
     height, width = config.data.size
     return Overview(
         name=run.path.name,
         plugin=config.plugin,
         preset=config.preset,
         size=f"{height}x{width}",
-        step=rows[-1]["step"] if rows and running else saved.get("step", 0),
-        total=config.train.max_steps or saved.get("total"),
+        step=rows[-1]["step"] if rows and running else saved.step if saved else 0,
+        total=config.train.max_steps or (saved.state.get("total") if saved else None),
         state=state(run),
         scores=", ".join(f"{name} {value:.3f}" for name, value in shown_scores(rows, saved).items()),
         changed=datetime.fromtimestamp(last_worked_on(run)).strftime("%Y-%m-%d %H:%M"),
@@ -82,21 +83,25 @@ def state(run: RunFolder) -> str:
     """A run is finished when its last step is saved; what it was resumed for is not."""
     if run.is_running():
         return "training"
-    newest = _checkpoints(run)[-1:]
-    return "finished" if newest and newest[0]["step"] == newest[0].get("total") else "stopped"
+    saved = _newest(run)
+    return "finished" if saved and saved.step == saved.state.get("total") else "stopped"
 
 
-def latest_scores(rows: list[Row], saved: Row) -> dict[str, float]:
+def _newest(run: RunFolder) -> Checkpoint | None:
+    return next(reversed(checkpoints_in(run.checkpoints)), None)
+
+
+def latest_scores(rows: list[Row], saved: Checkpoint | None) -> dict[str, float]:
     """The newest validation's scores, without the prefix. saved: the newest checkpoint, which has its own."""
     scored = [row for row in rows if any(name.startswith("val_") for name in row)]
-    last = scored[-1] if scored else {"step": -1}
-    if saved.get("scores") and saved["step"] > last["step"]:
-        last = saved["scores"]
+    last: Mapping[str, Any] = scored[-1] if scored else {"step": -1}
+    if saved and saved.scores and saved.step > last["step"]:
+        last = saved.scores
     found = {name.removeprefix("val_"): value for name, value in last.items() if name.startswith("val_")}
     return {name: value for name, value in found.items() if value is not None}
 
 
-def shown_scores(rows: list[Row], saved: Row) -> dict[str, float]:
+def shown_scores(rows: list[Row], saved: Checkpoint | None) -> dict[str, float]:
     """The few of ``latest_scores`` that a list has room for."""
     found = latest_scores(rows, saved)
     return {name: found[name] for name in ("score", "l1", "l1_warp", "class_match") if name in found}
@@ -104,7 +109,7 @@ def shown_scores(rows: list[Row], saved: Row) -> dict[str, float]:
 
 def facts(run: RunFolder) -> dict[str, str]:
     """All that ``runs show`` prints, by name."""
-    line, rows, saved = overview(run), run.rows(), (_checkpoints(run) or [{}])[-1]
+    line, rows, saved = overview(run), run.rows(), _newest(run)
     last = rows[-1] if rows else {}
     losses = {n.removeprefix("loss_"): v for n, v in last.items() if n.startswith("loss_") and v is not None}
     found = {
@@ -117,7 +122,7 @@ def facts(run: RunFolder) -> dict[str, str]:
         "losses": "  ".join(f"{name} {value:.4g}" for name, value in losses.items()),
         "speed": f"{last.get('images_per_second', 0)} images/s, {last.get('memory_mib', 0)} MiB",
         "skipped": str(last.get("skipped") or ""),
-        "checkpoints": ", ".join(_described(checkpoint) for checkpoint in _checkpoints(run)),
+        "checkpoints": ", ".join(_described(checkpoint) for checkpoint in checkpoints_in(run.checkpoints)),
         "report": str(run.report) if run.report.exists() else "",
         "weights": str(run.weights) if run.weights.exists() else "",
         "changed": line.changed,
@@ -126,21 +131,6 @@ def facts(run: RunFolder) -> dict[str, str]:
     return {name: value for name, value in found.items() if value}
 
 
-def _checkpoints(run: RunFolder) -> list[Row]:
-    """The state of each checkpoint, the oldest first; unreadable ones are left out."""
-    found: list[Row] = []
-    for file in run.checkpoints.glob("step-*/state.json"):
-        try:
-            state = read_json(file, MOST_STATE_BYTES)
-            scores = {str(name): float(value) for name, value in state["scores"].items()}
-            found.append(state | {"step": int(state["step"]), "scores": scores})
-        except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError):
-            continue
-    return sorted(found, key=lambda state: int(state["step"]))
-
-
-def _described(state: Row) -> str:
-    scores = ", ".join(
-        f"{name.removeprefix('val_')} {value:.3f}" for name, value in state.get("scores", {}).items()
-    )
-    return f"step {state['step']}" + (f" ({scores})" if scores else "")
+def _described(saved: Checkpoint) -> str:
+    scores = ", ".join(f"{name.removeprefix('val_')} {value:.3f}" for name, value in saved.scores.items())
+    return f"step {saved.step}" + (f" ({scores})" if scores else "")
