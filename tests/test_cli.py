@@ -15,7 +15,7 @@ from click.testing import CliRunner, Result
 
 import mcltool
 from mcltool.cli.main import cli
-from mcltool.train.job import Job
+from mcltool.train.job import TrainingJob
 
 
 def run(*args: str) -> Result:
@@ -160,7 +160,7 @@ def fitted(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> dict[str, Any]:
     """What fit was asked for, by the command that ran; nothing is trained."""
     asked: dict[str, Any] = {}
 
-    def fit(job: Job, _: object) -> Path:
+    def fit(job: TrainingJob, _: object) -> Path:
         asked.update(vars(job))
         return job.weights
 

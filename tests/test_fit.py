@@ -20,7 +20,7 @@ from mcltool.data.batch import condition_planes
 from mcltool.data.dataset import TrainingData
 from mcltool.data.loader import SampleStream, training_loader
 from mcltool.plugin import registry as plugins
-from mcltool.train.job import Job
+from mcltool.train.job import TrainingJob
 from mcltool.train.loop import fit, iterate
 from mcltool.train.trainer import Trainer
 
@@ -132,7 +132,7 @@ def test_weights_saved_and_loaded_give_bit_identical_output_on_the_cpu(tmp_path:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("mcltool.train.job.Trainer", Kept)
-        weights = fit(Job(plugin, config, None, folder, device="cpu"))
+        weights = fit(TrainingJob(plugin, config, None, folder, device="cpu"))
     assert weights is not None
     model, _ = load_model(weights)
     batch = next(
@@ -340,7 +340,7 @@ def test_training_lowers_the_loss_it_is_asked_for(batch: Any) -> None:
 def test_a_run_that_is_not_finished_has_no_weights(tmp_path: Path) -> None:
     config = quick_config()
     out = tmp_path / "w.safetensors"
-    steps = iterate(Job(plugins.load("shapes"), config, None, tmp_path / "run", out, "cpu"))
+    steps = iterate(TrainingJob(plugins.load("shapes"), config, None, tmp_path / "run", out, "cpu"))
     first = next(steps)
     assert (first.result.step, first.total, first.batch_size, first.sample) == (1, 2, 2, None)
     assert not out.exists()

@@ -14,7 +14,7 @@ from mcltool.data.dataset import TrainingData
 from mcltool.data.loader import SampleStream, training_loader
 from mcltool.plugin import registry as plugins
 from mcltool.train.distributed import ALONE, Ranks
-from mcltool.train.job import Job
+from mcltool.train.job import TrainingJob
 from mcltool.train.trainer import Trainer
 
 SMALL: dict[str, Any] = {
@@ -45,9 +45,11 @@ def small_config(**changes: Any) -> Config:
     )
 
 
-def small_job(run: Path, resume: bool = False, max_minutes: float | None = None, **changes: Any) -> Job:
+def small_job(
+    run: Path, resume: bool = False, max_minutes: float | None = None, **changes: Any
+) -> TrainingJob:
     shapes = plugins.load("shapes")
-    return Job(
+    return TrainingJob(
         shapes, small_config(**changes), None, run, device="cpu", resume=resume, max_minutes=max_minutes
     )
 

@@ -191,7 +191,7 @@ def fit(
     use_reading(dataset, resolved.data.labels, resolved.data.exif)
 
     from mcltool.train.distributed import launched_rank
-    from mcltool.train.job import Job
+    from mcltool.train.job import TrainingJob
     from mcltool.train.loop import fit as train
     from mcltool.train.run_folder import RunFolder
 
@@ -202,7 +202,7 @@ def fit(
         show_plan(dataset.name, *dry(dataset, resolved, device, fit_memory), folder, as_json)
         return
     fit_memory &= not (resume and RunFolder(folder).holds_a_run())  # which keeps how it was fitted
-    job = Job(dataset, resolved, root, folder, out, device, resume, max_minutes, pairs, fit_memory)
+    job = TrainingJob(dataset, resolved, root, folder, out, device, resume, max_minutes, pairs, fit_memory)
     from mcltool.train.display import show
 
     weights = train(job, show)

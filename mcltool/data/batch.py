@@ -29,19 +29,6 @@ BACKGROUND = 24
 """Grey level behind pictures of channel conditions."""
 
 
-@dataclass(frozen=True)
-class _Field:
-    """Where one field of all samples lies in a HostBatch's memory."""
-
-    dtype: torch.dtype
-    shape: tuple[int, ...]
-    start: int
-    stop: int
-
-    def within(self, memory: Tensor) -> Tensor:
-        return memory[self.start : self.stop].view(self.dtype).view(self.shape)
-
-
 @dataclass(frozen=True, eq=False)
 class HostBatch:
     """Samples as worker processes make them and as they go to the device, which makes a Batch of them.
@@ -57,7 +44,8 @@ class HostBatch:
     """
 
     memory: Tensor  # (bytes,) uint8
-    layout: dict[str, _Field]
+    layout: dict[str, tuple[torch.dtype, tuple[int, ...], slice]]
+    """Type and shape of each field of all samples, and where it lies in the memory."""
 
     @classmethod
     def of(cls, items: Iterable[Item], count: int, shared: bool = False) -> Self:
@@ -79,14 +67,15 @@ class HostBatch:
         for name, one in item.items():
             start = -(-stop // ALIGNMENT) * ALIGNMENT
             stop = start + count * one.nbytes
-            layout[name] = _Field(one.dtype, (count, *one.shape), start, stop)
+            layout[name] = one.dtype, (count, *one.shape), slice(start, stop)
         memory = torch.empty(0 if shared else stop, dtype=torch.uint8)
         if shared:  # as torch's own collate does it: share_memory_() would copy what is not there yet
             memory.set_(torch.UntypedStorage._new_shared(stop))  # type: ignore[no-untyped-call]
         return cls(memory, layout)
 
     def __getitem__(self, name: str) -> Tensor:
-        return self.layout[name].within(self.memory)
+        dtype, shape, place = self.layout[name]
+        return self.memory[place].view(dtype).view(shape)
 
     def to(self, device: torch.device) -> Self:
         """On ``device``; from pinned memory to a GPU without waiting for the copy."""

@@ -11,7 +11,7 @@ from mcltool.plugin.contract import DatasetPlugin, Sample
 
 
 @dataclass(frozen=True)
-class Exported:
+class ExportedCondition:
     """One sample's outcome: the file, or else why there is none."""
 
     id: str
@@ -21,7 +21,7 @@ class Exported:
 
 def export_conditions(
     plugin: DatasetPlugin, samples: Sequence[Sample], out: Path, short_side: int
-) -> Iterator[Exported]:
+) -> Iterator[ExportedCondition]:
     """Write the condition of every sample below ``out``, named by the sample's id; one result a sample.
 
     short_side: in pixels, for conditions that are drawn rather than read. Files that are there are replaced.
@@ -32,11 +32,13 @@ def export_conditions(
     return (_export(plugin, sample, out, short_side) for sample in samples)
 
 
-def _export(plugin: DatasetPlugin, sample: Sample, out: Path, short_side: int) -> Exported:
+def _export(plugin: DatasetPlugin, sample: Sample, out: Path, short_side: int) -> ExportedCondition:
     name = PurePosixPath(sample.id)
     try:
         if name.is_absolute() or ".." in name.parts:
             raise DataError(f"{sample.id}: not a name of a file below {out}")
-        return Exported(sample.id, plugin.write_condition(plugin.condition(sample, short_side), out / name))
+        return ExportedCondition(
+            sample.id, plugin.write_condition(plugin.condition(sample, short_side), out / name)
+        )
     except (McltoolError, OSError) as error:
-        return Exported(sample.id, None, str(error))
+        return ExportedCondition(sample.id, None, str(error))

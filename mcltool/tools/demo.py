@@ -26,7 +26,7 @@ from mcltool.evaluate.pairs import Pair, held_out_pairs, score
 from mcltool.plugin import registry as plugins
 from mcltool.plugin.contract import IMAGE_SUFFIXES, DatasetPlugin, walk_files
 from mcltool.tools.processor import reasons
-from mcltool.train.job import Job
+from mcltool.train.job import TrainingJob
 from mcltool.train.loop import Show, fit
 from mcltool.train.recorder import Progress
 from mcltool.train.runs import next_run
@@ -63,7 +63,7 @@ def run_demo(
     settings = {address: value for address, value in asked.items() if value is not None}
     config = resolve("shapes", plugin.preset, plugin.defaults, settings)
     weights = out / "weights.safetensors"
-    job = Job(plugin, config, None, next_run(out / "runs", "demo"), weights, device)
+    job = TrainingJob(plugin, config, None, next_run(out / "runs", "demo"), weights, device)
     fit(job, (lambda run: show(_telling(run))) if show else None)
     return show_weights(weights, out, device, started)
 

@@ -31,7 +31,7 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Job:
+class TrainingJob:
     """What to train, on what, and where to put it.
 
     root: of the data set. out: for the weights, default RUN/weights.safetensors. device: as --device.
@@ -71,7 +71,7 @@ def dry(
 
 
 def prepare(
-    job: Job, device: torch.device, ranks: Ranks, resume: bool
+    job: TrainingJob, device: torch.device, ranks: Ranks, resume: bool
 ) -> tuple[Config, Trainer, TrainingData, EvaluationData]:
     """Everything that can be wrong with what was asked for is found here, before anything is written."""
     check_loggers(job.config.train.loggers)

@@ -32,7 +32,7 @@ from mcltool.train.distributed import (
     restarted,
     stoppable,
 )
-from mcltool.train.job import Job, check_places, prepare
+from mcltool.train.job import TrainingJob, check_places, prepare
 from mcltool.train.recorder import Progress, Recorder
 from mcltool.train.run_folder import Checkpoint, RunFolder
 from mcltool.train.trainer import StepResult, Trainer
@@ -48,7 +48,7 @@ Show = Callable[[Iterator[Progress]], None]
 log = logging.getLogger(__name__)
 
 
-def fit(job: Job, show: Show | None = None) -> Path | None:
+def fit(job: TrainingJob, show: Show | None = None) -> Path | None:
     """Train, and return the path of the weights; None where the time given was up before the last step.
 
     Raises UsageError for a run folder that is in use or holds another run, missing perceptual weights, or
@@ -64,7 +64,7 @@ def fit(job: Job, show: Show | None = None) -> Path | None:
     return job.weights if finished else None
 
 
-def iterate(job: Job) -> Generator[Progress, None, bool]:
+def iterate(job: TrainingJob) -> Generator[Progress, None, bool]:
     """Train step by step; returns whether the run is finished, its weights written.
 
     Of several processes only the first one yields anything.
@@ -219,7 +219,9 @@ def _failure(result: StepResult, folder: RunFolder) -> McltoolError:
     )
 
 
-def _say_what_starts(job: Job, config: Config, trainer: Trainer, data: TrainingData, ranks: Ranks) -> None:
+def _say_what_starts(
+    job: TrainingJob, config: Config, trainer: Trainer, data: TrainingData, ranks: Ranks
+) -> None:
     if ranks.main:
         height, width = config.data.size
         processes = f" in {ranks.world} processes" if ranks.world > 1 else ""

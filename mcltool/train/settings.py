@@ -72,7 +72,8 @@ def configure(
 ) -> Config:
     """The configuration: that of the run to resume, else of presets and what was given.
 
-    from_file: what --config holds. settings: as --set has them. flags: values by address. Later arguments take precedence.
+    from_file: what --config holds. settings: as --set has them. flags: values by address. The later of them take
+    precedence.
     """
     preset = from_file.get("preset") if preset is None else preset
     in_sections = {name: value for name, value in from_file.items() if name not in ("plugin", "preset")}
