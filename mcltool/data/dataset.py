@@ -36,7 +36,7 @@ class Purpose(IntEnum):
     SAMPLE = 1
 
 
-class _Samples(Dataset[Item], ABC):
+class Samples(Dataset[Item], ABC):
     """Samples by number, as they travel and as they arrive."""
 
     plugin: DatasetPlugin
@@ -56,7 +56,7 @@ class _Samples(Dataset[Item], ABC):
         return {name: tensor[0] for name, tensor in (batch._asdict() | photos).items()}
 
 
-class TrainingData(_Samples):
+class TrainingData(Samples):
     """Training samples by global number n = 0, 1, 2, ... without end; ``len`` is the length of an epoch.
 
     An item has the fields of a Batch. Its exemplar is another member of the photo's group; without one, a
@@ -125,7 +125,7 @@ class TrainingData(_Samples):
         return candidates[-1 if drawn < own + last else 0]
 
 
-class EvaluationData(_Samples):
+class EvaluationData(Samples):
     """Held-out pairs, fixed: item i has the condition and photo of sample i.
 
     Its exemplar is the one in ``exemplars``; without one, the next member of the sample's group (after the

@@ -7,14 +7,15 @@ from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from multiprocessing import active_children
-from typing import Protocol, TypeVar
+from typing import TypeVar
 
 import cv2
 import torch
 from torch.utils.data import DataLoader, get_worker_info
 
 from mcltool.core.errors import McltoolError, UsageError
-from mcltool.data.batch import Batch, HostBatch, Item
+from mcltool.data.batch import Batch, HostBatch
+from mcltool.data.dataset import Samples
 from mcltool.data.workers import (
     NO_SHARED_MEMORY,
     check_shared_memory,
@@ -58,14 +59,6 @@ class SampleStream:
 
     def __len__(self) -> int:
         return max(0, self.stop - self.start) * self.parts
-
-
-class Samples(Protocol):
-    """What is loaded: see TrainingData."""
-
-    def item(self, number: int) -> Item: ...
-
-    def arrive(self, batch: HostBatch) -> Batch: ...
 
 
 def training_loader(

@@ -72,7 +72,7 @@ def dry(
 
 def prepare(
     job: TrainingJob, device: torch.device, ranks: Ranks, resume: bool
-) -> tuple[Config, Trainer, TrainingData, EvaluationData]:
+) -> tuple[Trainer, TrainingData, EvaluationData]:
     """Everything that can be wrong with what was asked for is found here, before anything is written."""
     check_loggers(job.config.train.loggers)
     precision = pick_precision(job.config.train.precision, device)
@@ -92,7 +92,7 @@ def prepare(
     trainer = Trainer(
         config, job.plugin.spec, device, precision, total, phi, ranks, start.tensors if start else None
     )
-    return config, trainer, data, held_out
+    return trainer, data, held_out
 
 
 def check_places(folder: RunFolder, weights: Path, resume: bool) -> None:

@@ -7,24 +7,21 @@ import math
 import shutil
 from collections.abc import Callable, Generator, Iterator
 from contextlib import ExitStack, closing, contextmanager
-from dataclasses import replace
 from pathlib import Path
 
-from mcltool.core.config import Config
 from mcltool.core.device import explaining_memory, pick_device
 from mcltool.core.errors import McltoolError
 from mcltool.core.files import replacing, write_text
 from mcltool.core.locks import locked
 from mcltool.core.weights import WeightsHeader, save_weights
 from mcltool.data.batch import Batch
-from mcltool.data.dataset import EvaluationData, TrainingData
+from mcltool.data.dataset import TrainingData
 from mcltool.data.doubts import look
 from mcltool.data.loader import SampleStream, training_loader
 from mcltool.data.workers import NO_SHARED_MEMORY, is_shared_memory
 from mcltool.train.checkpoints import best, newest_whole, restore, sweep
 from mcltool.train.distributed import (
     InterruptedRun,
-    Ranks,
     Stop,
     connected,
     launched_rank,
@@ -36,9 +33,7 @@ from mcltool.train.job import TrainingJob, check_places, prepare
 from mcltool.train.recorder import Progress, Recorder
 from mcltool.train.run_folder import Checkpoint, RunFolder
 from mcltool.train.trainer import StepResult, Trainer
-from mcltool.train.validation import FixedPairs, Validation
 
-SAMPLE_ROWS = 6
 MOST_SKIPPED = 20
 """Steps in a row with something not finite after which a run gives up."""
 
@@ -75,18 +70,18 @@ def iterate(job: TrainingJob) -> Generator[Progress, None, bool]:
         check_places(folder, job.weights, resume)
     device = pick_device(own_device(job.device))
     with connected(device) as ranks, stoppable(job.max_minutes, tell=main) as stop, ExitStack() as held:
-        config, trainer, data, held_out = prepare(job, device, ranks, resume)
+        trainer, data, held_out = prepare(job, device, ranks, resume)
         if main:
             folder.path.mkdir(parents=True, exist_ok=True)
             held.enter_context(locked(folder.lock, f"{folder.path}: another process trains in it"))
             sweep(folder.checkpoints)
-            write_text(folder.config_file, config.to_json())
+            write_text(folder.config_file, trainer.config.to_json())
         before = _restore(folder, trainer) if resume else None
-        header = WeightsHeader(config, job.plugin.spec, job.plugin.version, trainer.total)
-        recorder = _recorder(folder, trainer, header, data, held_out, before) if main else None
+        header = WeightsHeader(trainer.config, job.plugin.spec, job.plugin.version, trainer.total)
+        recorder = Recorder(folder, trainer, header, held_out, before) if main else None
         if recorder:
             held.callback(recorder.close)
-        _say_what_starts(job, config, trainer, data, ranks)
+            _say_what_starts(job, trainer, data, recorder)
         with _explaining_killed_workers():
             best_suffices = yield from _steps(trainer, data, recorder, stop, folder)
         if best_suffices:
@@ -97,6 +92,24 @@ def iterate(job: TrainingJob) -> Generator[Progress, None, bool]:
         elif main:
             save_weights(job.weights, trainer.average.state_dict(), header)
         return True
+
+
+def _say_what_starts(job: TrainingJob, trainer: Trainer, data: TrainingData, recorder: Recorder) -> None:
+    train, (height, width) = trainer.config.train, trainer.config.data.size
+    processes = f" in {trainer.ranks.world} processes" if trainer.ranks.world > 1 else ""
+    log.info(
+        f"{job.plugin.name}: {len(data)} samples, preset {trainer.config.preset}, {height}x{width} pixels, batch "
+        f"{train.batch_size}{processes}, {trainer.precision} on {trainer.device}; run folder {job.run}"
+    )
+    if len(data) < train.batch_size:
+        log.warning(
+            f"{len(data)} training photos are fewer than a batch of {train.batch_size}: steps repeat them; lower "
+            "--batch-size"
+        )
+    for line in recorder.validation.doubts():
+        log.warning(line)
+    for line in look(job.plugin, data.samples):
+        log.warning(f"doubtful: {line}")
 
 
 def _restore(folder: RunFolder, trainer: Trainer) -> Checkpoint | None:
@@ -111,28 +124,6 @@ def _restore(folder: RunFolder, trainer: Trainer) -> Checkpoint | None:
     if found:
         restore(found, trainer)
     return found
-
-
-def _recorder(
-    folder: RunFolder,
-    trainer: Trainer,
-    header: WeightsHeader,
-    data: TrainingData,
-    held_out: EvaluationData,
-    before: Checkpoint | None,
-) -> Recorder:
-    train = trainer.config.train
-    # As training data every held-out sample has an exemplar that makes its photo the right answer.
-    answers = TrainingData(held_out.plugin, held_out.samples, replace(data.config, flip=False), train.seed)
-    validation = Validation.of(answers, train.validation_samples, train.batch_size // train.accumulate)
-    if len(data) < train.batch_size:
-        log.warning(
-            "%d training photos are fewer than a batch of %d: steps repeat them; lower --batch-size",
-            len(data), train.batch_size,
-        )  # fmt: skip
-    for doubt in validation.doubts():
-        log.warning("%s", doubt)
-    return Recorder(folder, trainer, header, FixedPairs(held_out, SAMPLE_ROWS), validation, before)
 
 
 def _steps(
@@ -217,20 +208,6 @@ def _failure(result: StepResult, folder: RunFolder) -> McltoolError:
         f"step {result.step}: {what} not finite for {MOST_SKIPPED} steps in a row; {good}; try a lower train.lr, or "
         "--precision fp32"
     )
-
-
-def _say_what_starts(
-    job: TrainingJob, config: Config, trainer: Trainer, data: TrainingData, ranks: Ranks
-) -> None:
-    if ranks.main:
-        height, width = config.data.size
-        processes = f" in {ranks.world} processes" if ranks.world > 1 else ""
-        log.info(
-            f"{job.plugin.name}: {len(data)} samples, preset {config.preset}, {height}x{width} pixels, batch "
-            f"{config.train.batch_size}{processes}, {trainer.precision} on {trainer.device}; run folder {job.run}"
-        )
-        for line in look(job.plugin, data.samples):
-            log.warning(f"doubtful: {line}")
 
 
 def _exhaust(steps: Iterator[Progress]) -> None:

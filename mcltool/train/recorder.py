@@ -13,6 +13,7 @@ from mcltool.core.config import Config
 from mcltool.core.device import memory_used
 from mcltool.core.pictures import save_png
 from mcltool.core.weights import WeightsHeader
+from mcltool.data.dataset import EvaluationData, TrainingData
 from mcltool.train.checkpoints import prune, write_checkpoint
 from mcltool.train.followers import followers_of
 from mcltool.train.report import write_report
@@ -42,6 +43,8 @@ class Progress:
     warning: str = ""
 
 
+SAMPLE_ROWS = 6
+"""Held-out pairs in a sample grid."""
 SETTLED = 150
 """Steps of the generator after which its outputs should depend on condition and exemplar."""
 WAY_OUT = (
@@ -53,7 +56,8 @@ WAY_OUT = (
 class Recorder:
     """Writes what belongs to a run into its folder, after each step of ``trainer``.
 
-    header: of the weights; its step is updated for each file. before: the checkpoint that the run goes on from.
+    header: of the weights; its step is updated for each file. held_out: what is drawn and validated on. before: the
+    checkpoint that the run goes on from.
     """
 
     def __init__(
@@ -61,14 +65,19 @@ class Recorder:
         folder: RunFolder,
         trainer: Trainer,
         header: WeightsHeader,
-        pairs: FixedPairs,
-        validation: Validation,
+        held_out: EvaluationData,
         before: Checkpoint | None,
     ) -> None:
         self.folder, self.trainer, self.header = folder, trainer, header
-        self.pairs, self.validation = pairs, validation
+        self.train = train = trainer.config.train
+        # As training data every held-out sample has an exemplar that makes its photo the right answer.
+        config = replace(trainer.config.data, flip=False)
+        answers = TrainingData(held_out.plugin, held_out.samples, config, train.seed)
+        self.validation = Validation.of(
+            answers, train.validation_samples, train.batch_size // train.accumulate
+        )
+        self.pairs = FixedPairs(held_out, SAMPLE_ROWS)
         self.judged = Judged(trainer.average, trainer.device, trainer.precision, trainer.phi)
-        self.train = trainer.config.train
         self.warned = False
         self.skipped = int(before.state["skipped"]) if before else 0
         self.seconds_before = float(before.state["seconds"]) if before else 0.0
