@@ -97,8 +97,9 @@ class HostBatch:
             condition, exemplar_condition = (
                 drawn_points(draw_points, points, size) for points in (condition, exemplar_condition)
             )
-        photos = (to_unit(photo) for photo in (target, exemplar, warped(target, self["augmented"])))
-        return Batch(condition, *photos, exemplar_condition, self["paired"])
+        augmented = warped(target, self["augmented"])
+        Y, Z, P = (to_unit(photo) for photo in (target, exemplar, augmented))
+        return Batch(condition, Y, Z, P, exemplar_condition, self["paired"])
 
     def __len__(self) -> int:
         return len(self["target"])

@@ -44,8 +44,8 @@ def _cells(size: Size) -> Size:
 def random_batch(count: int, size: Size, spec: ConditionSpec) -> Batch:
     """A batch of ``count`` samples, whose photo is the right answer."""
     conditions = [random_conditions(count, size, spec, seed) for seed in (0, 1)]
-    photos = (to_unit(random_photos(count, size, seed)) for seed in (0, 1, 2))
-    return Batch(conditions[0], *photos, conditions[1], torch.ones(count, dtype=torch.bool))
+    Y, Z, P = (to_unit(random_photos(count, size, seed)) for seed in (0, 1, 2))
+    return Batch(conditions[0], Y, Z, P, conditions[1], torch.ones(count, dtype=torch.bool))
 
 
 def pictures(photos: Tensor) -> list[NDArray[Any]]:
