@@ -19,15 +19,14 @@ from mcltool.data.batch import condition_planes, to_unit
 from mcltool.data.workers import Ahead
 from mcltool.model.correspondence import confidence
 from mcltool.model.network import EncodedExemplar
-from mcltool.translate.cache import ExemplarCache
 from mcltool.translate.exemplars import Exemplar
 from mcltool.translate.job import Job, Options, plugin_of
 from mcltool.translate.manifest import Journal
-from mcltool.translate.pipeline import Pipeline
-from mcltool.translate.plan import Task
-from mcltool.translate.reader import Photo, Preparer
+from mcltool.translate.pipeline import ExemplarCache, Pipeline
+from mcltool.translate.reader import Preparer
 from mcltool.translate.run import Run
 from mcltool.translate.settings import Settings
+from mcltool.translate.task import Photo, Task
 from mcltool.translate.translator import Translator
 
 
@@ -69,7 +68,7 @@ def translated(
     ]
     pipeline = Pipeline(translator, Preparer(translator.plugin, 32), batch)
     results = [result for batch in pipeline.run([tasks]) for result in batch]
-    return {result.task.number: result.made()["image"] for result in results if result.made}
+    return {result.number: result.made()["image"] for result in results if result.made}
 
 
 # --- the model behind it ---

@@ -13,9 +13,9 @@ from mcltool_shapes import ShapesPlugin
 from mcltool import ConditionFiles, UsageError
 from mcltool.translate.folder import Shard
 from mcltool.translate.job import check_outputs, check_places
-from mcltool.translate.names import OutputNames, check_distinct, check_id, stem
+from mcltool.translate.names import check_distinct, check_id
 from mcltool.translate.pairing import pair_by_names, rows_of, write_pairs
-from mcltool.translate.plan import Conditions, Exemplars, Pairs, Plan
+from mcltool.translate.plan import Conditions, Exemplars, OutputNames, Pairs, Plan, stem
 
 PLUGIN = ShapesPlugin()
 
@@ -64,7 +64,7 @@ def test_outputs_mirror_the_tree_and_exemplars_go_by_name(tmp_path: Path) -> Non
     }
     task = next(task for task in plan if task.input == "a/1.png")
     assert task.files == (str(tmp_path / "conditions" / "a" / "1.png"),)
-    assert task.photos == (str(tmp_path / "exemplars" / "a" / "1.jpg"),)
+    assert [one.path for one in task.exemplars] == [str(tmp_path / "exemplars" / "a" / "1.jpg")]
 
 
 def test_tasks_of_one_exemplar_are_together_and_else_in_order(tmp_path: Path) -> None:

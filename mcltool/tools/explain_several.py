@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from os import fspath
 from pathlib import Path
@@ -13,12 +14,13 @@ from mcltool.core.errors import DataError, UsageError
 from mcltool.core.pictures import MARKS, Panel, Strip, panel_sheet, save_png
 from mcltool.data.batch import condition_picture
 from mcltool.model.correspondence import mixture_warp
-from mcltool.tools.explain import read_one
 from mcltool.translate.exemplars import Exemplar, check
 from mcltool.translate.job import plugin_of
-from mcltool.translate.plan import Task
 from mcltool.translate.reader import Preparer, files_of
+from mcltool.translate.task import Task
 from mcltool.translate.translator import Translator
+
+log = logging.getLogger(__name__)
 
 CELL = 256
 """Height in pixels of the pictures on the sheet."""
@@ -47,12 +49,13 @@ def explain_several(
     plugin = plugin_of(weights, canvas, labels)
     check(exemplars, plugin.spec, "--exemplar")
     model = Translator(weights, plugin, "fp32", device)
-    read_one(plugin, condition, part)  # says what makes it look wrong
-    preparer, found = Preparer(plugin, model.short_side), files_of(plugin, condition, part)
+    preparer, found = Preparer(plugin, model.short_side, doubts=True), files_of(plugin, condition, part)
     task = Task(0, "", "", "", tuple(map(fspath, found.files)), found.part, tuple(exemplars))
-    read, photos = preparer.condition(task), [preparer.photo(path) for path in task.photos]
+    read, photos = preparer.condition(task), [preparer.photo(one.path) for one in exemplars]
     for cause in filter(None, (read.cause, *(photo.cause for photo in photos))):
         raise DataError(cause)
+    if read.doubt:
+        log.warning("doubtful: %s", read.doubt)
     assert read.pixels is not None
     assert read.weights is not None
     pixels = [photo.pixels for photo in photos if photo.pixels is not None]

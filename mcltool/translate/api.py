@@ -16,14 +16,12 @@ from mcltool.core.errors import DataError, UsageError
 from mcltool.core.images import read_photo
 from mcltool.core.lookup import default_weights, find_weights
 from mcltool.plugin.contract import Condition, ConditionSpec
-from mcltool.translate.exemplars import Exemplar, check
+from mcltool.translate.exemplars import Exemplar, Name, check
 from mcltool.translate.job import plugin_of
-from mcltool.translate.pipeline import Pipeline
-from mcltool.translate.plan import Task
+from mcltool.translate.pipeline import WINDOW_BATCHES, Pipeline
 from mcltool.translate.reader import (
     OutputSize,
     Preparer,
-    Result,
     asked_size,
     files_of,
     network_size,
@@ -32,12 +30,11 @@ from mcltool.translate.reader import (
     read_condition,
     short_side_of,
 )
-from mcltool.translate.run import WINDOW_BATCHES
 from mcltool.translate.saving import pictures_to_save, resized
 from mcltool.translate.settings import Settings
+from mcltool.translate.task import Task
 from mcltool.translate.translator import Translator
 
-Name = str | PathLike[str]
 Style = Name | Exemplar | Sequence[Name | Exemplar]
 """What a condition is translated with: one exemplar, or several that act together."""
 
@@ -99,12 +96,12 @@ def translate_each(
     side = short_side_of(settings.size, translator.short_side)
     batch = settings.batch_size or translator.fitting_batch_size(side)
     pipeline = Pipeline(translator, preparer, batch, settings.save, workers)
-    waiting: dict[int, Result] = {}
+    waiting: dict[int, Task] = {}
     due, tasks = 0, _tasks(translator, pairs)
     windows = iter(lambda: list(islice(tasks, WINDOW_BATCHES * batch)), [])
     with closing(pipeline.run(windows)) as batches:
-        for results in batches:
-            waiting |= {result.task.number: result for result in results}
+        for done in batches:
+            waiting |= {task.number: task for task in done}
             while due in waiting:
                 yield _image(waiting.pop(due), translator.plugin.spec, settings)
                 due += 1
@@ -193,10 +190,10 @@ def _tasks(translator: Translator, pairs: Iterable[tuple[Name, Style]]) -> Itera
         yield Task(number, fspath(condition), "", "", paths, found.part, exemplars, alone=True)
 
 
-def _image(result: Result, spec: ConditionSpec, settings: Settings) -> TranslatedImage:
-    pictures = {} if result.cause else pictures_to_save(result, settings.save, spec)
-    image, task = pictures.pop("", None), result.task
+def _image(task: Task, spec: ConditionSpec, settings: Settings) -> TranslatedImage:
+    pictures = {} if task.cause else pictures_to_save(task, settings.save, spec)
+    image, exemplars = pictures.pop("", None), task.exemplars
     return TranslatedImage(
-        Path(task.input), Path(task.photos[0]), image, result.cause, pictures, round(result.milliseconds),
-        task.exemplars, result.uncovered,
+        Path(task.input), Path(exemplars[0].path), image, task.cause, pictures, round(task.milliseconds), exemplars,
+        task.uncovered,
     )  # fmt: skip

@@ -27,6 +27,8 @@ LEAST, LARGEST = 1e-6, 1e6
 STRIDE = 4
 """Pixels of the network's input a side of a position."""
 
+Name = str | PathLike[str]
+"""Of a file."""
 Weights = NDArray[np.float32]
 """(E, h, w) at least 0: the weight of each exemplar at each position of a condition."""
 
@@ -40,9 +42,9 @@ class Exemplar:
     it may serve, of conditions that are labels. Raises UsageError for a weight out of range.
     """
 
-    path: str | PathLike[str]
+    path: Name
     weight: float = 1.0
-    region: str | PathLike[str] | None = None
+    region: Name | None = None
     classes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:

@@ -16,9 +16,9 @@ from mcltool.core.images import read_photo
 from mcltool.data.batch import condition_picture
 from mcltool.translate.job import Job
 from mcltool.translate.manifest import manifests, read_lines
-from mcltool.translate.plan import Task
 from mcltool.translate.reader import Preparer
 from mcltool.translate.run import Run
+from mcltool.translate.task import Task
 
 NAME = "index.html"
 MOST_PICTURES = 240
@@ -58,14 +58,16 @@ def _card(job: Job, task: Task) -> dict[str, Any]:
     if read.pixels is not None:
         planes = read.pixels if read.pixels.ndim == 2 else read.pixels.transpose(1, 2, 0)
         condition = embedded(condition_picture(planes, job.plugin.spec), THUMBNAIL)
-    names = [os.path.relpath(photo, job.exemplars.folder) for photo in task.photos]
-    labels = [printable(one.label(name)) for one, name in zip(task.exemplars, names, strict=True)]
+    exemplars = [
+        (printable(one.label(os.path.relpath(one.path, job.exemplars.folder))), _photo(os.fspath(one.path)))
+        for one in task.exemplars
+    ]
     return {
         "input": printable(task.input),
         "href": quote(os.fsencode(task.output)),
         "result": result,
         "condition": condition,
-        "exemplars": [(label, _photo(path)) for label, path in zip(labels, task.photos, strict=True)],
+        "exemplars": exemplars,
     }
 
 

@@ -59,7 +59,7 @@ class Entry(NamedTuple):
         return json.dumps(self._asdict()).encode() + b"\n"
 
 
-def stamp(paths: Iterable[str]) -> str:
+def stamp(paths: Iterable[str | os.PathLike[str]]) -> str:
     """Size and time of change of files, "SIZE@NANOSECONDS" each: what is edited is translated again."""
     found = []
     for path in paths:

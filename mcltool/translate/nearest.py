@@ -22,8 +22,9 @@ from mcltool.data.workers import Ahead
 from mcltool.translate.job import Job
 from mcltool.translate.manifest import stamp
 from mcltool.translate.pairing import read_list, write_pairs
-from mcltool.translate.plan import Conditions, Exemplars, Pairs, Task
-from mcltool.translate.reader import Photo, Preparer, Request, Result
+from mcltool.translate.plan import Conditions, Exemplars, Pairs
+from mcltool.translate.reader import Preparer
+from mcltool.translate.task import Photo, Request, Task
 
 if TYPE_CHECKING:
     from mcltool.translate.translator import Translator
@@ -103,7 +104,7 @@ def top_1(
 def _features(
     path: Path,
     requests: Sequence[Request],
-    reader: Ahead[Request, Result | Photo],
+    reader: Ahead[Request, Task | Photo],
     pooled: Callable[[list[NDArray[Any]]], Features],
 ) -> tuple[Features, NDArray[np.bool_]]:
     """(N, D) features of photos or conditions, in a file, and which of them could be read."""

@@ -6,10 +6,10 @@ Reader processes import this, so it imports no torch.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,12 +20,9 @@ from mcltool.core.threads import cores
 from mcltool.data.resize import Size, resize_condition, resize_photo, same_aspect
 from mcltool.data.views import rendered
 from mcltool.plugin.contract import Condition, ConditionFiles, DatasetPlugin
-from mcltool.translate.exemplars import Weights, files_of_regions, weights_of
+from mcltool.translate.exemplars import Name, files_of_regions, weights_of
 from mcltool.translate.manifest import stamp
-from mcltool.translate.plan import Task
-
-if TYPE_CHECKING:
-    from mcltool.model.network import EncodedExemplar
+from mcltool.translate.task import Photo, Picture, Request, Task
 
 ROUNDED = 32
 """The network's sides are multiples of this, so that pictures of nearly one aspect share a batch."""
@@ -40,59 +37,8 @@ FEW = 64
 MOST_WORKERS = 8
 """Reader processes at most, unless asked for."""
 
-Picture = NDArray[np.uint8]
 OutputSize = int | str | Size
 """Of outputs: the short side in pixels, (height, width), "trained", or "keep"; see Settings."""
-Pictures = Callable[[], dict[str, NDArray[Any]]]
-"""What the network made: waits until it has arrived in this computer's memory, and gives it by kind: "image" and "warp"
-(H, W, 3) uint8, "confidence" (H / 4, W / 4) float32 in [0, 1]."""
-
-
-@dataclass(frozen=True, eq=False)
-class Result:
-    """What became of a task so far: its condition as read, then what was made of it; or the cause why there is none.
-
-    source: stamps of the files before they were read. milliseconds: spent. pixels: the condition at its network size,
-    (H, W) uint8 labels or (C, H, W) float32 in [0, 1]. size: of the output. weights: of its exemplars, where there are
-    several; uncovered: positions at which regions and classes left none, so that all serve. photos: the exemplars,
-    (H, W, 3) each. made: one condition's pictures.
-    """
-
-    task: Task
-    source: str
-    milliseconds: float
-    cause: str = ""
-    pixels: NDArray[Any] | None = None
-    size: Size = (0, 0)
-    weights: Weights | None = None
-    uncovered: int = 0
-    photos: Sequence[Picture] = ()
-    made: Pictures | None = None
-
-
-@dataclass(frozen=True, eq=False)
-class Photo:
-    """An exemplar as read, or the cause why it cannot be used. pixels: (H, W, 3) at its network size.
-
-    path, source: stamp of the file before it was read. encoded: once the network has seen it.
-    """
-
-    path: str
-    source: str
-    cause: str = ""
-    pixels: Picture | None = None
-    encoded: EncodedExemplar | None = None
-
-    @property
-    def bytes(self) -> int:
-        """What it takes on the device and here."""
-        arrays = (*self.encoded, self.pixels) if self.encoded else ()
-        return sum(array.nbytes for array in arrays if array is not None)
-
-
-Request = Task | str
-"""What to read: a task's condition, or the photo of this path."""
-
 
 # --- sizes ---
 
@@ -187,35 +133,44 @@ def prepare_photo(photo: Picture, short_side: int) -> Picture:
 class Preparer:
     """Reads conditions and exemplars for a model; pickled to reader processes.
 
-    trained: short side in pixels that the model was trained at. size: as in Settings.
+    trained: short side in pixels that the model was trained at. size: as in Settings. doubts: whether tasks shall have
+    them.
     """
 
-    def __init__(self, plugin: DatasetPlugin, trained: int, size: OutputSize = "trained") -> None:
-        self.plugin, self.size, self._trained = plugin, size, trained
+    def __init__(
+        self, plugin: DatasetPlugin, trained: int, size: OutputSize = "trained", doubts: bool = False
+    ) -> None:
+        self.plugin, self.size, self._trained, self._doubts = plugin, size, trained, doubts
         self._short_side = short_side_of(size, trained)
         plugin.short_side = 0 if size == "keep" else self._short_side
 
-    def condition(self, task: Task) -> Result:
+    def condition(self, task: Task) -> Task:
         """Read and resize a condition, and the regions of its exemplars. Errors of files are its cause, not raised."""
         started, several = time.perf_counter(), len(task.exemplars) > 1
         source = stamp([*task.files, *(files_of_regions(task.exemplars) if several else ())])
-        pixels, size, cause, weights, uncovered = None, (0, 0), "", None, 0
+        found: dict[str, Any] = {}
         try:
-            found = read_condition(self.plugin, [Path(path) for path in task.files], task.part)
+            read = read_condition(self.plugin, [Path(path) for path in task.files], task.part)
             try:
-                size = asked_size(found.size, self.size, self._trained)
-                read = prepare_condition(self.plugin, found, network_size(size, min(size)))
-                if several:
-                    weights, uncovered = weights_of(task.exemplars, read, found.size, self.plugin.spec)
-                pixels = read
+                found = self._prepared(task, read)
             except DataError as error:
-                cause = f"{task.files[0]}: {error}"
+                found = {"cause": f"{task}: {error}"}
         except McltoolError as error:
-            cause = str(error)
-        spent = 1000 * (time.perf_counter() - started)
-        return Result(task, source, spent, cause, pixels, size, weights, uncovered)
+            found = {"cause": str(error)}
+        return replace(task, source=source, milliseconds=1000 * (time.perf_counter() - started), **found)
 
-    def photo(self, path: str) -> Photo:
+    def _prepared(self, task: Task, read: Condition) -> dict[str, Any]:
+        """The task's fields that the reader fills in."""
+        size = asked_size(read.size, self.size, self._trained)
+        found: dict[str, Any] = {"size": size, "doubt": self.plugin.doubt(read) if self._doubts else ""}
+        found["pixels"] = prepare_condition(self.plugin, read, network_size(size, min(size)))
+        if len(task.exemplars) > 1:
+            found["weights"], found["uncovered"] = weights_of(
+                task.exemplars, found["pixels"], read.size, self.plugin.spec
+            )
+        return found
+
+    def photo(self, path: Name) -> Photo:
         """Read and resize an exemplar, likewise."""
         source = stamp([path])
         try:
@@ -227,8 +182,8 @@ class Preparer:
         except McltoolError as error:
             return Photo(path, source, str(error))
 
-    def __call__(self, request: Request) -> Result | Photo:
-        return self.photo(request) if isinstance(request, str) else self.condition(request)
+    def __call__(self, request: Request) -> Task | Photo:
+        return self.condition(request) if isinstance(request, Task) else self.photo(request)
 
 
 def default_workers(device: str, tasks: int) -> int:

@@ -80,8 +80,9 @@ class Ledger:
         if not (untidy or kept != self._lines_here or (absorb and len(self._files) > 1)):
             return
         skipped = (self.states == DONE) & ~new
-        numbers = (number for number in self.plan.in_order() if known[number])
-        lines = ((int(self._file[n]), int(self._place[n]), bool(skipped[n])) for n in numbers)
+        order = self.plan.in_order()
+        order = order[known[order]]
+        lines = zip(self._file[order], self._place[order], skipped[order], strict=True)
         others = ((file, place, False) for file, places in enumerate(self._others) for place in places)
         rewrite(self.path, scratch, self._files, chain(lines, others if absorb else ()))
         if absorb:

@@ -23,20 +23,19 @@ from mcltool.translate.folder import claimed, settling
 from mcltool.translate.job import Job
 from mcltool.translate.manifest import Entry, Journal, Status
 from mcltool.translate.pairing import rows_of, write_pairs
-from mcltool.translate.pipeline import Pipeline, Stats
+from mcltool.translate.pipeline import WINDOW_BATCHES, Pipeline, Stats
 from mcltool.translate.plan import Plan
-from mcltool.translate.reader import Preparer, Result, default_workers, short_side_of
+from mcltool.translate.reader import Preparer, default_workers, short_side_of
 from mcltool.translate.resume import DONE, FAILED, Ledger
 from mcltool.translate.saving import OutputFolder, pictures_to_save, provenance
 from mcltool.translate.settings import read_job
+from mcltool.translate.task import Task
 
 if TYPE_CHECKING:
     from mcltool.translate.translator import Translator
 
 WRITERS = 2
 """Threads that save: encoding a picture does not hold Python's lock."""
-WINDOW_BATCHES = 4
-"""Batches a window: enough to fill batches of mixed sizes, few enough to keep memory small."""
 
 
 class Run:
@@ -153,22 +152,22 @@ class Run:
         folder = OutputFolder(job.out, scratch, settings.format, settings.quality)
         lock, digests = Lock(), (job.digest, settings.digest())
 
-        def save(result: Result) -> Entry:
+        def save(task: Task) -> Entry:
             """Save the pictures and write the line, both in this thread: a kill between the two, after which the
             input is made again, is rare. Raises OSError where nothing more can be written."""
-            started, task, cause = time.perf_counter(), result.task, result.cause
+            started, cause = time.perf_counter(), task.cause
             if not cause:
                 made_of = (job.digest, job.plugin.name, task.input, task.exemplar)
                 marks = provenance(settings.format, *made_of) if job.options.provenance else None
                 try:
-                    for kind, picture in pictures_to_save(result, settings.save, job.plugin.spec).items():
+                    for kind, picture in pictures_to_save(task, settings.save, job.plugin.spec).items():
                         folder.save(self.plan.names.of(task.number, kind), picture, marks)
                 except DataError as error:
                     cause = str(error)
-            milliseconds = round(result.milliseconds + 1000 * (time.perf_counter() - started))
+            milliseconds = round(task.milliseconds + 1000 * (time.perf_counter() - started))
             status: Status = "failed" if cause else "ok"
             what = task.input, task.exemplar, task.output
-            entry = Entry(*what, status, cause, milliseconds, *digests, result.source, round(time.time(), 3))
+            entry = Entry(*what, status, cause, milliseconds, *digests, task.source, round(time.time(), 3))
             with lock:
                 ledger.made[task.number] = journal.add(entry)
             return entry
@@ -184,8 +183,8 @@ class Run:
         pipeline = Pipeline(model, preparer, settings.batch_size, settings.save, workers, cache, self.stats)
         saving: deque[Future[Entry]] = deque()
         with ThreadPoolExecutor(WRITERS, "writer") as pool, closing(pipeline.run(windows)) as batches:
-            for results in batches:
-                saving.extend(pool.submit(save, result) for result in results)
+            for tasks in batches:
+                saving.extend(pool.submit(save, task) for task in tasks)
                 yield from self._saved(saving, in_flight=2 * settings.batch_size)
             yield from self._saved(saving, in_flight=0)
 

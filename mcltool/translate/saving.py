@@ -22,7 +22,7 @@ from mcltool.core.errors import DataError, printable
 from mcltool.core.pictures import contact_sheet, heat
 from mcltool.data.resize import Size, resize_photo
 from mcltool.plugin.contract import ConditionSpec
-from mcltool.translate.reader import Picture, Result
+from mcltool.translate.task import Picture, Task
 
 PNG = {"compress_level": 1, "compress_type": 3}
 """Run lengths after PNG's filters: a quarter to half the time of Pillow's own level 6, for photos 1 to 4% larger."""
@@ -34,14 +34,14 @@ _NAME_ERRORS = {
 }  # fmt: skip
 
 
-def pictures_to_save(result: Result, kinds: Sequence[str], spec: ConditionSpec) -> dict[str, Picture]:
-    """The pictures of a result by kind, as in Settings.save, at their output's size; "", the output, is last.
+def pictures_to_save(task: Task, kinds: Sequence[str], spec: ConditionSpec) -> dict[str, Picture]:
+    """The pictures of a task by kind, as in Settings.save, at their output's size; "", the output, is last.
 
     Waits for the device.
     """
-    assert result.made
-    assert result.pixels is not None
-    made, size = result.made(), result.size
+    assert task.made
+    assert task.pixels is not None
+    made, size = task.made(), task.size
     image = resized(made["image"], size)
     found: dict[str, Picture] = {}
     for kind in kinds:
@@ -50,8 +50,8 @@ def pictures_to_save(result: Result, kinds: Sequence[str], spec: ConditionSpec) 
             continue
         found[kind] = warp = resized(made["warp"], size)
         if kind == "grid":
-            row = [_picture_of(result.pixels, spec), *result.photos, warp, image]
-            titles = ("condition", *["exemplar"] * len(result.photos), "warped", "result")
+            row = [_picture_of(task.pixels, spec), *task.photos, warp, image]
+            titles = ("condition", *["exemplar"] * len(task.photos), "warped", "result")
             found[kind] = contact_sheet([row], titles, max(96, image.shape[0]))
     return found | {"": image}
 

@@ -11,9 +11,10 @@ from mcltool.core.errors import DataError, UsageError
 from mcltool.translate.api import translate_each
 from mcltool.translate.exemplars import Exemplar, check
 from mcltool.translate.job import plugin_of
-from mcltool.translate.reader import Picture, files_of, read_condition
+from mcltool.translate.reader import files_of, read_condition
 from mcltool.translate.saving import provenance, save_picture
 from mcltool.translate.settings import Settings
+from mcltool.translate.task import Picture
 from mcltool.translate.translator import Translator
 
 

@@ -120,11 +120,12 @@ def rate(preset: str, count: int, pairing: str, repeats: int, workers: int | Non
         translator, plan = first._translator(), first.ledger().plan
         batch = translator.fitting_batch_size(side)
         preparer = Preparer(translator.plugin, side)
-        photos = {task.photos[0]: preparer.photo(task.photos[0]).pixels for task in plan}
+        names = [task.exemplars[0].path for task in plan]
+        photos = {name: preparer.photo(name).pixels for name in names}
         planes = [preparer.condition(task).pixels for task in plan]
         batches = []
         for start in range(0, count, batch):
-            Z = np.stack([photos[plan[n].photos[0]] for n in range(start, min(start + batch, count))])
+            Z = np.stack([photos[names[n]] for n in range(start, min(start + batch, count))])
             batches.append((np.stack(planes[start : start + batch]), Z))
 
         def bare() -> float:
