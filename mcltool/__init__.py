@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from mcltool.core.drawings import draw_lines, edge_planes, outlines, read_drawing
     from mcltool.core.errors import DataError, McltoolError, UsageError
+    from mcltool.core.files import replacing
     from mcltool.core.images import photo_size, read_photo
     from mcltool.core.masks import read_labels
     from mcltool.core.measures import read_measure
@@ -40,6 +41,7 @@ _HOMES = {
     "mcltool.core.images": ("photo_size", "read_photo"),
     "mcltool.core.masks": ("read_labels",),
     "mcltool.core.measures": ("read_measure",),
+    "mcltool.core.files": ("replacing",),
     "mcltool.core.errors": ("DataError", "McltoolError", "UsageError"),
     "mcltool.translate.api": ("Model", "TranslatedImage", "from_pretrained", "translate_images"),
     "mcltool.translate.exemplars": ("Exemplar",),
@@ -70,6 +72,7 @@ __all__ = [
     "read_labels",
     "read_measure",
     "read_photo",
+    "replacing",
     "translate_images",
     "walk_files",
 ]

@@ -10,7 +10,6 @@ import trees
 from geometry import augmented
 from mcltool_folder import FolderPlugin
 from mcltool_folder.description import Description, Part
-from mcltool_folder.kinds import Depth
 from PIL import Image
 
 from mcltool import DataError, read_measure
@@ -32,6 +31,10 @@ TOLERANCE = 1e-3
 def slope(number: int) -> np.ndarray:
     """500 to 5000, whole numbers, another slope for every photo."""
     return np.rint(500 + 4500 * np.linspace(0, 1, 64 * 64) ** (1 + number)).reshape(SIZE)
+
+
+def plugin_of(part: Part) -> FolderPlugin:
+    return FolderPlugin()._for(Description((part,)))
 
 
 def depth_data(root: Path, form: str) -> Path:
@@ -99,7 +102,7 @@ def test_what_was_not_measured_does_not_darken_its_neighbours(tmp_path):
 def test_depth_outside_the_range_is_refused_not_clipped(tmp_path):
     path = trees.save(tmp_path / "depth.png", np.full(SIZE, 6000, np.uint16))
     with pytest.raises(DataError, match="has 6000 to 6000, outside the range 500 to 5000"):
-        Depth(Part("depth", "depth", range=(500.0, 5000.0))).read(path)
+        plugin_of(Part("depth", "depth", range=(500.0, 5000.0))).read_condition([path])
 
 
 # --- normals ---
@@ -109,7 +112,7 @@ CENTRE, RADIUS = (60.0, 66.0), 40.0
 
 
 def normals_plugin() -> FolderPlugin:
-    return FolderPlugin()._for(Description((Part("normals", "normals", range=(-1.0, 1.0)),)))
+    return plugin_of(Part("normals", "normals", range=(-1.0, 1.0)))
 
 
 def height_normals(A: np.ndarray, shift: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -11,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from mcltool import Condition, DataError, read_photo
+from mcltool import Condition, DataError, read_photo, replacing
 from mcltool_celebahq.classes import MIRROR, NAMES, PALETTE
 from mcltool_celebahq.edges import LINE, draw_face
 
@@ -85,10 +84,8 @@ def write_planes(condition: Condition, stem: Path) -> Path:
     assert condition.raster is not None
     stack = condition.raster.transpose(2, 0, 1).reshape(-1, condition.size[1])
     path = stem.with_name(stem.name + STACK)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    Image.fromarray(stack).save(temporary, "PNG")
-    temporary.replace(path)
+    with replacing(path) as temporary:
+        Image.fromarray(stack).save(temporary, "PNG")
     return path
 
 

@@ -5,10 +5,8 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from mcltool import Condition, ConditionFiles, DataError
 from mcltool_folder.description import Part
@@ -29,10 +27,11 @@ def share_out(files: Sequence[Path], parts: Sequence[Part], made: bool) -> list[
     return [tuple(files[end - count : end]) for count, end in zip(counts, ends, strict=True)]
 
 
-def merged(rasters: Sequence[NDArray[Any]], pose: Condition | None, smooth: bool) -> Condition:
+def merged(parts: Sequence[Condition], smooth: bool) -> Condition:
     """One condition of rasters (H, W, C) of one size, and of joints, which are scaled to it."""
-    if not rasters:
-        assert pose is not None
+    rasters = [part.raster for part in parts if part.raster is not None]
+    pose = next((part for part in parts if part.points is not None), None)
+    if pose is not None and not rasters:
         return pose
     sizes = sorted({raster.shape[:2] for raster in rasters})
     if len(sizes) > 1:

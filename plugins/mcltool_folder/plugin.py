@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -13,7 +14,7 @@ from numpy.typing import NDArray
 from mcltool import Condition, ConditionFiles, ConditionSpec, DataError, DatasetPlugin, Sample, UsageError
 from mcltool.poses import PosePlugin
 from mcltool_folder.description import NAME, Description, write_toml
-from mcltool_folder.kinds import KIND_OF, ClassNumbers, Edges, Kind, Poses
+from mcltool_folder.kinds import KIND_OF, ClassNumbers, Kind, Poses, Source
 from mcltool_folder.layout import EXPECTED, find_conditions, find_samples
 from mcltool_folder.look import look_at
 from mcltool_folder.parts import find_together, label, merged, share_out
@@ -113,48 +114,35 @@ class FolderPlugin(DatasetPlugin):
 
     def _read(self, sample: Sample, photo: NDArray[np.uint8] | None) -> Condition:
         """photo: what made parts are drawn from."""
-        rasters: list[NDArray[Any]] = []
-        pose: Condition | None = None
+        source = Source(sample, photo, self.follow_exif is not False, self.canvas)
         shares = share_out(sample.condition, self._known.condition, photo is not None)
-        for kind, files in zip(self._kinds, shares, strict=True):
-            kind.upright = self.follow_exif is not False
-            if isinstance(kind, Poses):
-                pose = kind.read_pose(sample, files, self.canvas)
-            elif isinstance(kind, Edges) and kind.part.made and photo is not None:
-                rasters.append(kind.draw(photo, files[0] if files else None))
-            else:
-                rasters.append(kind.read(files[0]))
-        return merged(rasters, pose, smooth=not self._known.is_labels)
+        parts = [kind.read(files, source) for kind, files in zip(self._kinds, shares, strict=True)]
+        return merged(parts, smooth=not self._known.is_labels)
 
     def render(self, condition: Condition) -> NDArray[Any]:
         """Channels of all parts side by side; or class numbers."""
         if self._known.is_labels:
             return super().render(condition)
-        planes, rest = [], condition.raster
-        rest = rest[..., None] if rest is not None and rest.ndim == 2 else rest
-        for kind in self._kinds:
-            if isinstance(kind, Poses):
-                planes.append(kind.draw_pose(condition))
-            elif rest is not None:
-                planes.append(kind.planes(rest[..., : kind.width], condition.turned))
-                rest = rest[..., kind.width :]
-        return np.concatenate(planes, 2)
+        return np.concatenate([kind.planes(own) for kind, own in self._parts(condition)], 2)
 
     def write_condition(self, condition: Condition, stem: Path) -> Path:
         """One file a part; of several X.masks.png, X.depth.npy and so on."""
-        first, rest = None, condition.raster
-        rest = rest[..., None] if rest is not None and rest.ndim == 2 else rest
+        alone = len(self._kinds) == 1
+        paths = [
+            kind.write(own, stem if alone else stem.with_name(f"{stem.name}.{label(kind.part)}"))
+            for kind, own in self._parts(condition)
+        ]
+        return paths[0]
+
+    def _parts(self, condition: Condition) -> Iterator[tuple[Kind, Condition]]:
+        """Each part with its own channels of the raster."""
+        raster, start = condition.raster, 0
+        if raster is not None and raster.ndim == 2:
+            raster = raster[..., None]
         for kind in self._kinds:
-            name = stem if len(self._kinds) == 1 else stem.with_name(f"{stem.name}.{label(kind.part)}")
-            if isinstance(kind, Poses):
-                path = kind.write_pose(condition, name)
-            else:
-                assert rest is not None
-                path = kind.write(rest[..., : kind.width], name)
-                rest = rest[..., kind.width :]
-            first = first or path
-        assert first is not None
-        return first
+            own = raster[..., start : start + kind.width] if raster is not None and kind.width else None
+            yield kind, replace(condition, raster=own)
+            start += kind.width
 
 
 def _spec_of(description: Description, kinds: Sequence[Kind]) -> ConditionSpec:
