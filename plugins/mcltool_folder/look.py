@@ -16,8 +16,9 @@ from PIL import Image
 from mcltool import DataError, Sample, UsageError, photo_size, read_measure, read_photo
 from mcltool_folder.census import look_at_masks
 from mcltool_folder.description import ClassEntry, Description, Part
-from mcltool_folder.layout import Layout, find_layout, find_samples
+from mcltool_folder.layout import Layout, find_layout
 from mcltool_folder.parts import share_out
+from mcltool_folder.samples import find_samples
 
 FEW = 24
 """Files that are looked at where one tells for all."""

@@ -10,7 +10,7 @@ import numpy as np
 
 from mcltool import Condition, ConditionFiles, DataError
 from mcltool_folder.description import Part
-from mcltool_folder.layout import find_conditions
+from mcltool_folder.samples import find_conditions
 
 
 def share_out(files: Sequence[Path], parts: Sequence[Part], made: bool) -> list[tuple[Path, ...]]:

@@ -15,9 +15,10 @@ from mcltool import Condition, ConditionFiles, ConditionSpec, DataError, Dataset
 from mcltool.poses import PosePlugin
 from mcltool_folder.description import NAME, Description, write_toml
 from mcltool_folder.kinds import KIND_OF, ClassNumbers, Kind, Poses, Source
-from mcltool_folder.layout import EXPECTED, find_conditions, find_samples
+from mcltool_folder.layout import EXPECTED
 from mcltool_folder.look import look_at
 from mcltool_folder.parts import find_together, label, merged, share_out
+from mcltool_folder.samples import find_conditions, find_samples
 
 SPLITS = ("train", "val")
 
