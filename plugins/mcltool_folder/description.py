@@ -1,6 +1,6 @@
-"""What a folder is taken for: a few values that a person can read and correct, in DIR/dataset.toml.
+"""The description of a folder: a few values that a person can read and correct, in DIR/dataset.toml.
 
-The same values travel, as JSON, with weights and packs (ConditionSpec.reading), which so need no folder.
+Weights and packs carry the same values as JSON (ConditionSpec.reading), so that they do not need the folder.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import types
 import typing
 from dataclasses import dataclass, field
 from difflib import get_close_matches
+from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal
 
@@ -21,19 +22,18 @@ from mcltool import UsageError
 NAME = "dataset.toml"
 KINDS = ("labels", "edges", "depth", "normals", "picture", "poses")
 MOST_CLASSES = 255
-MOST_BYTES = 1 << 20
 
 RGB = tuple[int, int, int]
 
 
 def _key(default: Any, says: str, *kinds: str) -> Any:
-    """A key of the file. says: the comment beside it. kinds: of conditions that it is for; none: all."""
+    """A key of the file. says: the comment beside it. kinds: of conditions that have it; none: all."""
     return field(default=default, metadata={"says": says, "kinds": kinds})
 
 
 @dataclass(frozen=True)
 class ClassEntry:
-    """One class of a mask. number: its value in masks of numbers. colour: in masks of colours, and on screen."""
+    """One class of a mask. number: its value in numbered masks. colour: in coloured masks, and on screen."""
 
     name: str
     number: int | None = None
@@ -42,7 +42,7 @@ class ClassEntry:
 
 @dataclass(frozen=True)
 class Part:
-    """One of the things a condition is made of. classes: of masks."""
+    """One part of a condition. classes: of masks."""
 
     kind: Literal["labels", "edges", "depth", "normals", "picture", "poses"]
     files: str = _key("", "folder, *_ending beside the photos, or column of the metadata")
@@ -54,7 +54,7 @@ class Part:
     near: float = _key(0.0, "of masks of colours: share of pixels that may have nearly a class's", "labels")
     background: str = _key("", "the class in which nothing is drawn", "edges")
     range: tuple[float, float] | None = _key(
-        None, "values that become 0 and 1; of normals, -1 and 1", "depth", "normals"
+        None, "values that become 0 and 1; for normals, -1 and 1", "depth", "normals"
     )
     void: float | None = _key(None, "value where nothing was measured", "depth")
     y: Literal["up", "down"] = _key("up", "where the second channel points: up or down", "normals")
@@ -63,9 +63,7 @@ class Part:
     def __post_init__(self) -> None:
         masks = "labels" in self.kinds
         names = [entry.name for entry in self.classes]
-        _require(
-            not masks or 1 <= len(names) <= MOST_CLASSES, f"classes: expected 1 to {MOST_CLASSES} of them"
-        )
+        _require(not masks or 1 <= len(names) <= MOST_CLASSES, f"classes: expected 1 to {MOST_CLASSES}")
         _require(len({*names}) == len(names), "classes: two have one name")
         _require(all(names), "classes: one has no name")
         for key in ("unknown", "background"):
@@ -91,14 +89,14 @@ class Part:
 
 @dataclass(frozen=True)
 class Description:
-    """What a folder is taken for. Paths are relative to it."""
+    """What a folder holds. Paths are relative to it."""
 
     condition: tuple[Part, ...]
     layout: Literal["folders", "beside", "metadata"] = _key(
         "folders", "folders (images/, masks/), beside (x.jpg with x_mask.png) or metadata (metadata.csv ...)"
     )
     train: str = _key(".", "folder of the training samples; . is this one")
-    val: str | float = _key(0.1, "folder of those held out, or a share of train, chosen by name")
+    val: str | float = _key(0.1, "folder of held-out samples, or a share of train, chosen by name")
     photos: str = _key("", "folder of the photos in there, or column of the metadata")
     group: str = _key("", "photos of one thing: folder, or a pattern that finds it in a name, like '^[^_]+'")
     flip: bool = _key(True, "whether a mirrored picture is as good")
@@ -109,10 +107,9 @@ class Description:
 
     def __post_init__(self) -> None:
         _require(bool(self.condition), "condition: at least one is needed")
-        for path in (self.train, self.val, self.photos, *(part.files for part in self.condition)):
-            if isinstance(path, str):
-                inside = not Path(path).is_absolute() and ".." not in PurePosixPath(path).parts
-                _require(inside and "\\" not in path, f"{path}: a path that leaves the folder")
+        for path in (self.train, str(self.val), self.photos, *(part.files for part in self.condition)):
+            inside = not Path(path).is_absolute() and ".." not in PurePosixPath(path).parts
+            _require(inside and "\\" not in path, f"{path}: a path that leaves the folder")
         _require(isinstance(self.val, str) or 0 < self.val < 1, "val: a folder, or a share between 0 and 1")
         _require(
             self.val != self.train, f"val: {self.val!r} is the folder of train too: nothing would be held out"
@@ -124,16 +121,16 @@ class Description:
 
     @property
     def is_labels(self) -> bool:
-        """Whether its conditions are class numbers, and nothing else."""
+        """Whether its conditions are masks alone, which are read as class numbers."""
         return [part.kind for part in self.condition] == ["labels"]
 
     def to_json(self) -> str:
-        """Only what is not as it is by default."""
+        """Only values that differ from their defaults."""
         return json.dumps(_plain(self), separators=(",", ":"))
 
     @classmethod
     def from_json(cls, text: str) -> Description:
-        """Raises UsageError where the text is not such a description."""
+        """Raises UsageError for text that is not a description."""
         try:
             return typing.cast(Description, _build(cls, json.loads(text), ""))
         except (ValueError, RecursionError) as error:
@@ -143,20 +140,18 @@ class Description:
     def read(cls, path: Path) -> Description:
         """The description in a TOML file. Raises UsageError naming it and the nearest known key."""
         try:
-            if path.stat().st_size > MOST_BYTES:
-                raise UsageError("larger than any description")
             return typing.cast(Description, _build(cls, tomllib.loads(path.read_text("utf-8")), ""))
         except OSError as error:
             raise UsageError(f"{path}: cannot be read ({error.strerror})") from None
-        except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
+        except (ValueError, RecursionError) as error:
             raise UsageError(f"{path}: not valid TOML ({error})") from None
         except UsageError as error:
             raise UsageError(f"{path}: {error}") from None
 
 
 def write_toml(description: Description, notes: typing.Sequence[str]) -> str:
-    """The file for a person to correct: every key with what it is for. notes: comments above, a line each."""
-    lines = [f"# What mcltool takes this folder for. Correct what is wrong; delete {NAME} to begin again."]
+    """The file: every key with a comment that explains it. notes: comments at the top, a line each."""
+    lines = [f"# What mcltool takes this folder for. Correct what is wrong; delete {NAME} to start over."]
     lines += [f"# {note}" for note in notes] + [""]
     lines += _entries(description, leave_out="condition")
     for part in description.condition:
@@ -167,7 +162,7 @@ def write_toml(description: Description, notes: typing.Sequence[str]) -> str:
 
 
 def _entries(value: Description | Part, leave_out: str) -> list[str]:
-    """A line a key that is for its kind."""
+    """A line for each key that its kind has."""
     lines = []
     for item in dataclasses.fields(value):
         kinds = item.metadata.get("kinds")
@@ -184,9 +179,8 @@ def _inline(entry: ClassEntry) -> str:
     return "{ " + ", ".join(pairs) + " }"
 
 
-def _toml(value: Any) -> str:
-    """Text, numbers, truth values and lists of them are written alike in JSON and in TOML."""
-    return json.dumps(value, ensure_ascii=False)
+_toml = partial(json.dumps, ensure_ascii=False)
+"""Text, numbers, booleans and lists of them look the same in JSON and TOML."""
 
 
 def _plain(value: Any) -> Any:
@@ -200,7 +194,7 @@ def _plain(value: Any) -> Any:
 
 
 def _build(cls: Any, raw: Any, where: str) -> Any:
-    """A dataclass of plain values, each key known and each value of its type."""
+    """A dataclass of plain values. Raises UsageError for unknown keys and values of another type."""
     if not isinstance(raw, dict):
         raise UsageError(f"{where or 'it'}: expected keys with values")
     hints = typing.get_type_hints(cls)
@@ -209,11 +203,9 @@ def _build(cls: Any, raw: Any, where: str) -> Any:
         if key not in hints:
             raise UsageError(f"{where}{key}: unknown key{_nearest(key, hints)}")
         values[key] = _convert(value, hints[key], f"{where}{key}")
-    missing = [
-        f.name for f in dataclasses.fields(cls) if f.default is dataclasses.MISSING and f.name not in values
-    ]
-    if missing:
-        raise UsageError(f"{where}{missing[0]}: missing")
+    for item in dataclasses.fields(cls):
+        if item.default is dataclasses.MISSING and item.name not in values:
+            raise UsageError(f"{where}{item.name}: missing")
     try:
         return cls(**values)
     except UsageError as error:
@@ -232,8 +224,9 @@ def _convert(value: Any, wanted: Any, where: str) -> Any:
             raise UsageError(f"{where}: {value!r}{_nearest(str(value), arguments)}; expected one of {known}")
         return value
     if origin is tuple:
-        if not isinstance(value, list) or (arguments[-1] is not ... and len(value) != len(arguments)):
-            raise UsageError(f"{where}: {value!r}, expected a list{_of(arguments)}")
+        count = "" if arguments[-1] is ... else f" of {len(arguments)} numbers"
+        if not isinstance(value, list) or (count and len(value) != len(arguments)):
+            raise UsageError(f"{where}: {value!r}, expected a list{count}")
         return tuple(_convert(item, arguments[0], f"{where}[{n}]") for n, item in enumerate(value))
     if dataclasses.is_dataclass(wanted):
         return _build(wanted, value, f"{where}.")
@@ -245,10 +238,6 @@ def _convert(value: Any, wanted: Any, where: str) -> Any:
 
 
 _WORDS = {str: "text", int: "a whole number", float: "a number", bool: "true or false"}
-
-
-def _of(arguments: tuple[Any, ...]) -> str:
-    return "" if arguments[-1] is ... else f" of {len(arguments)} numbers"
 
 
 def _nearest(name: str, known: typing.Iterable[str]) -> str:
