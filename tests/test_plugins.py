@@ -83,7 +83,7 @@ def test_an_unknown_name_is_answered_with_the_nearest_and_all_names(install: Ins
         ),
         (HEALTHY.replace("NAME", "other"), "it calls itself 'other'"),
         (HEALTHY.replace("def index", "def no_index"), "TypeError: .*abstract method '?index"),
-        (HEALTHY.replace(", (255, 0, 0))", ",)"), "ValueError: .* one palette colour a name"),
+        (HEALTHY.replace(", (255, 0, 0))", ",)"), "ValueError: .* one palette colour for each"),
         (
             HEALTHY.replace("spec = ConditionSpec", "spec = 1; x = ConditionSpec"),
             "its spec is no .*ConditionSpec",

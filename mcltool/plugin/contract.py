@@ -1,87 +1,34 @@
-"""The data set plugin contract: what a plugin author subclasses. Imports neither torch nor NumPy when loaded.
+"""The data set plugin contract: what a plugin author subclasses. Importing it loads neither torch nor NumPy.
 
-A data set is an index of samples (one photo and the files of its condition each) and a reader of conditions.
-The same reader serves training and ``translate-dir``. Everything here is plain data: no tensors, no devices.
+A data set is an index of samples (a photo and the files of its condition) and a reader of conditions, which serves
+training and ``translate-dir`` alike. Everything here is plain data: no tensors, no devices.
 """
 
 from __future__ import annotations
 
-import json
-import os
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from mcltool.core.errors import DataError, UsageError
-from mcltool.core.files import parse_json
+from mcltool.core.walk import IMAGE_SUFFIXES, walk_files, walk_names
+from mcltool.plugin.spec import RGB, ConditionSpec
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+__all__ = [
+    "CONTRACT_VERSION", "IMAGE_SUFFIXES", "RGB", "Condition", "ConditionFiles", "ConditionSpec", "DatasetPlugin",
+    "PointDrawing", "Sample", "Truth", "walk_files",
+]  # fmt: skip
+
 CONTRACT_VERSION = 2
-"""What a plugin is made for. Those made for version 1 work as they did."""
-IMAGE_SUFFIXES = frozenset(
-    {".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".bmp", ".dib", ".tif", ".tiff", ".gif", ".avif"}
-    | {".jp2", ".j2k", ".ppm", ".pgm", ".pbm", ".pnm"}
-)
+"""The version that plugins are made for. Plugins made for version 1 still work."""
 
-RGB = tuple[int, int, int]
-PointDrawing = Callable[[Any, Any, Any, Any], Any]
-"""See DatasetPlugin.draw_points."""
-
-
-@dataclass(frozen=True)
-class ConditionSpec:
-    """What a condition of this data set is made of. It travels in the weights' header.
-
-    kind: "labels": one class index a pixel; "channels": ``len(names)`` numbers in [0, 1] a pixel.
-    names: class names (index = class) or channel names.
-    palette: a colour a name, for pictures of conditions and for colour-coded masks.
-    unknown: the class that means "nothing is known here", if there is one (labels only).
-    reading: how files are read, in the plugin's own words, where not the plugin but its data set says it
-        (see DatasetPlugin.for_data).
-    """
-
-    kind: Literal["labels", "channels"]
-    names: tuple[str, ...]
-    palette: tuple[RGB, ...]
-    unknown: int | None = None
-    reading: str = ""
-
-    def __post_init__(self) -> None:
-        if self.kind not in ("labels", "channels"):
-            raise ValueError(f"condition kind must be 'labels' or 'channels', not {self.kind!r}")
-        if not 1 <= len(self.names) <= 255 or len(self.palette) != len(self.names):
-            raise ValueError("a condition spec needs 1 to 255 names and one palette colour a name")
-        if self.unknown is not None and (self.kind != "labels" or not 0 <= self.unknown < len(self.names)):
-            raise ValueError("unknown must be the index of a class of a labels condition")
-
-    @property
-    def channels(self) -> int:
-        """Number of planes a network sees (one a class or channel)."""
-        return len(self.names)
-
-    def to_json(self) -> str:
-        fields = asdict(self)
-        if not self.reading:
-            del fields["reading"]  # as before there was such a thing
-        return json.dumps(fields, separators=(",", ":"))
-
-    @classmethod
-    def from_json(cls, text: str) -> ConditionSpec:
-        """Raises ValueError (or TypeError, KeyError) where the text is not a condition spec."""
-        raw = parse_json(text)
-        palette = tuple((int(r), int(g), int(b)) for r, g, b in raw["palette"])
-        names, unknown = tuple(str(n) for n in raw["names"]), raw["unknown"]
-        if unknown is not None and type(unknown) is not int:
-            raise TypeError("unknown must be a class's index")
-        reading = raw.get("reading", "")
-        if type(reading) is not str:
-            raise TypeError("reading must be text")
-        return cls(raw["kind"], names, palette, unknown, reading)
+PointDrawing = Callable[[Any, Any, Any, Any], Any]  # DatasetPlugin.draw_points
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,16 +36,16 @@ class Condition:
     """A condition as read, before it is resized, cropped or flipped.
 
     size: (height, width) of its canvas in pixels.
-    raster: (H, W) or (H, W, C) uint8; uint16 or float32 where it is a measure (depth, normals), with ``smooth``.
-    points: (K, 2) float32 x, y in pixels, moved as points; NaN where a point is absent.
-    smooth: the raster is a line drawing, a picture or a measure, each channel resized by averaging; otherwise it
+    raster: (H, W) or (H, W, C) uint8; uint16 or float32 for a measure (depth, normals), with ``smooth``.
+    points: (K, 2) float32 x, y in pixels; NaN where a point is absent.
+    smooth: the raster is a line drawing, a picture or a measure, resized by averaging each channel; otherwise it
         is labels, resized by nearest neighbour.
-    mirror: pairs that change places when the picture is mirrored (left hand and right hand): rows of points
-        where there are points, else labels of a (H, W) raster or channels of a (H, W, C) one.
-    turned: (2, 2) float64: how the picture was turned, mirrored, sheared and zoomed since it was read, from x, y
-        of what was read to x, y of what is there. Set by augmentation; ``render`` applies it to values that are
-        directions (normals, flow). Resizing leaves it alone. None: not at all.
-    A condition has a raster, points, or both; ``DatasetPlugin.render`` makes the final planes of them.
+    mirror: pairs that swap when the picture is mirrored (left hand and right hand): rows of points where there are
+        points, else labels of a (H, W) raster or channels of a (H, W, C) one.
+    turned: (2, 2) float64 matrix from x, y as read to x, y now: how augmentation has turned, mirrored, sheared and
+        zoomed the picture. ``render`` applies it to values that are directions (normals, flow). Resizing does not
+        change it. None: unchanged.
+    A condition has a raster, points, or both; ``DatasetPlugin.render`` turns them into planes.
     """
 
     size: tuple[int, int]
@@ -114,7 +61,7 @@ class ConditionFiles:
     """One condition on disk.
 
     id: unique in its folder, "/"-separated, without suffix.
-    part: which one it is where the files hold several, in the plugin's own words; else empty.
+    part: which condition this is where the files hold several, in the plugin's own words; else empty.
     """
 
     id: str
@@ -128,7 +75,7 @@ class Sample:
 
     id: unique and stable within the split. photo: its file (None for procedural data).
     condition: the condition's files. group: samples of one group show the same thing in the same style (a
-    garment from another side), so that each is a right exemplar for the others. Empty: no such group.
+    garment from two sides), so each is a right exemplar for the others; empty: none.
     part: as in ConditionFiles.
     """
 
@@ -141,11 +88,11 @@ class Sample:
 
 @dataclass(frozen=True, eq=False)
 class Truth:
-    """What a procedural data set knows of a pair (condition, exemplar). H, W: the condition's size in pixels.
+    """What a procedural data set knows about a pair (condition, exemplar). H, W: the condition's size in pixels.
 
     image: (H, W, 3) uint8, the right answer.
     labels, exemplar_labels: (H, W) uint8 classes of condition and exemplar.
-    background: the class that is reported apart.
+    background: the class that scores report separately.
     visible: (H, W) bool, False where the source of the pixel is hidden in the exemplar.
     source: (H, W, 2) float32 x, y of the pixel's source in the exemplar, NaN where hidden.
     place: (H, W, 2) float32, the pixel's place in the frame of the thing it belongs to.
@@ -163,78 +110,72 @@ class Truth:
 
 
 class DatasetPlugin(ABC):
-    """A data set. Register a subclass under the entry point group ``mcltool.datasets``.
-
-    Instances hold no open files and are pickled to worker processes.
-    """
+    """A data set. Register a subclass under the entry point group ``mcltool.datasets``. Instances are pickled to
+    worker processes, so they hold no open files."""
 
     name: ClassVar[str]
     version: ClassVar[str] = "1"
     contract: ClassVar[int] = CONTRACT_VERSION
     needs_root: ClassVar[bool] = True
-    """Whether the data set lives in a folder (``--root``)."""
+    """Whether the data set is in a folder (``--root``)."""
     home_page: ClassVar[str] = ""
-    """Where a person gets the data set and reads its terms."""
+    """Where to get the data set and read its terms."""
     preset: ClassVar[str] = "base"
-    """The preset that ``fit`` takes where a user names none."""
+    """The preset that ``fit`` uses without --preset."""
     defaults: ClassVar[Mapping[str, Any]] = {}
-    """Training settings, as ``{"loss.fm": 0.1}``; what a user sets goes first."""
+    """Training settings, as ``{"loss.fm": 0.1}``; the user's own override them."""
     canvas: tuple[int, int] | None = None
-    """(height, width) in pixels of conditions whose files do not say it, where a user does (``--canvas``)."""
+    """(height, width) in pixels of conditions whose files do not say it, if the user does (``--canvas``)."""
     short_side: int = 0
-    """Short side in pixels at which ``read_condition`` is wanted, for conditions that are drawn; 0: nobody says."""
+    """Short side in pixels at which ``read_condition`` should draw conditions that are drawn; 0: its own choice."""
     follow_exif: bool | None = None
-    """Whether photos and label maps are turned as their EXIF orientation says: False where a user said ``--no-exif``,
-    True where they said ``--exif``; None turns them too."""
+    """Whether photos and label maps are turned as their EXIF orientation says: True and None turn them; the user says
+    True with ``--exif`` and False with ``--no-exif``."""
     numberings: ClassVar[Mapping[str, Mapping[int, int]]] = {}
-    """Other numberings of label files that people have: by name, the class of each number. See ``numbers``."""
+    """Other numberings of label files in use: by name, the class of each number. See ``numbers``."""
     label_numbering: str = ""
-    """The numbering of label files that a user named (``--labels``): one of ``numberings``, or "standard"."""
+    """The numbering that the user named (``--labels``): one of ``numberings``, or "standard"; "" without it."""
     draw_points: PointDrawing | None = None
     """For channel conditions of points alone: a static method ``draw_points(xp, points, x, y)`` that draws a batch.
 
-    In training the points travel to the device and are drawn there; ``render`` draws by it too, unless it is
-    overridden, and must then give the same. xp: the library that the arrays are of, numpy or torch, for what both
-    have under one name (``xp.exp``, ``xp.where``). points: (B, K, 2) float32, NaN where absent. x: (W,) and
-    y: (H,) float32, the pixels' centres. Returns (B, C, H, W) float32 in [0, 1], each sample by itself.
+    In training the points are drawn on the device. ``render`` uses it too; if overridden, it must give the same.
+    xp: the library of the arrays, numpy or torch, for functions that both have under one name (``xp.exp``,
+    ``xp.where``). points: (B, K, 2) float32, NaN where absent. x: (W,) and y: (H,) float32, the pixels' centres.
+    Returns (B, C, H, W) float32 in [0, 1], each sample independent of the others.
     """
-
     assumed: Sequence[str] = ()
-    """What ``for_data`` took for granted, a line each, for ``fit`` and others to say."""
+    """What ``for_data`` assumed, a line each, for commands to print."""
     description: tuple[str, str] | None = None
-    """Name and text of a file that ``data describe`` writes to the data set's folder for a person to correct."""
+    """Name and text of a file that ``data describe`` writes to the data set's folder, to be corrected by hand."""
 
     @property
     @abstractmethod
     def spec(self) -> ConditionSpec:
-        """What a condition of this data set is made of.
-
-        Where the data say it (see ``for_data``), raises UsageError until they have.
-        """
+        """What a condition is made of. Raises UsageError where that depends on data not seen yet (``for_data``)."""
 
     def for_data(self, root: Path | None, condition: str = "") -> DatasetPlugin:
-        """The plugin for the data set in ``root``: where the data say what a condition is, one that knows it.
+        """The plugin for the data set in ``root``; where the spec depends on the data, one that has it.
 
-        condition: which of several, where a user chose (--condition). Default: itself. Raises UsageError.
+        condition: the user's choice among several (--condition). Default: itself. Raises UsageError.
         """
         if condition:
             raise UsageError(f"--condition: the data set {self.name} has one kind of condition")
         return self
 
     def for_spec(self, spec: ConditionSpec) -> DatasetPlugin:
-        """The plugin for weights or a pack with this ``spec``, of which ``spec.reading`` says how files are read.
+        """The plugin for weights or a pack with this ``spec``; ``spec.reading`` says how files are read.
 
-        Default: itself, and who calls compares the specs. Raises UsageError where it cannot be understood.
+        Default: itself; the caller compares the specs. Raises UsageError for a spec it cannot understand.
         """
         return self
 
     @property
     def numbers(self) -> Mapping[int, int] | None:
-        """The class of each number in label files, for ``read_labels``; None where they are the classes themselves."""
+        """The class of each number in label files, for ``read_labels``; None where numbers are classes."""
         return self.numberings.get(self.label_numbering)
 
     def doubt(self, condition: Condition) -> str:
-        """What makes ``condition`` look like one that was read wrongly, or "": what it is, and the way out.
+        """Why ``condition`` looks as if it was read wrongly, and what to do about it; "" if it does not.
 
         ``data check``, ``pack`` and ``fit`` say it where more than a tenth of the samples give the same. Default: "".
         """
@@ -252,25 +193,19 @@ class DatasetPlugin(ABC):
         """Read one condition from its files. Raises DataError naming the file and what was expected."""
 
     def read_part(self, files: Sequence[Path], part: str) -> Condition:
-        """The condition ``part`` of the several that ``files`` hold; errors as ``read_condition``.
-
-        Default: ``read_condition``, for data sets of one condition a file.
-        """
+        """Condition ``part`` of several in ``files``; errors as ``read_condition``. Default: ``read_condition``."""
         return self.read_condition(files)
 
     def conditions(self, folder: Path) -> Iterator[ConditionFiles]:
-        """The conditions below ``folder``, recursively and sorted. Default: every image file is one.
-
-        What has an image's name and is no file (a dangling link, a pipe, an empty folder) is one too, so that
-        it is not passed over in silence: reading it fails.
-        """
+        """The conditions below ``folder``, recursively and sorted. Default: every image file; and anything else with
+        an image's name (a dangling link, a pipe, an empty folder), so that reading it fails rather than it is lost."""
         for name in walk_names(folder, IMAGE_SUFFIXES, every=True):
             yield ConditionFiles(name.rpartition(".")[0], (Path(folder, name),))
 
     def photo(self, sample: Sample, short_side: int) -> NDArray[np.uint8]:
         """The photo as (H, W, 3) uint8 RGB, upright.
 
-        short_side: the caller resizes to this short side in pixels; a reader may return anything not smaller.
+        short_side: the caller resizes to this short side in pixels; the photo may be of any size not below it.
         """
         from mcltool.core.images import read_photo
 
@@ -283,11 +218,11 @@ class DatasetPlugin(ABC):
         return self.read_part(sample.condition, sample.part)
 
     def render(self, condition: Condition) -> NDArray[Any]:
-        """Planes of a condition after geometry: (H, W) uint8 labels, or (H, W, C) float32 in [0, 1]."""
+        """The planes of a resized and cropped condition: (H, W) uint8 labels, or (H, W, C) float32 in [0, 1]."""
         if condition.raster is not None:
             return condition.raster
         if self.draw_points is None or condition.points is None:
-            raise DataError(f"{self.name}: a condition of points needs its own draw_points() or render()")
+            raise DataError(f"{self.name}: conditions of points need draw_points() or render()")
         import numpy as np
 
         y, x = (np.arange(side, dtype=np.float32) for side in condition.size)
@@ -297,76 +232,19 @@ class DatasetPlugin(ABC):
     def write_condition(self, condition: Condition, stem: Path) -> Path:
         """Write a condition to files that ``conditions`` finds and ``read_part`` reads; returns the first.
 
-        stem: the path without suffix; its last name may hold dots. Default: a (H, W) raster as a PNG, which
-        keeps it exactly. Raises DataError where the condition is anything else.
+        stem: the path without suffix; its last name may contain dots. Default: a (H, W) raster as a lossless PNG;
+        raises DataError for any other condition.
         """
         from mcltool.core.images import write_raster
 
         raster = condition.raster
         if raster is None or raster.ndim != 2 or condition.points is not None:
-            raise DataError(
-                f"{self.name}: its conditions are not of one plane: the plugin needs its own write_condition()"
-            )
+            raise DataError(f"{self.name}: conditions of several planes need a write_condition()")
         path = stem.with_name(f"{stem.name}.png")
         labels = self.spec.kind == "labels" and not condition.smooth
         write_raster(raster, path, self.spec.palette if labels else ())
         return path
 
     def truth(self, condition: Sample, exemplar: Sample, short_side: int) -> Truth | None:
-        """The exact answer for a pair, where the data set can know it (procedural data)."""
+        """The exact answer for a pair, if the data set knows it (procedural data)."""
         return None
-
-
-def walk_files(folder: Path, suffixes: frozenset[str], every: bool = False) -> Iterator[Path]:
-    """Files below ``folder`` with one of ``suffixes`` (lower case, with dot), sorted, hidden ones left out.
-
-    Links to folders are not followed. every: also what has such a name and is no file: dangling links, links
-    to folders, pipes, folders with nothing to find in them. Raises UsageError where ``folder`` is not a folder
-    or one in it cannot be listed.
-    """
-    return (Path(folder, name) for name in walk_names(folder, suffixes, every))
-
-
-def walk_names(folder: Path, suffixes: frozenset[str], every: bool = False, inner: str = "") -> Iterator[str]:
-    """As ``walk_files``, names relative to ``folder``, of what is below its ``inner`` ("" or "a/b/").
-
-    Holds one folder's names at a time, and makes no Path of them: a million take a second.
-    """
-    try:
-        with os.scandir(os.path.join(folder, inner)) as entries:
-            names, folders = _wanted(entries, suffixes, every)
-    except (FileNotFoundError, NotADirectoryError):
-        raise UsageError(f"{folder / inner}: no such folder") from None
-    except OSError as error:
-        raise UsageError(f"{folder / inner}: cannot be listed ({error.strerror})") from None
-    for name in names:
-        if name not in folders:
-            yield inner + name
-            continue
-        empty = True
-        for found in walk_names(folder, suffixes, every, f"{inner}{name}/"):
-            empty = False
-            yield found
-        if every and empty and _has_suffix(name, suffixes):
-            yield inner + name
-
-
-def _wanted(
-    entries: Iterable[os.DirEntry[str]], suffixes: frozenset[str], every: bool
-) -> tuple[list[str], set[str]]:
-    """Sorted names of folders and of what has one of ``suffixes``; and which of them are folders."""
-    names, folders = [], set()
-    for entry in entries:
-        if entry.name.startswith("."):
-            continue
-        if entry.is_dir(follow_symlinks=False):
-            folders.add(entry.name)
-            names.append(entry.name)
-        elif _has_suffix(entry.name, suffixes) and (every or entry.is_file()):
-            names.append(entry.name)
-    names.sort()
-    return names, folders
-
-
-def _has_suffix(name: str, suffixes: frozenset[str]) -> bool:
-    return "." + name.rpartition(".")[2].lower() in suffixes
