@@ -1,4 +1,4 @@
-"""The frame of the command line: help where nothing is asked, the nearest name, and errors of one line."""
+"""The frame of the command line: help for an empty command, suggestions for mistyped ones, one-line errors."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from typing import Any
 import click
 
 from mcltool.core.allocator import keep_freed_memory
-from mcltool.core.errors import HungError, McltoolError, UsageError, printable
+from mcltool.core.errors import HungError, McltoolError, UsageError, did_you_mean, printable
 from mcltool.core.threads import settle_threads
 
 
 class Commands(click.Group):
-    """A group that answers no command with its help, and a mistyped one with the nearest."""
+    """A group that shows its help when called without a command, and suggests names for a mistyped one."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         return super().parse_args(ctx, args or ["--help"])
@@ -27,20 +27,17 @@ class Commands(click.Group):
     ) -> tuple[str | None, click.Command | None, list[str]]:
         name = args[0]
         if not (name.startswith("-") or name in self.commands or ctx.resilient_parsing):
-            from difflib import get_close_matches
-
-            close = get_close_matches(name, self.commands, n=1)
-            hint = f" (did you mean {close[0]}?)" if close else ""
+            hint = did_you_mean(name, self.commands)
             raise UsageError(f"no command {name!r}{hint}; there are {', '.join(sorted(self.commands))}")
         return super().resolve_command(ctx, args)
 
 
 class Program(Commands):
-    """The whole program: whatever goes wrong ends in one line on stderr and an exit code."""
+    """The whole program: every error ends in one line on stderr and an exit code."""
 
     def main(self, args: Sequence[str] | None = None, *_: Any, **extra: Any) -> Any:
         given = list(sys.argv[1:] if args is None else args)
-        debug = "--debug" in given  # taken anywhere, so that it can be put behind the line that failed
+        debug = "--debug" in given  # accepted anywhere, so that it can be appended to the line that failed
         given = [word for word in given if word != "--debug"]
         extra |= {"prog_name": "mcltool", "standalone_mode": False}
         keep_freed_memory()
@@ -59,7 +56,7 @@ class Program(Commands):
 
 @contextmanager
 def _notes_on_stderr() -> Iterator[None]:
-    """What the package logs, from INFO on, as plain lines: a library's user decides that otherwise."""
+    """Print what the package logs, from INFO on, as plain lines. In a library this is the caller's decision."""
     log, handler = logging.getLogger("mcltool"), logging.StreamHandler(sys.stderr)
     level, propagate = log.level, log.propagate
     log.addHandler(handler)
@@ -74,7 +71,7 @@ def _notes_on_stderr() -> Iterator[None]:
 
 
 def _report(error: Exception) -> int:
-    """Say in one line what went wrong; returns the exit code."""
+    """Print in one line what went wrong; returns the exit code."""
     if isinstance(error, click.Abort):
         message, code = "interrupted", 130
     elif isinstance(error, click.ClickException):

@@ -13,11 +13,10 @@ import types
 import typing
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Literal
 
-from mcltool.core.errors import UsageError
+from mcltool.core.errors import UsageError, did_you_mean
 from mcltool.core.files import parse_json, read_limited
 from mcltool.core.presets import PRESETS, Settings
 from mcltool.core.ranges import check
@@ -77,7 +76,9 @@ def resolve(plugin: str, preset: str, *layers: Settings) -> Config:
     Raises UsageError for an unknown preset or setting, a value of the wrong type, or values that do not fit.
     """
     if preset not in PRESETS:
-        raise UsageError(f"no preset {preset!r}{_nearest(preset, PRESETS)}; there are {', '.join(PRESETS)}")
+        raise UsageError(
+            f"no preset {preset!r}{did_you_mean(preset, PRESETS)}; there are {', '.join(PRESETS)}"
+        )
     merged: dict[str, Any] = dict(PRESETS[preset])
     for layer in layers:
         merged.update(layer)
@@ -149,7 +150,7 @@ def _build(plugin: str, preset: str, settings: Settings) -> Config:
     known = [f"{name}.{item.name}" for name, kind in SECTIONS.items() for item in dataclasses.fields(kind)]
     for address, value in settings.items():
         if address not in known:
-            raise UsageError(f"no setting {address!r}{_nearest(address, known)}")
+            raise UsageError(f"no setting {address!r}{did_you_mean(address, known)}")
         section, key = address.split(".")
         wanted = typing.get_type_hints(SECTIONS[section])[key]
         values[section][key] = _convert(address, value, wanted)
@@ -176,8 +177,3 @@ def _convert(address: str, value: Any, wanted: Any) -> Any:
     check(type(value) is wanted, address, f"must be of type {wanted.__name__}, not {value!r}")
     check(wanted is not float or math.isfinite(value), address, f"must be finite, not {value}")
     return value
-
-
-def _nearest(name: str, known: typing.Iterable[str]) -> str:
-    close = get_close_matches(name, known, n=1)
-    return f" (did you mean {close[0]}?)" if close else ""

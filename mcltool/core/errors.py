@@ -2,29 +2,39 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 
 class McltoolError(Exception):
-    """Something the user can put right. The message is one line: what, where (a path), and the way out."""
+    """Something the user can fix. The message is one line: what, where (a path), and the way out."""
 
     exit_code = 1
 
 
 class UsageError(McltoolError):
-    """The request itself cannot be carried out as given (wrong folder, wrong name, missing weights)."""
+    """The request cannot be carried out as given (wrong folder, wrong name, missing weights)."""
 
     exit_code = 2
 
 
 class HungError(McltoolError):
-    """The system does not answer, as with a network file system that is gone. A thread still waits for it, so that
-    the process, to end, must not wait for its threads."""
+    """The system does not answer, such as a network file system that is gone. A thread still waits for it, so the
+    process must exit without waiting for its threads."""
 
 
 class DataError(McltoolError):
-    """A file holds something else than what is expected of it."""
+    """A file does not contain what was expected."""
 
 
 def printable(text: str) -> str:
     """Text that is safe to show: undecodable bytes and control characters are escaped."""
     shown = text.encode("utf-8", "backslashreplace").decode()
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in shown)
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """A " (did you mean X?)" for the name in ``known`` that is most like ``name``; "" if none is."""
+    from difflib import get_close_matches
+
+    close = get_close_matches(name, list(known), n=1)
+    return f" (did you mean {close[0]}?)" if close else ""

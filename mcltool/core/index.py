@@ -10,7 +10,6 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from difflib import get_close_matches
 from http.client import HTTPException
 from pathlib import Path
 from typing import Any
@@ -18,7 +17,7 @@ from urllib.error import HTTPError, URLError
 from urllib.parse import urljoin, urlsplit
 from urllib.request import url2pathname, urlopen
 
-from mcltool.core.errors import DataError, McltoolError, UsageError
+from mcltool.core.errors import DataError, McltoolError, UsageError, did_you_mean
 from mcltool.core.files import MIB, parse_json, read_limited
 
 TIMEOUT = 30.0
@@ -89,8 +88,7 @@ def find_entry(name: str, source: str | None = None) -> Entry:
     """The entry ``name`` of an index. Raises UsageError, with the names there are, where it has none."""
     entries = read_index(source)
     if name not in entries:
-        close = get_close_matches(name, entries, n=1)
-        hint = f" (did you mean {close[0]}?)" if close else ""
+        hint = did_you_mean(name, entries)
         raise UsageError(f"no weights {name!r} in the index{hint}; there are {', '.join(entries)}")
     return entries[name]
 
