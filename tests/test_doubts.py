@@ -101,7 +101,10 @@ def test_a_pack_carries_how_its_files_were_read(zero_based: Path, tmp_path: Path
     fit = ("fit", "--data", path, "--dry-run", "--preset", "tiny")
     assert json.loads(run(*fit, "--json").stdout)["config"]["data"]["labels"] == "zero-based"
     refused = run(*fit, "--labels", "standard")
-    assert (refused.exit_code, "a pack were read already; give it to mcltool pack" in refused.stderr) == (
+    assert (
+        refused.exit_code,
+        "a pack were already read; give these options to mcltool pack" in refused.stderr,
+    ) == (
         2,
         True,
     )

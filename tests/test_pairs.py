@@ -317,7 +317,7 @@ def test_a_flipped_byte_in_the_exemplars_is_found(root: Path, tmp_path: Path) ->
         (("--plugin", "shapes"), "Missing argument 'OUT.csv' (or '--data'"),
         (("--plugin", "shapes", "x.h5"), "expected the name of a text file"),
         (("--plugin", "shapes", "--top", "0", "x.csv"), "0 is not in the range"),
-        (("--data", "x.h5", "--root", ".", "x.csv"), "the samples come from the one or from the other"),
+        (("--data", "x.h5", "--root", ".", "x.csv"), "samples come from a folder or from a pack"),
         (("--data", "x.h5"), "x.h5: no such pack"),
     ],
 )

@@ -86,7 +86,7 @@ def test_an_unknown_name_is_answered_with_the_nearest_and_all_names(install: Ins
         (HEALTHY.replace(", (255, 0, 0))", ",)"), "ValueError: .* one palette colour for each"),
         (
             HEALTHY.replace("spec = ConditionSpec", "spec = 1; x = ConditionSpec"),
-            "its spec is no .*ConditionSpec",
+            "its spec is .*expected a mcltool.ConditionSpec",
         ),
     ],
 )

@@ -1,10 +1,10 @@
 """Finding data set plugins: entry points of the group ``mcltool.datasets``.
 
-Listing names imports nothing. A plugin is imported when it is asked for, and whatever goes wrong in it is one
-line that names its distribution; the others are not touched by it.
+Listing names imports nothing. A plugin is imported on its own when it is needed; an error in it becomes one line that
+names its distribution and does not affect other plugins.
 
-``MCLTOOL_DISABLE_PLUGINS`` leaves plugins out: names between commas, or DISTRIBUTION:NAME where two
-distributions claim a name. ``MCLTOOL_DATA`` is the folder in which data sets lie by their plugins' names.
+``MCLTOOL_DISABLE_PLUGINS`` disables plugins: comma-separated names, or DISTRIBUTION:NAME where two distributions
+claim a name. ``MCLTOOL_DATA`` is the folder of data sets, with a subfolder for each plugin's name.
 """
 
 from __future__ import annotations
@@ -13,29 +13,28 @@ import os
 import sys
 from contextlib import redirect_stdout
 from dataclasses import dataclass
-from difflib import get_close_matches
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import Literal
 
-from mcltool.core.errors import UsageError
+from mcltool.core.errors import UsageError, did_you_mean
 from mcltool.plugin.contract import CONTRACT_VERSION, ConditionSpec, DatasetPlugin
 
 GROUP = "mcltool.datasets"
 DISABLE = "MCLTOOL_DISABLE_PLUGINS"
 DATA = "MCLTOOL_DATA"
 FOLDER = "folder"
-"""The plugin for a folder of one's own."""
+"""The plugin for your own folders."""
 
 
 @dataclass(frozen=True)
 class PluginInfo:
-    """One registered plugin. version, kind and classes are empty where it is not ok, cause where it is.
+    """One registered plugin.
 
-    distribution: what pip installed it with, as "name version".
-    version: the plugin's own, which weights are marked with.
-    kind: "labels" or "channels"; classes: how many classes or channels a condition has; both empty where the data
-    say it.
+    distribution: the package that it came with, as "name version".
+    version: the plugin's own, which is stored with weights; only where status is "ok".
+    kind, classes: "labels" or "channels", and how many a condition has; empty if that depends on the data.
+    cause: why it is not ok.
     """
 
     name: str
@@ -53,18 +52,17 @@ def names() -> list[str]:
 
 
 def load(name: str) -> DatasetPlugin:
-    """Import and make the plugin ``name``.
+    """Import the plugin ``name`` and create an instance.
 
-    Raises UsageError where there is no such plugin (with the nearest name) or it is disabled, where two
-    distributions claim the name, or where the plugin is broken (with its distribution and the cause).
+    Raises UsageError for a plugin that does not exist (with a suggestion), is disabled, is claimed by two
+    distributions, or is broken (with its distribution and the cause).
     """
     registered = _registered()
     if name not in registered:
         if name in _registered(disabled=True):
             raise UsageError(f"plugin {name!r} is disabled by {DISABLE}={os.environ[DISABLE]}")
-        close = get_close_matches(name, registered, n=1)
-        hint = f" (did you mean {close[0]}?)" if close else ""
-        raise UsageError(f"no plugin {name!r}{hint}; there are {', '.join(sorted(registered)) or 'none'}")
+        known = ", ".join(sorted(registered)) or "none"
+        raise UsageError(f"no plugin {name!r}{did_you_mean(name, registered)}; there are {known}")
     try:
         return _make(name, registered[name])
     except _BrokenError as error:
@@ -75,10 +73,10 @@ def load(name: str) -> DatasetPlugin:
 def load_data(
     name: str | None, root: Path | None, pack: Path | None = None, condition: str = ""
 ) -> tuple[DatasetPlugin, Path | None]:
-    """A data set and its folder, from --plugin, --root and --condition or from --data, a pack.
+    """A data set and its folder, from --plugin, --root and --condition, or from --data, a pack.
 
-    A folder without a plugin's name is one of the plugin FOLDER. Raises UsageError where neither a data set nor
-    a pack is given, or both, and as ``load``, ``DatasetPlugin.for_data`` and ``load_packed``.
+    A folder without a plugin name is read by the plugin FOLDER. Raises UsageError where neither a data set nor a pack
+    is given, or both, and as ``load``, ``DatasetPlugin.for_data`` and ``load_packed`` do.
     """
     if pack is None:
         if name is None and root is None:
@@ -87,15 +85,15 @@ def load_data(
         root = data_root(plugin, root)
         return plugin.for_data(root, condition), root
     if root is not None:
-        raise UsageError("--root and --data: the samples come from the one or from the other")
+        raise UsageError("--root and --data: samples come from a folder or from a pack; give one of them")
     return load_packed(pack, name), None
 
 
 def load_packed(path: Path, name: str | None = None) -> DatasetPlugin:
-    """The data set in a pack (``mcltool pack``), with the plugin that it was made with.
+    """The data set in a pack (``mcltool pack``), read by the plugin that made it.
 
-    Raises UsageError where the file is no pack, its plugin is not installed in the same version, or ``name``
-    is given and another.
+    Raises UsageError where the file is not a pack, its plugin is not installed in the same version, or ``name`` is
+    another plugin.
     """
     from mcltool.data.pack import PackedDataset
     from mcltool.data.pack_format import read_header
@@ -109,9 +107,9 @@ def load_packed(path: Path, name: str | None = None) -> DatasetPlugin:
 
 
 def use_canvas(plugin: DatasetPlugin, canvas: tuple[int, int] | None) -> None:
-    """Tell ``plugin`` how large the pictures are that its poses were found in (--canvas), (height, width).
+    """Tell ``plugin`` the (height, width) of the pictures in which its poses were found (--canvas).
 
-    Raises UsageError where that says nothing: for label maps, and for a pack, whose poses lie on their canvas.
+    Raises UsageError where that has no meaning: for label maps, and for a pack, whose poses have their canvas.
     """
     if canvas is None or canvas == plugin.canvas:
         return
@@ -127,17 +125,16 @@ def use_canvas(plugin: DatasetPlugin, canvas: tuple[int, int] | None) -> None:
 
 
 def use_reading(plugin: DatasetPlugin, labels: str = "", exif: bool | None = None) -> None:
-    """Tell ``plugin`` how the files of its data set are read: how labels are numbered (--labels), and whether photos
-    are turned by their EXIF orientation (--exif, --no-exif).
+    """Tell ``plugin`` how labels are numbered (--labels), and whether EXIF turns photos (--exif, --no-exif).
 
-    Raises UsageError for a numbering that it does not know, and for a pack, whose samples were read already.
+    Raises UsageError for a numbering that it does not know, and for a pack, whose samples were already read.
     """
     from mcltool.data.pack import PackedDataset
 
     if isinstance(plugin, PackedDataset):
         if labels not in ("", plugin.label_numbering) or exif not in (None, plugin.follow_exif):
             raise UsageError(
-                "--labels, --exif: the samples in a pack were read already; give it to mcltool pack"
+                "--labels, --exif: samples in a pack were already read; give these options to mcltool pack"
             )
         return
     known = ["standard", *plugin.numberings]
@@ -147,10 +144,7 @@ def use_reading(plugin: DatasetPlugin, labels: str = "", exif: bool | None = Non
 
 
 def describe() -> list[PluginInfo]:
-    """Every registered plugin, sorted by name; each is imported on its own, and a broken one says why.
-
-    A disabled one is not imported.
-    """
+    """Every registered plugin, sorted by name; a broken one with the cause. Disabled ones are not imported."""
     found = [
         PluginInfo(name, "disabled", _owners(entries), cause=f"left out by {DISABLE}")
         for name, entries in _registered(disabled=True).items()
@@ -169,14 +163,14 @@ def describe() -> list[PluginInfo]:
 
 
 def distribution(name: str) -> str:
-    """What pip installed the plugin ``name`` with, as "name version"; nothing is imported."""
+    """The package that the plugin ``name`` came with, as "name version"; nothing is imported."""
     return _owners((_registered() | _registered(disabled=True)).get(name, []))
 
 
 def data_root(plugin: DatasetPlugin, root: Path | None) -> Path | None:
     """The folder of the plugin's data set: ``root`` where given, else $MCLTOOL_DATA/NAME where that is set.
 
-    None where neither says it or the plugin needs no folder: the plugin's index then says what it expects.
+    None if neither is given or the plugin needs no folder; the plugin's index then says what it expects.
     """
     home = os.environ.get(DATA)
     if root is not None or not home or not plugin.needs_root:
@@ -185,9 +179,9 @@ def data_root(plugin: DatasetPlugin, root: Path | None) -> Path | None:
 
 
 def _registered(disabled: bool = False) -> dict[str, list[EntryPoint]]:
-    """Entry points by name, without the disabled ones, or those alone.
+    """The entry points that are not disabled, or those that are, by name.
 
-    One distribution that is found twice (on two paths) counts once.
+    A distribution found twice (on two paths) counts once.
     """
     left_out = {word.strip() for word in os.environ.get(DISABLE, "").split(",")}
     found: dict[str, dict[tuple[str, str], EntryPoint]] = {}
@@ -200,9 +194,9 @@ def _registered(disabled: bool = False) -> dict[str, list[EntryPoint]]:
 
 
 def _make(name: str, entries: list[EntryPoint]) -> DatasetPlugin:
-    """Import and make a plugin. Whatever goes wrong, a SystemExit too, becomes a _BrokenError.
+    """Import a plugin and create an instance. Any exception, even SystemExit, becomes a _BrokenError.
 
-    What it prints goes to stderr: stdout is the commands' own.
+    What it prints goes to stderr: stdout belongs to the commands.
     """
     if len(entries) > 1:
         way_out = f"uninstall one of them, or set {DISABLE}=DISTRIBUTION:{name} to leave one out"
@@ -218,7 +212,7 @@ def _make(name: str, entries: list[EntryPoint]) -> DatasetPlugin:
 
 
 def _checked(name: str, loaded: object) -> DatasetPlugin:
-    """An instance of the class that an entry point gave, if it keeps the contract."""
+    """An instance of an entry point's class, if that keeps the contract."""
     if not (isinstance(loaded, type) and issubclass(loaded, DatasetPlugin)):
         raise _BrokenError(f"expected a subclass of mcltool.DatasetPlugin, found {loaded!r}")
     if not 1 <= loaded.contract <= CONTRACT_VERSION:
@@ -229,12 +223,12 @@ def _checked(name: str, loaded: object) -> DatasetPlugin:
     plugin = loaded()
     spec = spec_of(plugin)
     if spec is not None and not isinstance(spec, ConditionSpec):
-        raise _BrokenError(f"its spec is no mcltool.ConditionSpec but {spec!r}")
+        raise _BrokenError(f"its spec is {spec!r}, expected a mcltool.ConditionSpec")
     return plugin
 
 
 def spec_of(plugin: DatasetPlugin) -> ConditionSpec | None:
-    """A plugin's spec; None where its data are still to say it."""
+    """A plugin's spec; None if that depends on data not seen yet."""
     try:
         return plugin.spec
     except UsageError:

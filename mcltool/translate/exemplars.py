@@ -7,7 +7,6 @@ import os
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from difflib import get_close_matches
 from os import PathLike, fspath
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mcltool.core.errors import DataError, UsageError
+from mcltool.core.errors import DataError, UsageError, did_you_mean
 from mcltool.core.images import read_photo
 from mcltool.data.resize import Size, resize_photo, same_aspect
 from mcltool.plugin.contract import ConditionSpec
@@ -125,8 +124,7 @@ def check(exemplars: Sequence[Exemplar], spec: ConditionSpec, where: str) -> Non
                 f"{where}: @{name}: no such file, and these conditions have no classes to choose by"
             )
         if name not in spec.names:
-            close = get_close_matches(name, spec.names, n=1)
-            hint = f" (did you mean {close[0]}?)" if close else f"; there are {', '.join(spec.names[:8])}"
+            hint = did_you_mean(name, spec.names) or f"; there are {', '.join(spec.names[:8])}"
             raise UsageError(f"{where}: no class {name!r}{hint}")
     for region in (exemplar.region for exemplar in exemplars if exemplar.region):
         if not Path(region).is_file():
