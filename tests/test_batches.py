@@ -7,15 +7,8 @@ import pytest
 import torch
 
 from mcltool.core.errors import DataError
-from mcltool.data.batch import (
-    BACKGROUND,
-    HostBatch,
-    condition_picture,
-    condition_planes,
-    condition_tensor,
-    to_bytes,
-    to_unit,
-)
+from mcltool.core.pixels import to_bytes, to_unit
+from mcltool.data.batch import BACKGROUND, HostBatch, condition_picture, condition_planes, condition_tensor
 from mcltool.data.views import device_input
 from mcltool.plugin.contract import Condition, ConditionSpec, DatasetPlugin
 

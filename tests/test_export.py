@@ -18,8 +18,9 @@ from translating import make_condition, make_photo
 import mcltool.tools.export as export_module
 from mcltool import ConditionSpec
 from mcltool.cli.main import cli
+from mcltool.core.pixels import to_bytes, to_unit
 from mcltool.core.weights import load_model
-from mcltool.data.batch import condition_planes, to_bytes, to_unit
+from mcltool.data.batch import condition_planes
 from mcltool.translate.job import plugin_of
 from mcltool.translate.translator import Translator
 

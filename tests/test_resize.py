@@ -8,8 +8,9 @@ from geometry import augmented
 from numpy.typing import NDArray
 
 from mcltool.core.config import DataConfig
+from mcltool.core.pixels import resize_labels, resize_photo
 from mcltool.data.geometry import RandomState, training_geometry
-from mcltool.data.resize import resize_condition, resize_labels, resize_photo
+from mcltool.data.resize import resize_condition
 from mcltool.plugin.contract import Condition
 
 RANDOM = np.random.default_rng(3)

@@ -13,9 +13,10 @@ import torch
 from geometry import augmented
 
 from mcltool.core.config import DataConfig
+from mcltool.core.pixels import same_aspect
 from mcltool.data.batch import warped
 from mcltool.data.geometry import RandomState, augmented_target, evaluation_geometry, training_geometry
-from mcltool.data.resize import read_short_side, same_aspect
+from mcltool.data.resize import read_short_side
 from mcltool.plugin.contract import Condition
 
 SEEDS = range(40)

@@ -15,7 +15,8 @@ from translating import COUNT, files, make_numbered, manifest, run, task_of
 
 from mcltool import DataError
 from mcltool.core.errors import McltoolError
-from mcltool.data.batch import condition_planes, to_unit
+from mcltool.core.pixels import to_unit
+from mcltool.data.batch import condition_planes
 from mcltool.data.workers import Ahead
 from mcltool.model.correspondence import confidence
 from mcltool.model.network import EncodedExemplar

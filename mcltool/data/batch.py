@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-from mcltool.data.resize import Size
+from mcltool.core.pixels import Size, to_unit
 from mcltool.data.views import rendered
 from mcltool.plugin.contract import Condition, ConditionSpec, DatasetPlugin, PointDrawing
 
@@ -186,16 +186,6 @@ def condition_planes(condition: Tensor, spec: ConditionSpec) -> Tensor:
     batch, height, width = condition.shape
     planes = torch.zeros(batch, spec.channels, height, width, device=condition.device)
     return planes.scatter_(1, condition.long().unsqueeze(1), 1.0)
-
-
-def to_unit(photo: Tensor) -> Tensor:
-    """Bytes 0..255 to float32 in [-1, 1], any shape."""
-    return photo.float() / 127.5 - 1.0
-
-
-def to_bytes(image: Tensor) -> Tensor:
-    """Floats in [-1, 1] to the nearest of the bytes 0..255, any shape; what lies outside is clamped."""
-    return ((image.float() + 1.0) * 127.5).round().clamp(0, 255).to(torch.uint8)
 
 
 def condition_picture(rendered: NDArray[Any], spec: ConditionSpec) -> NDArray[np.uint8]:

@@ -13,9 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mcltool.core.errors import DataError, McltoolError, UsageError
+from mcltool.core.pixels import Size
 from mcltool.data.batch import condition_tensor
 from mcltool.data.doubts import check_ids, doubts_of, summed_up
-from mcltool.data.resize import Size
 from mcltool.data.retrieval import Vector, describe_view
 from mcltool.data.views import mismatch
 from mcltool.data.workers import in_processes

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from mcltool.data.resize import Photo
+from mcltool.core.pixels import Photo
 
 Colours = NDArray[np.float64]
 """(3, 4): from R, G, B, 1 of a photo, 0 to 255, to what they become."""

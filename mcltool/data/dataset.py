@@ -20,7 +20,8 @@ from torch.utils.data import Dataset
 
 from mcltool.core.config import DataConfig
 from mcltool.core.errors import UsageError
-from mcltool.data.batch import Batch, HostBatch, Item, to_bytes
+from mcltool.core.pixels import to_bytes
+from mcltool.data.batch import Batch, HostBatch, Item
 from mcltool.data.colour import colour_change, recoloured
 from mcltool.data.doubts import repeated
 from mcltool.data.geometry import RandomState, augmented_target, evaluation_geometry, training_geometry

@@ -23,7 +23,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mcltool.core.config import DataConfig
-from mcltool.data.resize import Photo, Size, cover, load_size
+from mcltool.core.pixels import Photo, Size
+from mcltool.data.resize import cover, load_size
 from mcltool.plugin.contract import Condition
 
 Matrix = NDArray[np.float64]

@@ -10,8 +10,8 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from mcltool.data.batch import Batch, to_bytes, to_unit
-from mcltool.data.resize import Size
+from mcltool.core.pixels import Size, to_bytes, to_unit
+from mcltool.data.batch import Batch
 from mcltool.plugin.contract import ConditionSpec
 
 CELL = 32

@@ -29,8 +29,8 @@ from numpy.typing import NDArray
 
 from mcltool.core.errors import DataError, UsageError
 from mcltool.core.files import parse_json
+from mcltool.core.pixels import Photo, Size
 from mcltool.data.pack_layout import TABLES, check_layout
-from mcltool.data.resize import Photo, Size
 from mcltool.plugin.contract import Condition, ConditionSpec
 
 FORMAT = 1

@@ -21,9 +21,9 @@ from numpy.typing import NDArray
 
 from mcltool.core.errors import UsageError
 from mcltool.core.files import reserve
+from mcltool.core.pixels import Photo, resize_photo, to_unit
 from mcltool.core.pretrained import load_vgg, vgg_file
-from mcltool.data.batch import to_unit
-from mcltool.data.resize import Photo, resize_condition, resize_photo
+from mcltool.data.resize import resize_condition
 from mcltool.data.views import read_view, rendered
 from mcltool.data.workers import in_processes
 from mcltool.model.vgg import VGGFeatures

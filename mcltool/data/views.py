@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from mcltool.core.errors import DataError
 from mcltool.core.images import photo_orientation
-from mcltool.data.resize import Photo, Size, same_aspect
+from mcltool.core.pixels import Photo, Size, same_aspect
 from mcltool.plugin.contract import Condition, DatasetPlugin, Sample
 
 View = tuple[Photo, Condition]

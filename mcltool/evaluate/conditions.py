@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from mcltool.core.errors import McltoolError, UsageError
 from mcltool.core.images import read_photo
+from mcltool.core.pixels import Size
 from mcltool.data.batch import condition_picture
-from mcltool.data.resize import Size
 from mcltool.evaluate.folders import Picture, find_images
 from mcltool.plugin.contract import Condition, DatasetPlugin
 from mcltool.translate.exemplars import STRIDE, Exemplar, Weights, check, weights_of

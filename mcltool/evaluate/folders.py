@@ -17,7 +17,7 @@ from torch import Tensor
 from mcltool.core.errors import DataError, UsageError
 from mcltool.core.files import parse_json
 from mcltool.core.images import read_photo
-from mcltool.data.resize import resize_photo
+from mcltool.core.pixels import resize_photo
 from mcltool.plugin.contract import IMAGE_SUFFIXES, walk_files
 from mcltool.translate.exemplars import Exemplar, Weights
 

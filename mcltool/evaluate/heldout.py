@@ -16,11 +16,11 @@ from mcltool.core.device import pick_device
 from mcltool.core.errors import DataError, McltoolError, UsageError
 from mcltool.core.files import digest, read_json, write_text
 from mcltool.core.pictures import save_png
+from mcltool.core.pixels import Size, resize_photo
 from mcltool.core.weights import load_model, read_header
 from mcltool.data.doubts import look
 from mcltool.data.export import export_conditions
 from mcltool.data.pack import open_data
-from mcltool.data.resize import Size, resize_photo
 from mcltool.evaluate.inputs import Request
 from mcltool.evaluate.job import score_folder
 from mcltool.evaluate.pairs import Pair, score_correspondence

@@ -10,7 +10,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from mcltool.data.batch import condition_planes, to_bytes, to_unit
+from mcltool.core.pixels import to_bytes, to_unit
+from mcltool.data.batch import condition_planes
 from mcltool.evaluate.truth import MatchScores, psnr, score_matches, true_matches, warp_by_cells
 from mcltool.model.correspondence import STRIDE, best_match
 from mcltool.model.network import MCLNet

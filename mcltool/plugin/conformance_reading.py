@@ -13,9 +13,10 @@ import torch
 
 from mcltool.core.config import resolve
 from mcltool.core.errors import DataError, McltoolError
+from mcltool.core.pixels import same_aspect
 from mcltool.data.batch import condition_tensor, drawn_points
 from mcltool.data.dataset import TrainingData
-from mcltool.data.resize import resize_condition, same_aspect
+from mcltool.data.resize import resize_condition
 from mcltool.data.views import device_input
 from mcltool.plugin.conformance_subject import SkipError, Subject, form, require, require_raises
 from mcltool.plugin.contract import Condition, ConditionSpec, DatasetPlugin, Sample

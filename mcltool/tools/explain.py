@@ -17,8 +17,9 @@ from mcltool.core.device import pick_device
 from mcltool.core.errors import DataError, UsageError
 from mcltool.core.images import read_photo
 from mcltool.core.pictures import Picture, save_png
+from mcltool.core.pixels import to_unit
 from mcltool.core.weights import load_model
-from mcltool.data.batch import condition_planes, to_unit
+from mcltool.data.batch import condition_planes
 from mcltool.model.correspondence import STRIDE
 from mcltool.model.network import MCLNet
 from mcltool.plugin.contract import Condition, ConditionSpec, DatasetPlugin

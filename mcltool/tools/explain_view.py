@@ -23,7 +23,8 @@ from mcltool.core.pictures import (
     overlaid,
     panel_sheet,
 )
-from mcltool.data.batch import condition_picture, to_bytes
+from mcltool.core.pixels import to_bytes
+from mcltool.data.batch import condition_picture
 from mcltool.model.correspondence import STRIDE, centred_unit, confidence
 from mcltool.model.network import MCLNet
 from mcltool.plugin.contract import ConditionSpec

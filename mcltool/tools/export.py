@@ -19,8 +19,8 @@ from torch import Tensor, nn
 
 from mcltool.core.errors import McltoolError, UsageError
 from mcltool.core.files import replacing
+from mcltool.core.pixels import to_bytes, to_unit
 from mcltool.core.weights import load_model
-from mcltool.data.batch import to_bytes, to_unit
 from mcltool.model.correspondence import STRIDE, attention_warp, mixture_features
 from mcltool.model.network import MCLNet
 from mcltool.plugin.contract import ConditionSpec

@@ -13,7 +13,8 @@ from torch import Tensor
 
 from mcltool.core.device import Precision, autocast
 from mcltool.core.pictures import Picture, contact_sheet
-from mcltool.data.batch import Batch, HostBatch, condition_picture, to_bytes, to_unit
+from mcltool.core.pixels import to_bytes, to_unit
+from mcltool.data.batch import Batch, HostBatch, condition_picture
 from mcltool.data.dataset import EvaluationData, TrainingData
 from mcltool.evaluate.pairs import Pair, held_out_pairs, score_correspondence
 from mcltool.evaluate.picture import measure

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from mcltool.core.errors import DataError, UsageError, did_you_mean
 from mcltool.core.images import read_photo
-from mcltool.data.resize import Size, resize_photo, same_aspect
+from mcltool.core.pixels import Size, resize_photo, same_aspect
 from mcltool.plugin.contract import ConditionSpec
 
 MOST = 64

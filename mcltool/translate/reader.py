@@ -16,8 +16,9 @@ from numpy.typing import NDArray
 
 from mcltool.core.errors import DataError, McltoolError
 from mcltool.core.images import check_is_file, read_photo
+from mcltool.core.pixels import Size, resize_photo, same_aspect
 from mcltool.core.threads import cores
-from mcltool.data.resize import Size, resize_condition, resize_photo, same_aspect
+from mcltool.data.resize import resize_condition
 from mcltool.data.views import rendered
 from mcltool.plugin.contract import Condition, ConditionFiles, DatasetPlugin
 from mcltool.translate.exemplars import Name, files_of_regions, weights_of

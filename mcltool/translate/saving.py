@@ -20,7 +20,7 @@ import mcltool
 from mcltool.core import files
 from mcltool.core.errors import DataError, printable
 from mcltool.core.pictures import contact_sheet, heat
-from mcltool.data.resize import Size, resize_photo
+from mcltool.core.pixels import Size, resize_photo
 from mcltool.plugin.contract import ConditionSpec
 from mcltool.translate.task import Picture, Task
 

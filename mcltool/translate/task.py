@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mcltool.data.resize import Size
+from mcltool.core.pixels import Size
 from mcltool.translate.exemplars import Exemplar, Name, Weights
 
 if TYPE_CHECKING:

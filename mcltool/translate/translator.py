@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from mcltool.core.device import autocast, frozen, pick_device, pick_precision
+from mcltool.core.pixels import to_bytes, to_unit
 from mcltool.core.weights import load_model
-from mcltool.data.batch import to_bytes, to_unit
 from mcltool.model.correspondence import STRIDE, confidence, mixture_features
 from mcltool.model.network import EncodedExemplar, EncodedMixture
 from mcltool.plugin.contract import DatasetPlugin

@@ -25,8 +25,8 @@ import torch
 from numpy.typing import NDArray
 
 from mcltool.core.config import resolve
+from mcltool.core.pixels import to_unit
 from mcltool.core.weights import load_model
-from mcltool.data.batch import to_unit
 from mcltool.model.build import make_network
 from mcltool.model.correspondence import STRIDE, mixture_features, mixture_warp
 from mcltool.model.network import EncodedExemplar, EncodedMixture

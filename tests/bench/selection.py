@@ -20,8 +20,9 @@ import torch
 from torch import Tensor
 
 from mcltool.core.lookup import shipped_weights
+from mcltool.core.pixels import to_unit
 from mcltool.core.weights import load_model
-from mcltool.data.batch import condition_planes, to_unit
+from mcltool.data.batch import condition_planes
 from mcltool.data.made_up import random_conditions, random_photos
 from mcltool.evaluate.pairs import held_out_pairs
 from mcltool.model.network import MCLNet

@@ -90,7 +90,7 @@ def rate(preset: str, count: int, pairing: str, repeats: int, workers: int | Non
     from mcltool.core.allocator import keep_freed_memory
     from mcltool.core.config import resolve
     from mcltool.core.device import autocast
-    from mcltool.data.batch import to_unit
+    from mcltool.core.pixels import to_unit
     from mcltool.translate.job import Job, Options
     from mcltool.translate.reader import Preparer
     from mcltool.translate.run import Run

@@ -23,7 +23,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from mcltool.core.config import resolve
 from mcltool.core.files import write_text
-from mcltool.data.batch import to_bytes, to_unit
+from mcltool.core.pixels import to_bytes, to_unit
 from mcltool.data.dataset import TrainingData
 from mcltool.data.loader import SampleStream, training_loader
 from mcltool.evaluate.pairs import held_out_pairs, score

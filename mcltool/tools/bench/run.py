@@ -19,9 +19,9 @@ from torch.utils.flop_counter import FlopCounterMode, sdpa_backward_flop_count, 
 from mcltool.core.config import Config, resolve
 from mcltool.core.device import Precision, explaining_memory, free_memory, pick_device, pick_precision
 from mcltool.core.errors import UsageError
+from mcltool.core.pixels import Size
 from mcltool.core.weights import WeightsHeader, save_weights
 from mcltool.data.made_up import pictures, random_batch, random_conditions, random_photos
-from mcltool.data.resize import Size
 from mcltool.model.build import make_network
 from mcltool.model.vgg import random_vgg
 from mcltool.plugin import registry as plugins
