@@ -222,7 +222,11 @@ def test_a_demo_that_will_take_long_says_so_with_the_reason_and_the_quicker_comm
     monkeypatch.setattr(demo.time, "monotonic", lambda: next(clock))
     monkeypatch.setattr(demo, "reasons", lambda: "8.0 processes want 2 cores")
     steps = [SimpleNamespace(result=SimpleNamespace(step=step), total=50) for step in range(1, 51)]
-    assert list(demo._telling(iter(steps))) == steps  # type: ignore[arg-type]
+    seen: list[object] = []
+    watch = demo.telling(seen.append)
+    for step in steps:
+        watch(step)  # type: ignore[arg-type]
+    assert seen == steps
     said = capsys.readouterr().err.splitlines()
     assert len(said) == told
     if told:

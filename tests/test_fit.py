@@ -21,7 +21,8 @@ from mcltool.data.dataset import TrainingData
 from mcltool.data.loader import SampleStream, training_loader
 from mcltool.plugin import registry as plugins
 from mcltool.train.job import TrainingJob
-from mcltool.train.loop import fit, iterate
+from mcltool.train.loop import fit
+from mcltool.train.recorder import Progress
 from mcltool.train.trainer import Trainer
 
 pytestmark = pytest.mark.slow
@@ -340,11 +341,15 @@ def test_training_lowers_the_loss_it_is_asked_for(batch: Any) -> None:
 def test_a_run_that_is_not_finished_has_no_weights(tmp_path: Path) -> None:
     config = quick_config()
     out = tmp_path / "w.safetensors"
-    steps = iterate(TrainingJob(plugins.load("shapes"), config, None, tmp_path / "run", out, "cpu"))
-    first = next(steps)
+    steps: list[Progress] = []
+
+    def show(progress: Progress) -> None:
+        assert not out.exists()
+        steps.append(progress)
+
+    fit(TrainingJob(plugins.load("shapes"), config, None, tmp_path / "run", out, "cpu"), show)
+    first, last = steps
     assert (first.result.step, first.total, first.batch_size, first.sample) == (1, 2, 2, None)
-    assert not out.exists()
-    last = list(steps)[-1]
     assert last.sample is not None
     assert last.sample.exists()
     assert out.exists()

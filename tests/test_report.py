@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import json
 import re
-from collections.abc import Iterator
 from io import BytesIO, StringIO
 from pathlib import Path
 
@@ -194,14 +193,12 @@ def test_the_panel_has_losses_with_history_speed_memory_time_and_the_newest_file
 def test_a_log_gets_plain_lines_of_checkpoints_and_of_what_was_skipped(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    def steps() -> Iterator[Progress]:
-        yield progress(1)
-        yield progress(2)  # within the ten seconds
-        yield progress(3, skipped=1)
-        yield progress(4, skipped=1)
-        yield progress(5, skipped=1, checkpoint=Path("c/step-000005"), scores={"val_l1_warp": 0.5})
-
-    display.show(steps())
+    with display.shown() as show:
+        show(progress(1))
+        show(progress(2))  # within the ten seconds
+        show(progress(3, skipped=1))
+        show(progress(4, skipped=1))
+        show(progress(5, skipped=1, checkpoint=Path("c/step-000005"), scores={"val_l1_warp": 0.5}))
     lines = capsys.readouterr().err.splitlines()
     assert [line.split()[1] for line in lines] == ["1/200", "3/200", "5/200", "c/step-000005"]
     assert "(1 steps skipped: not finite)" in lines[1]

@@ -15,12 +15,13 @@ import pytest
 import torch
 from click.testing import CliRunner, Result
 from safetensors.torch import load_file
-from training import SMALL, batches, same, small_job, small_trainer
+from training import SMALL, batches, fit_until, same, small_job, small_trainer
 
 from mcltool.cli.main import cli
 from mcltool.core.errors import McltoolError
 from mcltool.train import checkpoints
-from mcltool.train.loop import fit, iterate
+from mcltool.train.loop import fit
+from mcltool.train.recorder import Progress
 from mcltool.train.run_folder import RunFolder
 
 pytestmark = pytest.mark.slow
@@ -28,11 +29,7 @@ pytestmark = pytest.mark.slow
 
 def cut_off_after(run: Path, steps: int, **changes: Any) -> None:
     """Train ``steps`` steps and leave as a kill would: nothing more is written."""
-    training = iterate(small_job(run, **changes))
-    for progress in training:
-        if progress.result.step == steps:
-            training.close()
-            return
+    fit_until(small_job(run, **changes), lambda progress: progress.result.step == steps)
 
 
 def made(run: Path, step: int = 6) -> dict[str, torch.Tensor]:
@@ -80,11 +77,10 @@ def test_accumulated_parts_resume_exactly_too(tmp_path: Path) -> None:
 def test_rows_and_samples_after_the_checkpoint_are_made_again_and_not_twice(tmp_path: Path) -> None:
     cut_off_after(tmp_path, 5, train__sample_every=1)
     assert [row["step"] for row in RunFolder(tmp_path).rows()] == [1, 2, 3, 4, 5]
-    resumed = iterate(small_job(tmp_path, resume=True, train__sample_every=1))
-    assert next(resumed).result.step == 5
+    resumed = fit_until(small_job(tmp_path, resume=True, train__sample_every=1), lambda progress: True)
+    assert [progress.result.step for progress in resumed] == [5]
     assert [row["step"] for row in RunFolder(tmp_path).rows()] == [1, 2, 3, 4, 5]
     assert [path.stem[-1] for path in RunFolder(tmp_path).sample_files()] == ["1", "2", "3", "4", "5"]
-    resumed.close()
 
 
 def test_resuming_a_finished_run_changes_nothing(whole: Path) -> None:
@@ -192,15 +188,16 @@ def full_disk(*_: object, **__: object) -> None:
 def test_a_full_disk_ends_the_run_with_the_older_checkpoints_intact(
     whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, writer: str
 ) -> None:
-    training = iterate(small_job(tmp_path))
-    for _ in range(3):
-        next(training)
     with monkeypatch.context() as patch:
-        patch.setattr(checkpoints, writer, full_disk)
+
+        def fill(progress: Progress) -> None:
+            if progress.result.step == 3:
+                patch.setattr(checkpoints, writer, full_disk)
+
         with pytest.raises(
             McltoolError, match=r"step-000004: the checkpoint cannot be written \(No space left"
         ):
-            next(training)
+            fit(small_job(tmp_path), fill)
     folder = RunFolder(tmp_path).checkpoints
     assert [path.name for path in folder.iterdir()] == ["step-000002"]
     fit(small_job(tmp_path, resume=True))

@@ -10,14 +10,15 @@ from typing import NamedTuple, cast
 import pytest
 import torch
 from torch import Tensor
-from training import small_config, small_job
+from training import fit_until, small_config, small_job
 
 from mcltool.core.config import TrainConfig
 from mcltool.data.dataset import TrainingData
 from mcltool.model.network import MCLNet
 from mcltool.plugin import registry as plugins
 from mcltool.train import checkpoints
-from mcltool.train.loop import fit, iterate
+from mcltool.train.loop import fit
+from mcltool.train.recorder import Progress
 from mcltool.train.run_folder import RunFolder
 from mcltool.train.validation import Judged, Validation
 
@@ -66,7 +67,8 @@ def test_one_smear_for_everything_has_the_score_0(held_out: Validation) -> None:
 
 def test_a_collapsed_run_says_so_once_in_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("mcltool.train.recorder.SETTLED", 2)
-    steps = iterate(small_job(tmp_path, train__sample_every=2, train__lr=1e-9, train__validation_samples=4))
+    steps: list[Progress] = []
+    fit(small_job(tmp_path, train__sample_every=2, train__lr=1e-9, train__validation_samples=4), steps.append)
     warnings = [step.warning for step in steps if step.warning]
     assert len(warnings) == 1
     assert warnings[0].startswith("outputs hardly depend on the ")
@@ -81,9 +83,7 @@ def test_a_run_that_makes_one_picture_of_everything_says_so_within_300_steps(tmp
         tmp_path, train__max_steps=300, train__sample_every=every, train__checkpoint_every=300,
         train__lr=1e-9, train__validation_samples=4,
     )  # fmt: skip
-    steps = iterate(job)
-    found = next(step for step in steps if step.warning)
-    steps.close()
+    found = fit_until(job, lambda step: bool(step.warning))[-1]
     assert found.result.step <= 300
     assert "outputs hardly depend on the" in found.warning
     assert "--preset small" in found.warning

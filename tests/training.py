@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,8 @@ from mcltool.data.loader import SampleStream, training_loader
 from mcltool.plugin import registry as plugins
 from mcltool.train.distributed import ALONE, Ranks
 from mcltool.train.job import TrainingJob
+from mcltool.train.loop import fit
+from mcltool.train.recorder import Progress
 from mcltool.train.trainer import Trainer
 
 SMALL: dict[str, Any] = {
@@ -66,6 +70,24 @@ def batches(config: Config, ranks: Ranks = ALONE) -> list[Batch]:
     data = TrainingData(shapes, shapes.index(None, "train"), config.data, config.train.seed)
     stream = SampleStream(0, 1, ranks.rank, ranks.world, config.train.batch_size, config.train.accumulate)
     return list(training_loader(data, stream, 0, "cpu"))
+
+
+class Killed(BaseException):
+    """Ends a run as a kill would: nothing more is written."""
+
+
+def fit_until(job: TrainingJob, ends: Callable[[Progress], bool]) -> list[Progress]:
+    """Train, and leave as a kill would behind the first step of which ``ends`` is true; the steps so far."""
+    seen: list[Progress] = []
+
+    def show(progress: Progress) -> None:
+        seen.append(progress)
+        if ends(progress):
+            raise Killed
+
+    with suppress(Killed):
+        fit(job, show)
+    return seen
 
 
 def same(a: dict[str, Tensor], b: dict[str, Tensor]) -> bool:

@@ -76,9 +76,8 @@ def demo(
         metrics = show_weights(weights, out, device)
     else:
         from mcltool.tools.demo import run_demo
-        from mcltool.train.display import show
 
-        metrics = run_demo(out, steps, seed or 0, device, show, workers)
+        metrics = run_demo(out, steps, seed or 0, device, workers)
     _show_scores(metrics)
     click.echo(f"look at {sheet}")
 

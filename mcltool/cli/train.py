@@ -203,9 +203,10 @@ def fit(
         return
     fit_memory &= not (resume and RunFolder(folder).holds_a_run())  # which keeps how it was fitted
     job = TrainingJob(dataset, resolved, root, folder, out, device, resume, max_minutes, pairs, fit_memory)
-    from mcltool.train.display import show
+    from mcltool.train.display import shown
 
-    weights = train(job, show)
+    with shown() as show:
+        weights = train(job, show)
     if weights and launched_rank() == 0:
         click.echo(f"weights: {weights}")
 

@@ -162,7 +162,9 @@ def end(processes: Iterable[BaseProcess], patience: float = 1.0) -> None:
         process.join(max(0.0, limit - time.monotonic()))
         process.kill()
         while process.is_alive() and time.monotonic() < limit + patience:
-            time.sleep(0.005)  # not join: a pool's own thread may see the end first, and tells of it a moment later
+            time.sleep(
+                0.005
+            )  # not join: a pool's own thread may see the end first, and tells of it a moment later
 
 
 def is_shared_memory(error: Exception) -> bool:

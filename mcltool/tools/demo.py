@@ -6,7 +6,7 @@ import json
 import logging
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -26,6 +26,7 @@ from mcltool.evaluate.pairs import Pair, held_out_pairs, score
 from mcltool.plugin import registry as plugins
 from mcltool.plugin.contract import IMAGE_SUFFIXES, DatasetPlugin, walk_files
 from mcltool.tools.processor import reasons
+from mcltool.train.display import shown
 from mcltool.train.job import TrainingJob
 from mcltool.train.loop import Show, fit
 from mcltool.train.recorder import Progress
@@ -50,7 +51,6 @@ def run_demo(
     steps: int | None = None,
     seed: int = 0,
     device: str | None = None,
-    show: Show | None = None,
     workers: int | None = None,
 ) -> dict[str, float]:
     """Train ``tiny`` on ``shapes`` and show what it learned; returns what metrics.json holds.
@@ -64,14 +64,17 @@ def run_demo(
     config = resolve("shapes", plugin.preset, plugin.defaults, settings)
     weights = out / "weights.safetensors"
     job = TrainingJob(plugin, config, None, next_run(out / "runs", "demo"), weights, device)
-    fit(job, (lambda run: show(_telling(run))) if show else None)
+    with shown() as show:
+        fit(job, telling(show))
     return show_weights(weights, out, device, started)
 
 
-def _telling(run: Iterator[Progress]) -> Iterator[Progress]:
-    """``run``, with a word where it will take longer than promised, and why."""
+def telling(show: Show) -> Show:
+    """``show``, with a word where the run will take longer than promised, and why."""
     told, started = False, None
-    for progress in run:
+
+    def watch(progress: Progress) -> None:
+        nonlocal told, started
         done = progress.result.step
         now = time.monotonic()
         started = now if started is None else started  # behind the first step, which waits for the loader too
@@ -83,7 +86,9 @@ def _telling(run: Iterator[Progress]) -> Iterator[Progress]:
                 "mcltool demo --pretrained shows the result of a longer training in seconds",
                 file=sys.stderr,  # looked up now: a live panel puts what is written there above itself
             )
-        yield progress
+        show(progress)
+
+    return watch
 
 
 def show_weights(

@@ -6,7 +6,8 @@ import math
 import sys
 import time
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from datetime import timedelta
 
 from rich.console import Console, Group, RenderableType
@@ -27,21 +28,21 @@ HISTORY = 400
 SPARK = 32
 
 
-def show(steps: Iterator[Progress]) -> None:
-    """Run ``steps`` to the end and show them on stderr."""
+@contextmanager
+def shown() -> Iterator[Callable[[Progress], None]]:
+    """What shows the steps of a run on stderr, while the context lasts."""
     console = Console(file=sys.stderr)
-    if console.is_terminal:
-        _live(steps, console)
-    else:
-        _plain(steps, console)
-
-
-def _live(steps: Iterator[Progress], console: Console) -> None:
+    if not console.is_terminal:
+        yield PlainLines(console).show
+        return
     view = LiveView()
     with Live(console=console, refresh_per_second=4) as live:
-        for step in steps:
+
+        def show(step: Progress) -> None:
             view.add(step)
             live.update(view.panel())
+
+        yield show
 
 
 class LiveView:
@@ -88,25 +89,31 @@ class LiveView:
         return Panel(Group(*lines), title=f"step {step.result.step} of {step.total}", title_align="left")
 
 
-def _plain(steps: Iterator[Progress], console: Console) -> None:
-    last, skipped = 0.0, None
-    for step in steps:
+class PlainLines:
+    """A line every few seconds, and one for each checkpoint and each step that was skipped."""
+
+    def __init__(self, console: Console) -> None:
+        self.console, self.last, self.skipped = console, 0.0, 0
+
+    def show(self, step: Progress) -> None:
         now = time.monotonic()
         if step.warning:
-            console.print(f"step {step.result.step}: {step.warning}", soft_wrap=True, highlight=False)
-        important = bool(step.checkpoint) or step.skipped != (skipped or 0)
-        if now - last < PLAIN_SECONDS and not important:
-            continue
-        last, skipped = now, step.skipped
+            self._print(f"step {step.result.step}: {step.warning}")
+        important = bool(step.checkpoint) or step.skipped != self.skipped
+        if now - self.last < PLAIN_SECONDS and not important:
+            return
+        self.last, self.skipped = now, step.skipped
         terms = "  ".join(
             f"{name.removeprefix('loss_')} {value:.3f}" for name, value in step.result.losses.items()
         )
         notes = f"  ({step.skipped} steps skipped: not finite)" if step.skipped else ""
-        line = f"step {step.result.step}/{step.total}  {_facts(step)}  {terms}{notes}"
-        console.print(line, soft_wrap=True, highlight=False)
+        self._print(f"step {step.result.step}/{step.total}  {_facts(step)}  {terms}{notes}")
         if step.checkpoint:
             scores = f"  {_scores(step.scores)}" if step.scores else ""
-            console.print(f"checkpoint: {step.checkpoint}{scores}", soft_wrap=True, highlight=False)
+            self._print(f"checkpoint: {step.checkpoint}{scores}")
+
+    def _print(self, line: str) -> None:
+        self.console.print(line, soft_wrap=True, highlight=False)
 
 
 def _facts(step: Progress) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import shutil
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 
@@ -37,32 +37,18 @@ from mcltool.train.trainer import StepResult, Trainer
 MOST_SKIPPED = 20
 """Steps in a row with something not finite after which a run gives up."""
 
-Show = Callable[[Iterator[Progress]], None]
-"""Consumes a run's progress and shows it."""
+Show = Callable[[Progress], None]
+"""Shows where a run is after a step."""
 
 log = logging.getLogger(__name__)
 
 
-def fit(job: TrainingJob, show: Show | None = None) -> Path | None:
+def fit(job: TrainingJob, show: Show = lambda progress: None) -> Path | None:
     """Train, and return the path of the weights; None where the time given was up before the last step.
 
-    Raises UsageError for a run folder that is in use or holds another run, missing perceptual weights, or
-    bad data; McltoolError where training fails; InterruptedRun after a signal.
-    """
-    finished = False
-
-    def steps() -> Iterator[Progress]:
-        nonlocal finished
-        finished = yield from iterate(job)
-
-    (show or _exhaust)(steps())
-    return job.weights if finished else None
-
-
-def iterate(job: TrainingJob) -> Generator[Progress, None, bool]:
-    """Train step by step; returns whether the run is finished, its weights written.
-
-    Of several processes only the first one yields anything.
+    show: called after each step; of several processes only the first one calls it. Raises UsageError for a run folder
+    that is in use or holds another run, missing perceptual weights, or bad data; McltoolError where training fails;
+    InterruptedRun after a signal.
     """
     folder, resume = RunFolder(job.run), job.resume or restarted()
     main = launched_rank() == 0
@@ -83,15 +69,15 @@ def iterate(job: TrainingJob) -> Generator[Progress, None, bool]:
             held.callback(recorder.close)
             _say_what_starts(job, trainer, data, recorder)
         with _explaining_killed_workers():
-            best_suffices = yield from _steps(trainer, data, recorder, stop, folder)
-        if best_suffices:
+            chosen = _steps(trainer, data, recorder, stop, folder, show)
+        if chosen:
             with replacing(job.weights) as temporary:
-                shutil.copyfile(best_suffices.path / "weights.safetensors", temporary)
+                shutil.copyfile(chosen.path / "weights.safetensors", temporary)
         elif trainer.steps_done < trainer.total:
-            return False
+            return None
         elif main:
             save_weights(job.weights, trainer.average.state_dict(), header)
-        return True
+        return job.weights
 
 
 def _say_what_starts(job: TrainingJob, trainer: Trainer, data: TrainingData, recorder: Recorder) -> None:
@@ -127,8 +113,13 @@ def _restore(folder: RunFolder, trainer: Trainer) -> Checkpoint | None:
 
 
 def _steps(
-    trainer: Trainer, data: TrainingData, recorder: Recorder | None, stop: Stop, folder: RunFolder
-) -> Generator[Progress, None, Checkpoint | None]:
+    trainer: Trainer,
+    data: TrainingData,
+    recorder: Recorder | None,
+    stop: Stop,
+    folder: RunFolder,
+    show: Show,
+) -> Checkpoint | None:
     """Train to the last step, or until ``stop`` asks for an end and the state is saved.
 
     Returns the best checkpoint where ``train.patience`` ended the run.
@@ -147,7 +138,7 @@ def _steps(
             if skipped_in_a_row == MOST_SKIPPED:
                 raise _failure(result, folder)
             if recorder:
-                yield recorder.record(result)
+                show(recorder.record(result))
             impatient = recorder is not None and recorder.is_out_of_patience()
             with ranks.in_touch():
                 stopping = ranks.any(stop.requested() or impatient, trainer.device)
@@ -208,8 +199,3 @@ def _failure(result: StepResult, folder: RunFolder) -> McltoolError:
         f"step {result.step}: {what} not finite for {MOST_SKIPPED} steps in a row; {good}; try a lower train.lr, or "
         "--precision fp32"
     )
-
-
-def _exhaust(steps: Iterator[Progress]) -> None:
-    for _ in steps:
-        pass
