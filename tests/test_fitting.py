@@ -66,7 +66,7 @@ def test_on_a_gpu_steps_are_tried(monkeypatch: pytest.MonkeyPatch) -> None:
             pass
 
         def step(self, *parts: Batch) -> None:
-            tried.append(len(parts[0]))
+            tried.append(len(parts[0].target))
             if tried[-1] > 2:
                 raise torch.OutOfMemoryError("CUDA out of memory")
 
