@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from mcltool import Condition, DataError
-from mcltool.data.resize import resize_condition
 
 
 @pytest.fixture
@@ -108,7 +107,7 @@ def test_a_thin_line_stays_whole_at_any_size(side: int) -> None:
     lines = np.zeros((512, 512), np.uint8)
     cv2.circle(lines, (200, 200), 150, 255, 1)
     cv2.line(lines, (380, 500), (500, 40), 255, 1)
-    edge = EDGES.render(resize_condition(Condition((512, 512), lines, smooth=True), (side, side)))[..., 0]
+    edge = EDGES.render(Condition((512, 512), lines, smooth=True).resized((side, side)))[..., 0]
     pieces, _ = cv2.connectedComponents(edge.astype(np.uint8), connectivity=8)
     assert pieces == 3  # and the ground
     width = edge.sum() / ((2 * np.pi * 150 + np.hypot(120, 460)) * side / 512)

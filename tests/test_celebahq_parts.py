@@ -14,7 +14,6 @@ from PIL import Image
 from mcltool import Condition, DataError
 from mcltool.core.config import DataConfig
 from mcltool.data.dataset import TrainingData
-from mcltool.data.resize import resize_condition
 
 PLUGIN = CelebAHQPartsPlugin()
 LIP, EYE = PLANES.index("distance to l_lip"), PLANES.index("distance to l_eye")
@@ -91,9 +90,9 @@ def test_a_drawing_alone_is_refused(tmp_path: Path) -> None:
 def test_it_keeps_the_contract_at_any_size(root: Path) -> None:
     """15 channels are more than OpenCV resizes at once."""
     made = condition(root)
-    small = resize_condition(made, (32, 48)).raster
+    small = made.resized((32, 48)).raster
     assert small is not None
     assert made.raster is not None
     for n in range(15):
-        alone = resize_condition(Condition((64, 64), made.raster[..., n], smooth=True), (32, 48)).raster
+        alone = Condition((64, 64), made.raster[..., n], smooth=True).resized((32, 48)).raster
         assert np.array_equal(small[..., n], alone)  # type: ignore[arg-type]

@@ -17,7 +17,6 @@ from mcltool.core.config import DataConfig
 from mcltool.data.dataset import TrainingData
 from mcltool.data.pack import PackedDataset
 from mcltool.data.packing import PackOptions, pack
-from mcltool.data.resize import resize_condition
 from mcltool.plugin.contract import Condition
 from mcltool.translate.reader import Preparer
 from mcltool.translate.task import Task
@@ -78,7 +77,7 @@ def test_depth_keeps_its_values_through_training_pack_and_translation(tmp_path, 
 
 def test_a_measure_of_16_bits_may_stay_16_bits_in_a_pack_and_when_resized(tmp_path):
     values = np.rint(np.linspace(500, 5000, 64 * 64)).reshape(SIZE).astype(np.uint16)
-    half = resize_condition(Condition(SIZE, values, smooth=True), (32, 32)).raster
+    half = Condition(SIZE, values, smooth=True).resized((32, 32)).raster
     exact = values.reshape(32, 2, 32, 2).mean((1, 3))
     assert half.dtype == np.uint16
     assert np.abs(half - exact).max() <= 1
@@ -91,7 +90,7 @@ def test_what_was_not_measured_does_not_darken_its_neighbours(tmp_path):
     part = Part("depth", "depth", range=(500.0, 5000.0), void=0.0)
     plugin = FolderPlugin()._for(Description((part,)))
     assert plugin.spec.names == ("depth", "known")
-    planes = plugin.render(resize_condition(plugin.read_condition([path]), (24, 24)))
+    planes = plugin.render(plugin.read_condition([path]).resized((24, 24)))
     known = planes[..., 1] > 0.05
     assert np.abs(planes[..., 0][known] - 2500 / 4500).max() < TOLERANCE
     assert not planes[..., 0][planes[..., 1] == 0].any()

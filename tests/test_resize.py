@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 from mcltool.core.config import DataConfig
 from mcltool.core.pixels import resize_labels, resize_photo
 from mcltool.data.geometry import RandomState, training_geometry
-from mcltool.data.resize import resize_condition
 from mcltool.plugin.contract import Condition
 
 RANDOM = np.random.default_rng(3)
@@ -77,7 +76,7 @@ def test_a_condition_is_resized_as_its_field_says(smooth: bool) -> None:
     raster = noise(12, 20)
     condition = Condition((12, 20), raster, smooth=smooth)
     for size in ((6, 10), (24, 40)):
-        resized = resize_condition(condition, size)
+        resized = condition.resized(size)
         expected = resize_photo(raster, size) if smooth else resize_labels(raster, size)
         np.testing.assert_array_equal(resized.raster, expected)
         assert (resized.size, resized.smooth) == (size, smooth)
@@ -88,7 +87,7 @@ def test_a_condition_is_resized_as_its_field_says(smooth: bool) -> None:
 def test_points_follow_the_pixels_they_are_on() -> None:
     points = np.array([[2, 1], [np.nan, np.nan], [-0.5, -0.5], [19.5, 11.5], [-30, 40]], np.float32)
     before = points.copy()
-    resized = resize_condition(Condition((12, 20), points=points), (24, 60)).points
+    resized = Condition((12, 20), points=points).resized((24, 60)).points
     # A pixel becomes 2 high and 3 wide; the corners of the picture stay its corners.
     expected = [[7, 2.5], [np.nan, np.nan], [-0.5, -0.5], [59.5, 23.5], [-89, 80.5]]
     np.testing.assert_allclose(resized, expected, atol=1e-5)
@@ -97,7 +96,7 @@ def test_points_follow_the_pixels_they_are_on() -> None:
 
 def test_what_else_a_condition_says_is_kept() -> None:
     condition = Condition((4, 4), noise(4, 4), smooth=True, mirror=((1, 2),))
-    resized = resize_condition(condition, (8, 8))
+    resized = condition.resized((8, 8))
     assert (resized.smooth, resized.mirror, resized.points) == (True, ((1, 2),), None)
 
 
@@ -106,7 +105,7 @@ def test_what_has_the_size_is_returned_itself() -> None:
     condition = Condition((4, 6), photo)
     assert resize_photo(photo, (4, 6)) is photo
     assert resize_labels(photo, (4, 6)) is photo
-    assert resize_condition(condition, (4, 6)) is condition
+    assert condition.resized((4, 6)) is condition
 
 
 def test_warps_obey_the_field_too() -> None:

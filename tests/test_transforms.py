@@ -15,8 +15,13 @@ from geometry import augmented
 from mcltool.core.config import DataConfig
 from mcltool.core.pixels import same_aspect
 from mcltool.data.batch import warped
-from mcltool.data.geometry import RandomState, augmented_target, evaluation_geometry, training_geometry
-from mcltool.data.resize import read_short_side
+from mcltool.data.geometry import (
+    RandomState,
+    augmented_target,
+    evaluation_geometry,
+    read_short_side,
+    training_geometry,
+)
 from mcltool.plugin.contract import Condition
 
 SEEDS = range(40)

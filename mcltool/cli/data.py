@@ -104,8 +104,8 @@ def data_check(
     """
     from mcltool.core.config import resolve
     from mcltool.data.check import SplitReport, notes_on
+    from mcltool.data.geometry import load_size
     from mcltool.data.left_out import unused
-    from mcltool.data.resize import load_size
 
     dataset, root = open_dataset(plugin, root, condition, canvas)
     plugin = dataset.name

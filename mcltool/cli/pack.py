@@ -84,8 +84,8 @@ def pack_write(
     """
     from mcltool.core.config import parse_size, resolve
     from mcltool.core.threads import cores
+    from mcltool.data.geometry import load_size
     from mcltool.data.packing import PackOptions
-    from mcltool.data.resize import load_size
 
     _check_out(out)
     dataset, root = open_dataset(plugin, root, condition, canvas)

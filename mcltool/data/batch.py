@@ -13,8 +13,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from mcltool.core.pixels import Size, to_unit
-from mcltool.data.views import rendered
-from mcltool.plugin.contract import Condition, ConditionSpec, DatasetPlugin, PointDrawing
+from mcltool.plugin.contract import Condition, ConditionSpec, DatasetPlugin, PointDrawing, rendered
 
 Item = dict[str, Tensor]
 """One sample: the fields of a HostBatch, or of a Batch, without the first dimension."""

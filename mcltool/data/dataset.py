@@ -24,8 +24,13 @@ from mcltool.core.pixels import to_bytes
 from mcltool.data.batch import Batch, HostBatch, Item
 from mcltool.data.colour import colour_change, recoloured
 from mcltool.data.doubts import repeated
-from mcltool.data.geometry import RandomState, augmented_target, evaluation_geometry, training_geometry
-from mcltool.data.resize import read_short_side
+from mcltool.data.geometry import (
+    RandomState,
+    augmented_target,
+    evaluation_geometry,
+    read_short_side,
+    training_geometry,
+)
 from mcltool.data.views import View, device_input, read_view
 from mcltool.plugin.contract import DatasetPlugin, Sample
 

@@ -1,4 +1,4 @@
-"""How photos and conditions are cropped, turned and mirrored; the only module that imports albumentations.
+"""How photos and conditions are sized, cropped, turned and mirrored; the only module that imports albumentations.
 
 What is random is drawn by albumentations' transforms, all of a sample from one random state, so that a sample's
 geometry is a function of its seed and of nothing before. What was drawn is put together to one matrix, and each array
@@ -23,8 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mcltool.core.config import DataConfig
-from mcltool.core.pixels import Photo, Size
-from mcltool.data.resize import cover, load_size
+from mcltool.core.pixels import Photo, Size, resize_photo
 from mcltool.plugin.contract import Condition
 
 Matrix = NDArray[np.float64]
@@ -56,6 +55,28 @@ class RandomState:
         """What ``transform``, of albumentations, does to a picture of ``size`` this time."""
         transform.set_random_state(self.numpy, self.python)
         return dict(transform.get_params_dependent_on_data({"shape": (*size, 3)}, {}))
+
+
+def load_size(config: DataConfig) -> Size:
+    """What pictures are made to cover before the crop; a pack holds them at this size."""
+    height, width = (round(config.load_scale * side) for side in config.size)
+    return height, width
+
+
+def read_short_side(config: DataConfig) -> int:
+    """Short side in pixels below which a plugin must not shrink what it reads, whatever its aspect."""
+    return max(load_size(config))
+
+
+def cover(photo: Photo, condition: Condition, size: Size) -> tuple[Photo, Condition]:
+    """Bring both to one size that covers ``size`` (height, width) and keeps the photo's aspect.
+
+    What covers it exactly already is returned itself.
+    """
+    height, width = photo.shape[:2]
+    ratio = max(size[0] / height, size[1] / width)
+    common = max(size[0], round(height * ratio)), max(size[1], round(width * ratio))
+    return resize_photo(photo, common), condition.resized(common)
 
 
 def training_geometry(

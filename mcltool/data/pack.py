@@ -17,9 +17,9 @@ from mcltool.core.config import DataConfig
 from mcltool.core.errors import UsageError
 from mcltool.core.pixels import Photo
 from mcltool.data.dataset import EvaluationData, TrainingData
+from mcltool.data.geometry import load_size
 from mcltool.data.pack_format import Bucket, open_file, open_pack, read_header, reading, size_text
 from mcltool.data.pairs import Called, match_names, read_pairs
-from mcltool.data.resize import load_size
 from mcltool.plugin.contract import Condition, ConditionFiles, ConditionSpec, DatasetPlugin, Sample, Truth
 
 log = logging.getLogger(__name__)

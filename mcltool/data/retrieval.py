@@ -23,11 +23,10 @@ from mcltool.core.errors import UsageError
 from mcltool.core.files import reserve
 from mcltool.core.pixels import Photo, resize_photo, to_unit
 from mcltool.core.pretrained import load_vgg, vgg_file
-from mcltool.data.resize import resize_condition
-from mcltool.data.views import read_view, rendered
+from mcltool.data.views import read_view
 from mcltool.data.workers import in_processes
 from mcltool.model.vgg import VGGFeatures
-from mcltool.plugin.contract import Condition, DatasetPlugin, Sample
+from mcltool.plugin.contract import Condition, DatasetPlugin, Sample, rendered
 
 Vector = NDArray[np.float32]
 
@@ -53,7 +52,7 @@ def describe(plugin: DatasetPlugin, sample: Sample) -> Vector:
 
 def describe_view(plugin: DatasetPlugin, photo: Photo, condition: Condition) -> Vector:
     """As ``describe``, of what was read."""
-    planes = rendered(plugin, resize_condition(condition, (SIDE, SIDE)))
+    planes = rendered(plugin, condition.resized((SIDE, SIDE)))
     shares = _cell_means(_one_hot(planes, plugin.spec.channels))
     whole = _roots(shares.mean(0))
     where = _projected(_roots(shares / CELLS**2).ravel())

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from mcltool.core.errors import DataError
 from mcltool.core.images import photo_orientation
 from mcltool.core.pixels import Photo, Size, same_aspect
-from mcltool.plugin.contract import Condition, DatasetPlugin, Sample
+from mcltool.plugin.contract import Condition, DatasetPlugin, Sample, rendered
 
 View = tuple[Photo, Condition]
 """A photo and its condition, moved alike."""
@@ -69,20 +69,3 @@ def device_input(plugin: DatasetPlugin, condition: Condition) -> NDArray[Any]:
     if points is None or condition.raster is not None or points.ndim != 2 or points.shape[1] != 2:
         raise DataError(f"{plugin.name}: draw_points() needs conditions of points alone, (K, 2) float32")
     return points.astype(np.float32, copy=False)
-
-
-def rendered(plugin: DatasetPlugin, condition: Condition) -> NDArray[Any]:
-    """A condition's planes, checked: (H, W) uint8 labels, or (H, W, C) float32 in [0, 1].
-
-    Raises DataError where the plugin's planes are not what its spec and the contract say.
-    """
-    spec, planes = plugin.spec, plugin.render(condition)
-    is_labels = spec.kind == "labels"
-    shape = condition.size if is_labels else (*condition.size, spec.channels)
-    dtype = np.uint8 if is_labels else np.float32
-    if planes.shape != shape or planes.dtype != dtype:
-        found, expected = f"{planes.shape} {planes.dtype}", f"{shape} {np.dtype(dtype)}"
-        raise DataError(f"{plugin.name}: render() gave {found}, expected {expected}")
-    if is_labels and planes.max() >= spec.channels:
-        raise DataError(f"{plugin.name}: label {planes.max()} is outside the classes 0..{spec.channels - 1}")
-    return planes

@@ -16,7 +16,6 @@ from mcltool.core.errors import DataError, McltoolError
 from mcltool.core.pixels import same_aspect
 from mcltool.data.batch import condition_tensor, drawn_points
 from mcltool.data.dataset import TrainingData
-from mcltool.data.resize import resize_condition
 from mcltool.data.views import device_input
 from mcltool.plugin.conformance_subject import SkipError, Subject, form, require, require_raises
 from mcltool.plugin.contract import Condition, ConditionSpec, DatasetPlugin, Sample
@@ -90,7 +89,7 @@ def check_render(subject: Subject) -> str:
     for sample in subject.probes():
         condition = subject.plugin.condition(sample, SHORT_SIDES[0])
         for size in CANVASES:
-            moved = resize_condition(condition, size)
+            moved = condition.resized(size)
             before = pickle.dumps((moved.raster, moved.points))
             _require_planes(subject.plugin, moved, sample.id)
             require(

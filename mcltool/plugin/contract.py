@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from mcltool.core.errors import DataError, UsageError
 from mcltool.core.walk import IMAGE_SUFFIXES, walk_files, walk_names
-from mcltool.plugin.spec import RGB, ConditionSpec
+from mcltool.plugin.spec import RGB, ConditionFiles, ConditionSpec, Sample, Truth
 
 if TYPE_CHECKING:
     import numpy as np
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "CONTRACT_VERSION", "IMAGE_SUFFIXES", "RGB", "Condition", "ConditionFiles", "ConditionSpec", "DatasetPlugin",
-    "PointDrawing", "Sample", "Truth", "walk_files",
+    "PointDrawing", "Sample", "Truth", "rendered", "walk_files",
 ]  # fmt: skip
 
 CONTRACT_VERSION = 2
@@ -55,58 +55,24 @@ class Condition:
     mirror: tuple[tuple[int, int], ...] = ()
     turned: NDArray[np.float64] | None = None
 
+    def resized(self, size: tuple[int, int]) -> Condition:
+        """The condition on a canvas of ``size``: a smooth raster like a photo, others like labels, points scaled.
 
-@dataclass(frozen=True)
-class ConditionFiles:
-    """One condition on disk.
+        Absent points (NaN) stay absent. One that has this size is returned itself.
+        """
+        if self.size == size:
+            return self
+        import numpy as np
 
-    id: unique in its folder, "/"-separated, without suffix.
-    part: which condition this is where the files hold several, in the plugin's own words; else empty.
-    """
+        from mcltool.core.pixels import resize_labels, resize_photo
 
-    id: str
-    files: tuple[Path, ...]
-    part: str = ""
-
-
-@dataclass(frozen=True)
-class Sample:
-    """One photo and its condition.
-
-    id: unique and stable within the split. photo: its file (None for procedural data).
-    condition: the condition's files. group: samples of one group show the same thing in the same style (a
-    garment from two sides), so each is a right exemplar for the others; empty: none.
-    part: as in ConditionFiles.
-    """
-
-    id: str
-    photo: Path | None = None
-    condition: tuple[Path, ...] = ()
-    group: str = ""
-    part: str = ""
-
-
-@dataclass(frozen=True, eq=False)
-class Truth:
-    """What a procedural data set knows about a pair (condition, exemplar). H, W: the condition's size in pixels.
-
-    image: (H, W, 3) uint8, the right answer.
-    labels, exemplar_labels: (H, W) uint8 classes of condition and exemplar.
-    background: the class that scores report separately.
-    visible: (H, W) bool, False where the source of the pixel is hidden in the exemplar.
-    source: (H, W, 2) float32 x, y of the pixel's source in the exemplar, NaN where hidden.
-    place: (H, W, 2) float32, the pixel's place in the frame of the thing it belongs to.
-    frames: (class, 2 x 3 matrix) of everything in the exemplar: from exemplar x, y, 1 to its frame.
-    """
-
-    image: NDArray[np.uint8]
-    labels: NDArray[np.uint8]
-    exemplar_labels: NDArray[np.uint8]
-    background: int
-    visible: NDArray[np.bool_]
-    source: NDArray[np.float32]
-    place: NDArray[np.float32]
-    frames: tuple[tuple[int, NDArray[np.float32]], ...]
+        raster, points = self.raster, self.points
+        if raster is not None:
+            raster = resize_photo(raster, size) if self.smooth else resize_labels(raster, size)
+        if points is not None:
+            scale = np.array([size[1] / self.size[1], size[0] / self.size[0]], np.float32)
+            points = (points + np.float32(0.5)) * scale - np.float32(0.5)
+        return replace(self, size=size, raster=raster, points=points)
 
 
 class DatasetPlugin(ABC):
@@ -248,3 +214,20 @@ class DatasetPlugin(ABC):
     def truth(self, condition: Sample, exemplar: Sample, short_side: int) -> Truth | None:
         """The exact answer for a pair, if the data set knows it (procedural data)."""
         return None
+
+
+def rendered(plugin: DatasetPlugin, condition: Condition) -> NDArray[Any]:
+    """What ``plugin.render`` makes of a condition, checked: (H, W) uint8 labels, or (H, W, C) float32 in [0, 1].
+
+    Raises DataError where it is not what the plugin's spec and the contract say.
+    """
+    planes, classes = plugin.render(condition), len(plugin.spec.names)
+    is_labels = plugin.spec.kind == "labels"
+    shape = condition.size if is_labels else (*condition.size, classes)
+    dtype = "uint8" if is_labels else "float32"
+    if planes.shape != shape or planes.dtype != dtype:
+        found = f"{planes.shape} {planes.dtype}"
+        raise DataError(f"{plugin.name}: render() gave {found}, expected {shape} {dtype}")
+    if is_labels and planes.max() >= classes:
+        raise DataError(f"{plugin.name}: label {planes.max()} is outside the classes 0..{classes - 1}")
+    return planes

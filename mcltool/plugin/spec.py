@@ -1,12 +1,17 @@
-"""The condition spec: what a condition of a data set is made of. Weights and packs carry it."""
+"""What a data set says of itself, as plain data: its condition spec, which weights and packs carry, and its samples."""
 
 from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass
-from typing import Literal
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
 
 from mcltool.core.files import parse_json
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 RGB = tuple[int, int, int]
 
@@ -59,3 +64,56 @@ class ConditionSpec:
         if type(reading) is not str:
             raise TypeError("reading must be text")
         return cls(raw["kind"], names, palette, unknown, reading)
+
+
+@dataclass(frozen=True)
+class ConditionFiles:
+    """One condition on disk.
+
+    id: unique in its folder, "/"-separated, without suffix.
+    part: which condition this is where the files hold several, in the plugin's own words; else empty.
+    """
+
+    id: str
+    files: tuple[Path, ...]
+    part: str = ""
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One photo and its condition.
+
+    id: unique and stable within the split. photo: its file (None for procedural data).
+    condition: the condition's files. group: samples of one group show the same thing in the same style (a
+    garment from two sides), so each is a right exemplar for the others; empty: none.
+    part: as in ConditionFiles.
+    """
+
+    id: str
+    photo: Path | None = None
+    condition: tuple[Path, ...] = ()
+    group: str = ""
+    part: str = ""
+
+
+@dataclass(frozen=True, eq=False)
+class Truth:
+    """What a procedural data set knows about a pair (condition, exemplar). H, W: the condition's size in pixels.
+
+    image: (H, W, 3) uint8, the right answer.
+    labels, exemplar_labels: (H, W) uint8 classes of condition and exemplar.
+    background: the class that scores report separately.
+    visible: (H, W) bool, False where the source of the pixel is hidden in the exemplar.
+    source: (H, W, 2) float32 x, y of the pixel's source in the exemplar, NaN where hidden.
+    place: (H, W, 2) float32, the pixel's place in the frame of the thing it belongs to.
+    frames: (class, 2 x 3 matrix) of everything in the exemplar: from exemplar x, y, 1 to its frame.
+    """
+
+    image: NDArray[np.uint8]
+    labels: NDArray[np.uint8]
+    exemplar_labels: NDArray[np.uint8]
+    background: int
+    visible: NDArray[np.bool_]
+    source: NDArray[np.float32]
+    place: NDArray[np.float32]
+    frames: tuple[tuple[int, NDArray[np.float32]], ...]

@@ -18,9 +18,7 @@ from mcltool.core.errors import DataError, McltoolError
 from mcltool.core.images import check_is_file, read_photo
 from mcltool.core.pixels import Size, resize_photo, same_aspect
 from mcltool.core.threads import cores
-from mcltool.data.resize import resize_condition
-from mcltool.data.views import rendered
-from mcltool.plugin.contract import Condition, ConditionFiles, DatasetPlugin
+from mcltool.plugin.contract import Condition, ConditionFiles, DatasetPlugin, rendered
 from mcltool.translate.exemplars import Name, files_of_regions, weights_of
 from mcltool.translate.manifest import stamp
 from mcltool.translate.task import Photo, Picture, Request, Task
@@ -121,7 +119,7 @@ def prepare_condition(plugin: DatasetPlugin, condition: Condition, size: Size) -
 
     Raises DataError where what the plugin renders does not fit its spec.
     """
-    planes = rendered(plugin, resize_condition(condition, size))
+    planes = rendered(plugin, condition.resized(size))
     return np.ascontiguousarray(planes if planes.ndim == 2 else planes.transpose(2, 0, 1))
 
 

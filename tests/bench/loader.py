@@ -35,10 +35,10 @@ from mcltool import DatasetPlugin, Sample
 from mcltool.core.allocator import keep_freed_memory
 from mcltool.core.config import Config, resolve
 from mcltool.data.dataset import TrainingData
+from mcltool.data.geometry import load_size, read_short_side
 from mcltool.data.loader import SampleStream, load, training_loader
 from mcltool.data.pack import PackedDataset
 from mcltool.data.packing import PackOptions, pack
-from mcltool.data.resize import load_size, read_short_side
 from mcltool.data.views import read_view
 from mcltool.plugin import registry as plugins
 
