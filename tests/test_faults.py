@@ -152,9 +152,9 @@ def test_a_full_output_whose_content_a_power_cut_has_lost_is_made_again(work: Pa
 
 HANG = """
 import sys, threading
-from mcltool.data import workers
+from mcltool.core import patience
 from mcltool.translate import reader
-workers.LOOK_SECONDS, workers.LOOKS = 0.05, 10
+patience.LOOK_SECONDS, patience.LOOKS = 0.05, 10
 read = reader.Preparer.condition
 def condition(self, task):
     if task.files[0].endswith("6.png"):
@@ -164,6 +164,82 @@ reader.Preparer.condition = condition
 from mcltool.cli.main import main
 main()
 """
+
+
+def hanging(where: str, *command: str, interrupt: bool = False) -> tuple[int, list[str]]:
+    """Exit code and lines of a command in which the function ``where`` never ends, all limits being half a second."""
+    program = f"""
+import pkgutil, signal, sys, threading
+from mcltool.core import patience
+from mcltool.data import loader
+patience.LOOK_SECONDS, patience.LOOKS, patience.LONG_LOOKS, loader.BATCH_LOOKS = 0.05, 10, 10, 10
+def hang(*_):
+    {"threading.Timer(0.2, signal.raise_signal, [signal.SIGINT]).start()" if interrupt else ""}
+    print("hangs", file=sys.stderr, flush=True)
+    threading.Event().wait()
+owner = pkgutil.resolve_name("{where.rpartition(".")[0]}")
+setattr(owner, "{where.rpartition(".")[2]}", hang)
+from mcltool.cli.main import main
+main()
+"""
+    words = [sys.executable, "-c", program, *command]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=60)
+    lines = done.stderr.splitlines()
+    return done.returncode, lines[lines.index("hangs") + 1 :]
+
+
+TRANSLATE = ("translate-dir", "masks", "photos", "out", "--device", "cpu", *OPTIONS, "--pair", "cycle")
+FIT = (
+    "fit", "--plugin", "shapes", "--preset", "tiny", "--size", "32", "--max-steps", "2", "--batch-size", "2",
+    "--device", "cpu", "--perceptual", "none", "--run", "run",
+)  # fmt: skip
+
+
+def test_a_picture_that_never_gets_saved_ends_the_job(work: Path) -> None:
+    """As on a disk that is gone, which no more is asked of."""
+    code, lines = hanging("mcltool.translate.saving.OutputFolder.save", *TRANSLATE)
+    assert code == 1
+    assert lines[-1].startswith("mcltool: out: saving a picture: no answer in")
+    assert lines[-1].endswith("check the file system, then run again to resume")
+    assert translate().exit_code == 0
+    assert files(work / "out") == files(work / "whole")
+
+
+def test_ctrl_c_ends_a_job_whose_reader_hangs(work: Path) -> None:
+    code, lines = hanging("mcltool.translate.reader.Preparer.condition", *TRANSLATE, interrupt=True)
+    assert code == 130, lines
+    assert "mcltool: interrupted" in lines
+    assert translate().exit_code == 0
+    assert files(work / "out") == files(work / "whole")
+
+
+@pytest.mark.parametrize("workers", ["0", "1"])
+def test_samples_that_never_come_end_training(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, workers: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    code, lines = hanging("mcltool.data.loader._Batches.__getitems__", *FIT, "--workers", workers)
+    assert code == 1
+    assert lines[-1].startswith("mcltool: the next batch of samples: no answer in")
+    assert lines[-1].endswith("go on with mcltool fit --resume")
+
+
+def test_a_sample_of_the_validation_that_never_comes_ends_training(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    code, lines = hanging("mcltool_shapes.ShapesPlugin.condition", *FIT, "--workers", "1")
+    assert code == 1
+    assert lines[-1].startswith("mcltool: shapes: reading sample val/")
+
+
+def test_a_checkpoint_that_never_gets_written_ends_training(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    code, lines = hanging("mcltool.core.files.to_disk", *FIT, "--workers", "0")
+    assert code == 1
+    assert lines[-1].startswith("mcltool: run/checkpoints/step-000002: writing it: no answer in")
 
 
 def test_a_read_that_never_ends_is_given_up_with_what_is_done_kept(work: Path) -> None:

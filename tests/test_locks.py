@@ -7,10 +7,12 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from threading import Timer
 
 import pytest
 
 from mcltool import UsageError
+from mcltool.core import locks
 from mcltool.core.locks import is_locked, locked
 
 HOLDER = """
@@ -70,3 +72,15 @@ def test_a_killed_holder_does_not_keep_it_even_where_its_child_lives(tmp_path: P
         holder.kill()
         if fork:
             os.kill(child, signal.SIGKILL)
+
+
+def test_who_waits_is_told_for_whom_and_gets_the_lock_at_last(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(locks, "SAY_SECONDS", 0.2)
+    holder, _ = hold(tmp_path / "lock")
+    with caplog.at_level("WARNING"):
+        Timer(0.6, holder.kill).start()
+        with locked(tmp_path / "lock", "", wait=True):
+            assert holder.wait() == -signal.SIGKILL
+    assert f"waiting for process {holder.pid}; ended, it frees the lock" in caplog.text

@@ -8,14 +8,15 @@ from multiprocessing import active_children
 
 import pytest
 
+from mcltool.core import patience
 from mcltool.core.errors import HungError, McltoolError
 from mcltool.data import workers
 from mcltool.data.workers import in_processes
 
 
 def test_work_that_hangs_is_given_up_and_ended(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(workers, "POLL_SECONDS", 0.1)
-    monkeypatch.setattr(workers, "MAX_POLLS", 3)
+    monkeypatch.setattr(patience, "LOOK_SECONDS", 0.1)
+    monkeypatch.setattr(workers, "CHUNK_LOOKS", 3)
     with pytest.raises(
         HungError, match=r"nothing was read in .* minutes; check the file system, then run again"
     ):

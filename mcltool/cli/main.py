@@ -22,6 +22,7 @@ from mcltool.cli.runs import runs_group
 from mcltool.cli.train import fit
 from mcltool.cli.translate import translate, translate_dir
 from mcltool.cli.weights import export, publish, weights_group
+from mcltool.core.patience import own_process
 
 
 @click.group(
@@ -52,4 +53,5 @@ for command in (
 
 def main() -> None:
     """The console script."""
-    cli()
+    with own_process():
+        cli()

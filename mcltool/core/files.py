@@ -15,6 +15,8 @@ from itertools import count
 from pathlib import Path
 from typing import IO, Any
 
+from mcltool.core.patience import limited
+
 MIB = 1 << 20
 _BINARY = getattr(os, "O_BINARY", 0)  # Windows: no translation of line ends
 
@@ -48,7 +50,7 @@ def replacing(path: Path, scratch: Path | None = None) -> Iterator[Path]:
 
 def write_bytes(path: Path, data: bytes, scratch: Path | None = None) -> None:
     """Write ``data`` to ``path`` atomically; ``scratch`` as in ``replacing``."""
-    with replacing(path, scratch) as temporary, create(temporary) as file:
+    with limited(f"{path}: writing it"), replacing(path, scratch) as temporary, create(temporary) as file:
         file.write(data)
 
 
@@ -60,7 +62,7 @@ def write_text(path: Path, text: str, scratch: Path | None = None) -> None:
 def read_limited(path: Path, limit: int) -> bytes:
     """What is in a file of at most ``limit`` bytes. Raises OSError, for a larger one too."""
     data = bytearray()
-    with path.open("rb") as file:
+    with limited(f"{path}: reading it"), path.open("rb") as file:
         while block := file.read(min(MIB, limit + 1 - len(data))):
             data += block
     if len(data) > limit:

@@ -20,6 +20,7 @@ from PIL import Image, UnidentifiedImageError, features
 
 from mcltool.core.errors import DataError
 from mcltool.core.files import write_bytes
+from mcltool.core.patience import limited
 
 RGB = tuple[int, int, int]
 MAX_PIXELS = 100_000_000
@@ -125,7 +126,7 @@ def opened(path: Path) -> Iterator[Image.Image]:
     """Open an image file, with every failure of opening or decoding turned into a DataError."""
     check_is_file(path)
     try:
-        with warnings.catch_warnings():
+        with limited(f"{path}: reading it"), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # damaged metadata is not the user's concern; pixels are
             with Image.open(path, formats=FORMATS) as image:
                 if image.width * image.height > MAX_PIXELS:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import errno
+import logging
 import os
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from mcltool.core.errors import UsageError
+from mcltool.core.patience import limited
 
 try:
     import fcntl
@@ -17,14 +20,19 @@ except ImportError:  # not a POSIX system: nothing is locked there
 
 _NO_LINK = getattr(os, "O_NOFOLLOW", 0)  # whoever makes a lock a link would have us write what it leads to
 _held: set[int] = set()
+POLL_SECONDS, SAY_SECONDS = 0.1, 60.0
+"""Seconds between two tries of a lock that is waited for, and between two lines that say so."""
+
+log = logging.getLogger(__name__)
 
 
 @contextmanager
 def locked(path: Path, message: str, wait: bool = False) -> Iterator[None]:
     """Hold the lock file ``path``; the file is there while the lock is held.
 
-    The system frees the lock of a process that ends, however it ends. wait: until another holder is done.
-    Raises UsageError, ``message`` and the holder's process number, where it is held (by this process too).
+    The system frees the lock of a process that ends, however it ends. wait: until another holder is done; each minute
+    a line says who that is. Raises UsageError, ``message`` and the holder's process number, where it is held (by this
+    process too).
     """
     handle = _acquire(path, message, wait)
     _held.add(handle)
@@ -44,7 +52,7 @@ def is_locked(path: Path) -> bool:
     except OSError:
         return False
     try:
-        return not _try_lock(handle, wait=False)
+        return not _try_lock(handle, path)
     finally:
         os.close(handle)
 
@@ -60,10 +68,16 @@ def _acquire(path: Path, message: str, wait: bool) -> int:
             if error.errno != errno.ELOOP:
                 raise
             raise UsageError(f"{path}: expected a lock, found a link; remove it") from None
-        if not _try_lock(handle, wait):
-            holder = os.read(handle, 32).decode(errors="replace").strip()
-            os.close(handle)
-            raise UsageError(f"{message} (process {holder or 'unknown'})")
+        said = time.monotonic()
+        while not _try_lock(handle, path):
+            holder = f"process {os.pread(handle, 32, 0).decode(errors='replace').strip() or 'unknown'}"
+            if not wait:
+                os.close(handle)
+                raise UsageError(f"{message} ({holder})")
+            if time.monotonic() - said > SAY_SECONDS:
+                said = time.monotonic()
+                log.warning("%s: waiting for %s; ended, it frees the lock", path, holder)
+            time.sleep(POLL_SECONDS)
         if _is_same(handle, path):
             os.ftruncate(handle, 0)
             os.write(handle, f"{os.getpid()}\n".encode())
@@ -71,11 +85,12 @@ def _acquire(path: Path, message: str, wait: bool) -> int:
         os.close(handle)  # its last holder removed the file between our opening and locking it
 
 
-def _try_lock(handle: int, wait: bool) -> bool:
+def _try_lock(handle: int, path: Path) -> bool:
     if fcntl is None:
         return True
     try:
-        fcntl.flock(handle, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        with limited(f"{path}: locking it"):
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
     return True

@@ -14,6 +14,7 @@ import torch
 from torch.utils.data import DataLoader, get_worker_info
 
 from mcltool.core.errors import McltoolError, UsageError
+from mcltool.core.patience import RESUME, limited
 from mcltool.data.batch import Batch, HostBatch
 from mcltool.data.dataset import Samples
 from mcltool.data.workers import (
@@ -23,6 +24,9 @@ from mcltool.data.workers import (
     explaining_shared_memory,
     is_shared_memory,
 )
+
+BATCH_LOOKS = 180
+"""Looks (see mcltool.core.patience) after which a batch counts as hung: it may be of many large photos."""
 
 T = TypeVar("T")
 U = TypeVar("U")
@@ -140,7 +144,11 @@ def load(data: Samples, stream: SampleStream, workers: int, pinned: bool) -> Gen
     processes = set(active_children()) - set(before)
     try:
         with explaining_shared_memory():
-            for batch in batches:
+            while True:
+                with limited("the next batch of samples", BATCH_LOOKS, RESUME):
+                    batch = next(batches, None)
+                if batch is None:
+                    return
                 if isinstance(batch, McltoolError):
                     raise batch
                 yield batch

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from mcltool.core.errors import DataError
 from mcltool.core.images import photo_orientation
+from mcltool.core.patience import limited
 from mcltool.core.pixels import Photo, Size, same_aspect
 from mcltool.plugin.contract import Condition, DatasetPlugin, Sample, rendered
 
@@ -21,7 +22,8 @@ def read_view(plugin: DatasetPlugin, sample: Sample, short_side: int) -> View:
 
     Raises DataError for what cannot be read, and where the two are not of one picture.
     """
-    photo, condition = plugin.photo(sample, short_side), plugin.condition(sample, short_side)
+    with limited(f"{plugin.name}: reading sample {sample.id}"):
+        photo, condition = plugin.photo(sample, short_side), plugin.condition(sample, short_side)
     if photo.ndim != 3 or photo.shape[2] != 3 or photo.dtype != np.uint8:
         raise DataError(f"{plugin.name}: photo() gave {photo.shape} {photo.dtype}, expected (H, W, 3) uint8")
     if cause := mismatch(plugin, sample, photo.shape[:2], condition.size):

@@ -26,6 +26,7 @@ from typing import Any, Generic, Self, TypeVar
 
 import cv2
 
+from mcltool.core import patience
 from mcltool.core.errors import HungError, McltoolError
 
 NO_SHARED_MEMORY = (
@@ -33,11 +34,8 @@ NO_SHARED_MEMORY = (
     "a container gets more by docker run --shm-size 2g"
 )
 
-POLL_SECONDS, MAX_POLLS = 10.0, 180
-"""Seconds between two looks whether anything is done, and how many there are before all counts as hung: a process
-that was stopped meanwhile has missed one look."""
-LOOK_SECONDS, LOOKS = 10.0, 60
-"""The same for work that is done ahead, a unit of which counts as hung after ten minutes."""
+CHUNK_LOOKS = 180
+"""Looks (see mcltool.core.patience) after which ``in_processes``, whose tasks may be large, takes them for hung."""
 AHEAD, UNIT = 2, 4
 """Windows that are done ahead at most; tasks that a process does in one go."""
 LOCKS = 4
@@ -69,7 +67,7 @@ def in_processes(
         for task in islice(waiting, 2 * workers):
             running[pool.submit(work, task)] = task
         while running:
-            for done in _some(running):
+            for done in _some(running, "nothing was read", CHUNK_LOOKS):
                 result = running.pop(done), done.result()
                 for task in islice(waiting, 1):
                     running[pool.submit(work, task)] = task
@@ -84,15 +82,13 @@ def in_processes(
         end(set(active_children()) - set(before))
 
 
-def _some(running: Iterable[Future[Result]]) -> set[Future[Result]]:
-    """Those that are done, at least one."""
-    for _ in range(MAX_POLLS):
-        if done := wait(running, POLL_SECONDS, FIRST_COMPLETED).done:
+def _some(running: Iterable[Future[Result]], what: str, looks: int) -> set[Future[Result]]:
+    """Those that are done, at least one. Raises HungError, ``what``, where that takes more than ``looks``."""
+    for _ in range(looks):
+        if done := wait(running, patience.LOOK_SECONDS, FIRST_COMPLETED).done:
             return done
-    raise HungError(
-        f"nothing was read in {POLL_SECONDS * MAX_POLLS / 60:.0f} minutes; check the file system, then run again "
-        "to resume"
-    )
+    minutes = patience.LOOK_SECONDS * looks / 60
+    raise HungError(f"{what} in {minutes:.0f} minutes; check the file system, then run again to resume")
 
 
 class Ahead(Generic[Task, Result]):
@@ -103,18 +99,21 @@ class Ahead(Generic[Task, Result]):
     """
 
     def __init__(self, work: Callable[[Task], Result], workers: int = 0) -> None:
-        self._work, self._workers, self._hung = work, workers, False
+        self._work, self._workers = work, workers
 
     def __enter__(self) -> Self:
         self._pool: Executor
+        self._before = active_children()
         if self._workers:  # not forked: this process has threads of torch, which a fork would leave broken
             self._pool = ProcessPoolExecutor(self._workers, get_context("spawn"), _start, (self._work,))
         else:
             self._pool = ThreadPoolExecutor(1, "reader")
         return self
 
-    def __exit__(self, *_: object) -> None:
-        self._pool.shutdown(wait=not self._hung, cancel_futures=True)
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        self._pool.shutdown(wait=kind is None, cancel_futures=True)  # what is being read may hang
+        if kind:
+            end(set(active_children()) - set(self._before))
 
     def map(self, windows: Iterable[Sequence[Task]]) -> Iterator[list[Result]]:
         """The results of each window. Raises McltoolError where a process is killed, HungError where a task gets no
@@ -141,30 +140,24 @@ class Ahead(Generic[Task, Result]):
     def _taken(self, units: Sequence[tuple[Task, Future[list[Result]]]]) -> list[Result]:
         results = []
         for first, future in units:
-            if not any(wait([future], LOOK_SECONDS).done for _ in range(LOOKS)):
-                self._hung = True
-                raise HungError(
-                    f"{first} and the files read with it: no answer in {LOOK_SECONDS * LOOKS / 60:.0f} minutes; "
-                    "check the file system, then run again to resume"
-                )
+            _some([future], f"{first} and the files read with it: no answer", patience.LOOKS)
             results += future.result()
         return results
 
 
-def end(processes: Iterable[BaseProcess], patience: float = 1.0) -> None:
-    """Have ``processes`` gone: they get ``patience`` seconds together to end by themselves.
+def end(processes: Iterable[BaseProcess], seconds: float = 1.0) -> None:
+    """Have ``processes`` gone: they get ``seconds`` together to end by themselves.
 
     Python and torch end them by SIGTERM, which those that leave signals to their parent ignore, and then wait for
     ever.
     """
-    limit = time.monotonic() + patience
+    limit = time.monotonic() + seconds
     for process in processes:
         process.join(max(0.0, limit - time.monotonic()))
         process.kill()
-        while process.is_alive() and time.monotonic() < limit + patience:
-            time.sleep(
-                0.005
-            )  # not join: a pool's own thread may see the end first, and tells of it a moment later
+        # Not join: a pool's own thread may see the end first, and tells of it a moment later.
+        while process.is_alive() and time.monotonic() < limit + seconds:
+            time.sleep(0.005)
 
 
 def is_shared_memory(error: Exception) -> bool:

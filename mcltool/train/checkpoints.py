@@ -19,6 +19,7 @@ from safetensors.torch import load_file, save_file
 
 from mcltool.core import files
 from mcltool.core.errors import McltoolError
+from mcltool.core.patience import LONG_LOOKS, RESUME, limited
 from mcltool.core.weights import WeightsHeader, save_weights
 from mcltool.train.run_folder import Checkpoint, checkpoint_folders, checkpoints_in
 
@@ -44,29 +45,30 @@ def write_checkpoint(
     final = folder / f"step-{header.step:06d}"
     temporary = folder / f".{final.name}.tmp"
     try:
-        temporary.mkdir(parents=True)
-        save_weights(temporary / "weights.safetensors", trainer.average.state_dict(), header)
-        tensors, values = trainer.state()
-        stored = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-        save_file(stored, temporary / "training.safetensors")
-        digests = {file.name: files.digest(file) for file in temporary.iterdir()}
-        state = {
-            "format_version": FORMAT_VERSION,
-            "step": header.step,
-            "scores": dict(scores),
-            "trainer": values,
-            "digests": digests,
-            **extra,
-        }
-        with files.create(temporary / "state.json") as file:
-            file.write(json.dumps(state, indent=2).encode())
-        (temporary / "training.safetensors").chmod((temporary / "state.json").stat().st_mode)
-        for path in (*temporary.iterdir(), temporary):
-            files.to_disk(path)
-        if final.exists():  # a damaged one that the run did not resume from
-            shutil.rmtree(final)
-        files.replace(temporary, final)
-        files.to_disk(folder)
+        with limited(f"{final}: writing it", LONG_LOOKS, RESUME):
+            temporary.mkdir(parents=True)
+            save_weights(temporary / "weights.safetensors", trainer.average.state_dict(), header)
+            tensors, values = trainer.state()
+            stored = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+            save_file(stored, temporary / "training.safetensors")
+            digests = {file.name: files.digest(file) for file in temporary.iterdir()}
+            state = {
+                "format_version": FORMAT_VERSION,
+                "step": header.step,
+                "scores": dict(scores),
+                "trainer": values,
+                "digests": digests,
+                **extra,
+            }
+            with files.create(temporary / "state.json") as file:
+                file.write(json.dumps(state, indent=2).encode())
+            (temporary / "training.safetensors").chmod((temporary / "state.json").stat().st_mode)
+            for path in (*temporary.iterdir(), temporary):
+                files.to_disk(path)
+            if final.exists():  # a damaged one that the run did not resume from
+                shutil.rmtree(final)
+            files.replace(temporary, final)
+            files.to_disk(folder)
     except (OSError, SafetensorError) as error:
         reason = error.strerror if isinstance(error, OSError) else str(error)
         raise McltoolError(

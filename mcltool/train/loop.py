@@ -13,6 +13,7 @@ from mcltool.core.device import explaining_memory, pick_device
 from mcltool.core.errors import McltoolError
 from mcltool.core.files import replacing, write_text
 from mcltool.core.locks import locked
+from mcltool.core.patience import LONG_LOOKS, RESUME, limited
 from mcltool.core.weights import WeightsHeader, save_weights
 from mcltool.data.batch import Batch
 from mcltool.data.dataset import TrainingData
@@ -70,13 +71,14 @@ def fit(job: TrainingJob, show: Show = lambda progress: None) -> Path | None:
             _say_what_starts(job, trainer, data, recorder)
         with _explaining_killed_workers():
             chosen = _steps(trainer, data, recorder, stop, folder, show)
-        if chosen:
-            with replacing(job.weights) as temporary:
-                shutil.copyfile(chosen.path / "weights.safetensors", temporary)
-        elif trainer.steps_done < trainer.total:
+        if not chosen and trainer.steps_done < trainer.total:
             return None
-        elif main:
-            save_weights(job.weights, trainer.average.state_dict(), header)
+        with limited(f"{job.weights}: writing it", LONG_LOOKS, RESUME):
+            if chosen:
+                with replacing(job.weights) as temporary:
+                    shutil.copyfile(chosen.path / "weights.safetensors", temporary)
+            elif main:
+                save_weights(job.weights, trainer.average.state_dict(), header)
         return job.weights
 
 

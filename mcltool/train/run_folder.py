@@ -12,6 +12,7 @@ from mcltool.core.config import MOST_BYTES, Config
 from mcltool.core.errors import UsageError
 from mcltool.core.files import MIB, parse_json, read_json, read_limited, write_text
 from mcltool.core.locks import is_locked
+from mcltool.core.patience import RESUME, limited
 
 Row = dict[str, Any]
 """A line of metrics.jsonl."""
@@ -138,7 +139,8 @@ class RunFolder:
             raise UsageError(f"{self.metrics_file}: cannot be read ({error.strerror})") from None
 
     def append(self, row: Row) -> None:
-        with self.metrics_file.open("a", encoding="utf-8") as file:
+        path = self.metrics_file
+        with limited(f"{path}: writing it", then=RESUME), path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(row) + "\n")
 
     def forget_after(self, step: int) -> None:

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from mcltool.core.errors import UsageError
 from mcltool.core.locks import is_locked, locked
+from mcltool.core.patience import limited
 from mcltool.translate.manifest import NAME, merge
 from mcltool.translate.names import RESERVED
 
@@ -86,7 +87,8 @@ def claimed(out: Path, shard: Shard) -> Iterator[Path]:
             try:
                 yield scratch
             finally:
-                shutil.rmtree(scratch, ignore_errors=True)
+                with limited(f"{scratch}: removing it"):
+                    shutil.rmtree(scratch, ignore_errors=True)
     finally:
         with suppress(OSError):  # other shards are at work
             home.rmdir()

@@ -10,7 +10,7 @@ import time
 from collections import deque
 from collections.abc import Generator, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import closing
+from contextlib import AbstractContextManager, closing
 from dataclasses import replace
 from pathlib import Path
 from threading import Lock
@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from mcltool.core.errors import DataError, McltoolError
+from mcltool.core.patience import limited
 from mcltool.translate.folder import claimed, settling
 from mcltool.translate.job import Job
 from mcltool.translate.manifest import Entry, Journal, Status
@@ -68,7 +69,8 @@ class Run:
                         if ledger.left.any():
                             yield from self._make(ledger, journal, scratch)
                 finally:
-                    ledger.write(scratch, absorb=job.options.shard.is_whole)
+                    with limited(f"{ledger.path}: putting its lines in order"):
+                        ledger.write(scratch, absorb=job.options.shard.is_whole)
         except OSError as error:
             raise McltoolError(
                 f"{error.filename or job.out}: cannot be written ({error.strerror}); stopped here, run again to resume"
@@ -182,16 +184,25 @@ class Run:
         cache = job.options.cache_mebibytes
         pipeline = Pipeline(model, preparer, settings.batch_size, settings.save, workers, cache, self.stats)
         saving: deque[Future[Entry]] = deque()
-        with ThreadPoolExecutor(WRITERS, "writer") as pool, closing(pipeline.run(windows)) as batches:
-            for tasks in batches:
-                saving.extend(pool.submit(save, task) for task in tasks)
-                yield from self._saved(saving, in_flight=2 * settings.batch_size)
-            yield from self._saved(saving, in_flight=0)
+        pool = ThreadPoolExecutor(WRITERS, "writer")
+        try:
+            with closing(pipeline.run(windows)) as batches:
+                for tasks in batches:
+                    saving.extend(pool.submit(save, task) for task in tasks)
+                    yield from self._saved(saving, in_flight=2 * settings.batch_size)
+                yield from self._saved(saving, in_flight=0)
+        finally:
+            with self._limited():
+                pool.shutdown()
+
+    def _limited(self) -> AbstractContextManager[None]:
+        return limited(f"{self.job.out}: saving a picture")
 
     def _saved(self, saving: deque[Future[Entry]], in_flight: int) -> Iterator[Entry]:
         """What has been saved, the oldest first; waits until at most ``in_flight`` are left."""
         while saving and (len(saving) > in_flight or saving[0].done()):
             started = time.perf_counter()
-            saving[0].exception()
+            with self._limited():
+                saving[0].exception()
             self.stats.waited_writing += time.perf_counter() - started
             yield saving.popleft().result()

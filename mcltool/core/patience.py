@@ -1,0 +1,95 @@
+"""A limit for what the program waits for: a file system that is gone never answers, and no exception reaches a thread
+that the system holds.
+
+Of the command line alone, whose process it is: elsewhere ``limited`` does nothing, and so in threads and child
+processes, for which the main thread waits.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from multiprocessing import active_children
+from threading import Thread, current_thread, main_thread
+
+LOOK_SECONDS, LOOKS = 10.0, 60
+"""Seconds between two looks, and after how many what is waited for counts as hung: ten minutes. A process that was
+stopped meanwhile has missed one look."""
+ENDING_LOOKS, LONG_LOOKS = 3, 360
+"""The same for threads that are at work when the program ends, and for gigabytes on their way to a disk."""
+RUN_AGAIN, RESUME = "run again to resume", "go on with mcltool fit --resume"
+
+_owner = 0
+"""Number of the process that is ended; 0: none."""
+_waits: list[tuple[str, int, int]] = []
+"""What the main thread waits for, the innermost last: what is said, the looks, and the exit code."""
+_progress = 0
+"""Waits that have begun or ended."""
+
+
+@contextmanager
+def limited(what: str, looks: int | None = None, then: str = RUN_AGAIN) -> Iterator[None]:
+    """Where the block takes longer, the program says so in a line that begins with ``what``, and ends.
+
+    A wait that begins or ends within the block shows that things go on: the time begins anew. then: the way out, beside
+    a look at the file system.
+    """
+    if _owner != os.getpid() or current_thread() is not main_thread():
+        yield
+        return
+    most = LOOKS if looks is None else looks
+    minutes = f"{LOOK_SECONDS * most / 60:.2g} minutes"
+    _wait(f"{what}: no answer in {minutes}; check the file system, then {then}", most)
+    try:
+        yield
+    finally:
+        _go_on()
+
+
+@contextmanager
+def own_process() -> Iterator[None]:
+    """The program's process from its beginning on; what is still at work at its end gets half a minute."""
+    global _owner
+    _owner = os.getpid()
+    Thread(target=_watch, daemon=True).start()
+    code = 0
+    try:
+        yield
+    except SystemExit as ended:
+        code = ended.code if isinstance(ended.code, int) else int(ended.code is not None)
+        raise
+    finally:
+        _wait("ended while a thread was still at work", ENDING_LOOKS, code)
+
+
+def _wait(line: str, looks: int, code: int = 1) -> None:
+    global _progress
+    _waits.append((line, looks, code))
+    _progress += 1
+
+
+def _go_on() -> None:
+    global _progress
+    _waits.pop()
+    _progress += 1
+
+
+def _watch() -> None:
+    seen, looks = 0, 0
+    while True:
+        time.sleep(LOOK_SECONDS)
+        seen, looks = _progress, looks + 1 if seen == _progress else 0
+        for line, most, code in _waits[-1:]:
+            if looks > most:
+                _end(line, code)
+
+
+def _end(line: str, code: int) -> None:
+    """End the process as it stands; the next run copes with that as with one that was killed."""
+    cursor = "\x1b[?25h\n" if os.isatty(2) else ""  # a progress bar has hidden it
+    os.write(2, f"{cursor}mcltool: {line}\n".encode(errors="backslashreplace"))
+    for child in active_children():
+        child.kill()
+    os._exit(code)
