@@ -5,14 +5,17 @@ from __future__ import annotations
 import errno
 import os
 import re
+import resource
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 from faults import Fault, faults
 from mcltool_shapes import ShapesPlugin
 from tiny_weights import make_weights
@@ -20,11 +23,12 @@ from training import small_job, small_trainer
 from translating import files, make_condition, make_photo, manifest, run
 
 from mcltool import McltoolError, Sample, UsageError
+from mcltool.cli.main import cli
 from mcltool.cli.program import _report
 from mcltool.core import files as system
 from mcltool.core.files import read_limited, replacing, write_text
 from mcltool.core.locks import locked
-from mcltool.core.weights import WeightsHeader
+from mcltool.core.weights import WeightsHeader, save_weights
 from mcltool.train.checkpoints import newest_whole, write_checkpoint
 from mcltool.train.loop import fit
 from mcltool.translate.job import Job
@@ -300,6 +304,66 @@ def test_a_loader_process_that_is_killed_is_one_line(tmp_path: Path, monkeypatch
         fit(small_job(tmp_path, data__workers=1))
 
 
+@pytest.fixture
+def small_disk() -> Iterator[None]:
+    """No file may get larger than 40 kB, which is another error than that of a full disk and comes the same way."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (40_000, before[1]))
+    yield
+    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def test_what_safetensors_cannot_write_is_an_error_of_the_system(tmp_path: Path, small_disk: None) -> None:
+    trainer = small_trainer()
+    header = WeightsHeader(trainer.config, ShapesPlugin().spec, "1", 1)
+    with pytest.raises(
+        McltoolError, match=r"step-000001: the checkpoint cannot be written \(File too large\)"
+    ):
+        write_checkpoint(tmp_path, trainer, header, {}, {})
+    with pytest.raises(OSError, match="File too large") as raised:
+        save_weights(tmp_path / "weights.safetensors", trainer.average.state_dict(), header)
+    assert raised.value.filename == str(tmp_path / "weights.safetensors")
+    assert not any(tmp_path.iterdir())
+
+
+# --- full disks, elsewhere than in translate-dir ---
+
+FULL = "No space left on device; make room, then run the same command again"
+
+
+@pytest.mark.parametrize(
+    ("command", "skip", "path"),
+    [
+        (["fit", *FIT[1:], "--workers", "0"], 0, "run/config.json"),
+        (["data", "preview", "--plugin", "shapes", "--size", "64", "sheet.png"], 0, "sheet.png"),
+        (["evaluate", "whole", "--real", "whole", "--metrics", "psnr", "--to", "scores"], 0, "scores/report.html"),
+        (["demo", "--photos", "--out", "demo"], 1, "demo/conditions/02-trousers.png"),
+    ],
+    ids=lambda value: value[0] if isinstance(value, list) else "",
+)  # fmt: skip
+def test_a_full_disk_is_named_with_its_path(work: Path, command: list[str], skip: int, path: str) -> None:
+    with faults(Fault("write", "ENOSPC", skip=skip)):
+        result = CliRunner().invoke(cli, command)
+    assert result.exit_code == 1
+    assert result.output.splitlines()[-1] == f"mcltool: {path}: {FULL}"
+    assert not (work / path).exists()
+
+
+def test_a_full_disk_ends_an_export_at_once_and_a_bad_name_does_not(work: Path) -> None:
+    """The next file would not fit either, whereas a folder of one file's name concerns that file alone."""
+    command = ["data", "export-conditions", "--plugin", "shapes", "--count", "6", "out"]
+    with faults(Fault("write", "ENOSPC", skip=2)):
+        result = CliRunner().invoke(cli, command)
+    assert result.exit_code == 1
+    assert result.output.splitlines()[-1] == f"mcltool: out/val/000002.png: {FULL}"
+    assert sorted(path.name for path in (work / "out" / "val").iterdir()) == ["000000.png", "000001.png"]
+    (work / "out" / "val" / "000003.png").mkdir()
+    result = CliRunner().invoke(cli, command)
+    assert result.exit_code == 1
+    assert "val/000003" in result.output
+    assert "out: 5 written, 1 failed" in result.output
+
+
 # --- what all writers share ---
 
 
@@ -325,7 +389,7 @@ def test_a_file_that_cannot_be_written_is_as_it_was(tmp_path: Path, call: str) -
 def test_an_error_of_the_system_is_no_bug(capsys: pytest.CaptureFixture[str]) -> None:
     """Wherever it comes from: one line with the file and the cause, and nothing that a terminal obeys."""
     assert _report(OSError(errno.ENOSPC, "No space left on device", "a\x1b[2J.csv")) == 1
-    assert capsys.readouterr().err == "mcltool: a\\x1b[2J.csv: No space left on device\n"
+    assert capsys.readouterr().err == f"mcltool: a\\x1b[2J.csv: {FULL}\n"
 
 
 def test_a_lock_that_is_a_link_is_refused_and_what_it_leads_to_is_not_touched(tmp_path: Path) -> None:

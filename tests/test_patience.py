@@ -24,7 +24,12 @@ with own_process():
 """
 
 WAITS = {
-    "a file that is not answered for": ("    read(20)", 1, "mcltool: a.png: reading it: no answer in 0.017 minutes; check the file system, then run again to resume"),
+    "a file that is not answered for": (
+        "    read(20)",
+        1,
+        "mcltool: a.png: reading it: no answer in 0.017 minutes; check the file system, then run again to "
+        "resume",
+    ),
     "the innermost is named": (
         "    with limited('a batch'):\n        read(20)", 1, "mcltool: a.png: reading it: no answer",
     ),

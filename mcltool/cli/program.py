@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import sys
@@ -81,7 +82,10 @@ def _report(error: Exception) -> int:
     elif isinstance(error, McltoolError):
         message, code = str(error), error.exit_code
     elif isinstance(error, OSError) and error.strerror:
-        message, code = ": ".join([*([str(error.filename)] if error.filename else []), error.strerror]), 1
+        path = error.filename2 or error.filename  # of a copy, its target
+        message, code = ": ".join([*([str(path)] if path else []), error.strerror]), 1
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            message += "; make room, then run the same command again"
     else:
         what = f"{type(error).__name__}: {error}"
         message, code = f"a bug in mcltool or in a plugin: {what} (add --debug to see the traceback)", 1

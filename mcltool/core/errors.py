@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import os
+import re
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
 
 
 class McltoolError(Exception):
@@ -24,6 +28,24 @@ class HungError(McltoolError):
 
 class DataError(McltoolError):
     """A file does not contain what was expected."""
+
+
+@contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """Have ``path`` named by an error of the system that names no file, as that of a full disk, or a temporary one.
+
+    Errors of libraries in Rust, which have the system's number in their text, become OSError.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno and (error.filename is None or str(error.filename).endswith(".tmp")):
+            raise OSError(error.errno, error.strerror, str(path)) from None
+        raise
+    except Exception as error:
+        if number := re.search(r"\(os error (\d+)\)", str(error)):
+            raise OSError(int(number[1]), os.strerror(int(number[1])), str(path)) from None
+        raise
 
 
 def printable(text: str) -> str:

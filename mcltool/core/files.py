@@ -15,10 +15,17 @@ from itertools import count
 from pathlib import Path
 from typing import IO, Any
 
+from mcltool.core.errors import naming
 from mcltool.core.patience import limited
 
 MIB = 1 << 20
 _BINARY = getattr(os, "O_BINARY", 0)  # Windows: no translation of line ends
+
+# Errors of one output's name. Any other, such as a full disk, would hit the next output too.
+NAME_ERRORS = {
+    errno.ENOENT, errno.EEXIST, errno.EISDIR, errno.ENOTDIR, errno.ENAMETOOLONG, errno.EILSEQ, errno.ENOTEMPTY,
+    errno.EXDEV,
+}  # fmt: skip
 
 _numbers = count()
 
@@ -36,14 +43,15 @@ def replacing(path: Path, scratch: Path | None = None) -> Iterator[Path]:
     path.parent.mkdir(parents=True, exist_ok=True)
     name = f".{path.name[:40]}.{os.getpid()}.{next(_numbers)}.tmp"  # up to 4 bytes a character, of 255
     temporary = (scratch or path.parent) / name
-    handle = os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY | _BINARY, 0o666)
-    mode = os.fstat(handle).st_mode  # what the user's umask makes of a new file
-    os.fchmod(handle, 0o600)
-    os.close(handle)
     try:
-        yield temporary
-        temporary.chmod(mode)
-        replace(temporary, path)
+        with naming(path):
+            handle = os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY | _BINARY, 0o666)
+            mode = os.fstat(handle).st_mode  # what the user's umask makes of a new file
+            os.fchmod(handle, 0o600)
+            os.close(handle)
+            yield temporary
+            temporary.chmod(mode)
+            replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -94,10 +102,8 @@ def reserve(path: Path, size: int) -> None:
     file would end the process instead (SIGBUS)."""
     with path.open("wb") as file:
         if hasattr(os, "posix_fallocate"):
-            try:
+            with naming(path):
                 os.posix_fallocate(file.fileno(), 0, size)
-            except OSError as error:
-                raise OSError(error.errno, error.strerror, str(path)) from None
         file.truncate(size)
 
 

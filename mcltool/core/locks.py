@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from mcltool.core.errors import UsageError
+from mcltool.core.errors import UsageError, naming
 from mcltool.core.patience import limited
 
 try:
@@ -79,8 +79,9 @@ def _acquire(path: Path, message: str, wait: bool) -> int:
                 log.warning("%s: waiting for %s; ended, it frees the lock", path, holder)
             time.sleep(POLL_SECONDS)
         if _is_same(handle, path):
-            os.ftruncate(handle, 0)
-            os.write(handle, f"{os.getpid()}\n".encode())
+            with naming(path):
+                os.ftruncate(handle, 0)
+                os.write(handle, f"{os.getpid()}\n".encode())
             return handle
         os.close(handle)  # its last holder removed the file between our opening and locking it
 

@@ -14,11 +14,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from mcltool.core import files
-from mcltool.core.errors import McltoolError
+from mcltool.core.errors import McltoolError, naming
 from mcltool.core.patience import LONG_LOOKS, RESUME, limited
 from mcltool.core.weights import WeightsHeader, save_weights
 from mcltool.train.run_folder import Checkpoint, checkpoint_folders, checkpoints_in
@@ -45,7 +44,7 @@ def write_checkpoint(
     final = folder / f"step-{header.step:06d}"
     temporary = folder / f".{final.name}.tmp"
     try:
-        with limited(f"{final}: writing it", LONG_LOOKS, RESUME):
+        with limited(f"{final}: writing it", LONG_LOOKS, RESUME), naming(final):
             temporary.mkdir(parents=True)
             save_weights(temporary / "weights.safetensors", trainer.average.state_dict(), header)
             tensors, values = trainer.state()
@@ -69,10 +68,9 @@ def write_checkpoint(
                 shutil.rmtree(final)
             files.replace(temporary, final)
             files.to_disk(folder)
-    except (OSError, SafetensorError) as error:
-        reason = error.strerror if isinstance(error, OSError) else str(error)
+    except OSError as error:
         raise McltoolError(
-            f"{final}: the checkpoint cannot be written ({reason}); older ones are whole: make room, "
+            f"{final}: the checkpoint cannot be written ({error.strerror}); older ones are whole: make room, "
             "then go on with --resume"
         ) from error
     finally:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from mcltool.core.config import MOST_BYTES, Config
-from mcltool.core.errors import UsageError
+from mcltool.core.errors import UsageError, naming
 from mcltool.core.files import MIB, parse_json, read_json, read_limited, write_text
 from mcltool.core.locks import is_locked
 from mcltool.core.patience import RESUME, limited
@@ -140,7 +140,11 @@ class RunFolder:
 
     def append(self, row: Row) -> None:
         path = self.metrics_file
-        with limited(f"{path}: writing it", then=RESUME), path.open("a", encoding="utf-8") as file:
+        with (
+            limited(f"{path}: writing it", then=RESUME),
+            naming(path),
+            path.open("a", encoding="utf-8") as file,
+        ):
             file.write(json.dumps(row) + "\n")
 
     def forget_after(self, step: int) -> None:

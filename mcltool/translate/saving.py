@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import json
 import threading
 from collections.abc import Mapping, Sequence
@@ -27,11 +26,6 @@ from mcltool.translate.task import Picture, Task
 PNG = {"compress_level": 1, "compress_type": 3}
 """Run lengths after PNG's filters: a quarter to half the time of Pillow's own level 6, for photos 1 to 4% larger."""
 QUALITY = {"jpg": 95, "webp": 90, "avif": 80}
-# Errors of one output's name. Any other, such as a full disk, would hit the next output too.
-_NAME_ERRORS = {
-    errno.ENOENT, errno.EEXIST, errno.EISDIR, errno.ENOTDIR, errno.ENAMETOOLONG, errno.EILSEQ, errno.ENOTEMPTY,
-    errno.EXDEV,
-}  # fmt: skip
 
 
 def pictures_to_save(task: Task, kinds: Sequence[str], spec: ConditionSpec) -> dict[str, Picture]:
@@ -93,7 +87,7 @@ class OutputFolder:
             files.replace(temporary, path)
         except OSError as error:
             temporary.unlink(missing_ok=True)
-            if error.errno not in _NAME_ERRORS:
+            if error.errno not in files.NAME_ERRORS:
                 raise
             raise DataError(f"{path}: cannot be written ({error.strerror})") from None
 
