@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -43,7 +44,21 @@ def test_a_command_settles_threads_before_torch_is_loaded() -> None:
     assert said == f"{threads.cores()} passive"
     assert int(torch_has) == threads.cores()
     if "OPENMP DISPLAY ENVIRONMENT" in done.stderr:  # this torch computes with OpenMP, and took it over
-        assert "GOMP_SPINCOUNT = '1000'" in done.stderr
+        assert re.search("GOMP_SPINCOUNT = '(0|1000)'", done.stderr)
+
+
+@pytest.mark.parametrize(("load", "spin"), [(0.5, "1000"), (5.9, "1000"), (6.0, "0"), (30.0, "0")])
+def test_a_waiting_thread_spins_only_where_the_machine_has_room(
+    load: float, spin: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in (*threads.COUNT, *threads.WAITING):
+        monkeypatch.setenv(name, "")  # so that it is put back
+        monkeypatch.delenv(name)
+    monkeypatch.setattr(os, "getloadavg", lambda: (load, 0.0, 0.0))
+    monkeypatch.setattr(os, "cpu_count", lambda: 4)
+    threads.settle_threads()
+    assert os.environ["GOMP_SPINCOUNT"] == spin
+    assert os.environ["OMP_WAIT_POLICY"] == "passive"
 
 
 def test_what_the_user_has_set_stays() -> None:

@@ -14,8 +14,8 @@ from pathlib import Path
 CGROUPS, OWN_CGROUP = Path("/sys/fs/cgroup"), Path("/proc/self/cgroup")
 CPUS = Path("/sys/devices/system/cpu")
 WAITING = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME")
-YIELDING = {"OMP_WAIT_POLICY": "passive", "GOMP_SPINCOUNT": "1000"}
-"""The second is for libgomp alone, torch's library on Linux: some 20 microseconds."""
+SHORT_SPIN = "1000"
+"""For libgomp, torch's library on Linux: some 20 microseconds."""
 COUNT = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")
 
 
@@ -24,11 +24,11 @@ def settle_threads() -> None:
 
     By default a waiting OpenMP thread spins for milliseconds and takes the core that the others need, where there is
     other work: two thirds of the processor time beside busy processes. One that sleeps at once loses a sixth of the
-    speed alone. A short spin has neither fault (docs/benchmarks.md). Processes that this one starts inherit the
-    settings. What the user has set in the environment stays.
+    speed alone. So it spins briefly on a machine with room, and not at all on a busy one (docs/benchmarks.md).
+    Processes that this one starts inherit the settings. What the user has set in the environment stays.
     """
     if not any(name in os.environ for name in WAITING):
-        os.environ |= YIELDING
+        os.environ |= {"OMP_WAIT_POLICY": "passive", "GOMP_SPINCOUNT": "0" if busy() else SHORT_SPIN}
     if not any(name in os.environ for name in COUNT):
         use_threads(cores())
 
@@ -44,6 +44,11 @@ def use_threads(count: int) -> None:
 def cores() -> int:
     """Cores that this process may keep busy: those of its affinity, as far as its control group's quota goes."""
     return max(1, math.ceil(min(physical_cores(), quota())))
+
+
+def busy() -> bool:
+    """Whether three processes and more wait for every two processors of this machine, in the last minute's mean."""
+    return hasattr(os, "getloadavg") and os.getloadavg()[0] >= 1.5 * (os.cpu_count() or 1)
 
 
 def affinity() -> set[int]:

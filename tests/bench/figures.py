@@ -40,11 +40,11 @@ def translation(subject: Subject, roof: Roof, seconds: float = 5.0) -> dict[str,
     translator, conditions, photos = translating(subject)
 
     def different() -> None:
-        translator.translate(conditions, translator.encode(photos)).wait()
+        translator.translate(conditions, translator.encode(photos))()
 
     same = translator.encode(photos[:1]) * len(photos)
     times, parts = _measured(different, subject, _modules(translator.model), roof, seconds)
-    alike = repeated(lambda: translator.translate(conditions, same).wait(), subject.device, seconds, 2)
+    alike = repeated(lambda: translator.translate(conditions, same)(), subject.device, seconds, 2)
     found = {
         "different": asdict(times),
         "repeating": asdict(Times.of(alike)),

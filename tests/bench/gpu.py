@@ -70,7 +70,7 @@ def translating(options: argparse.Namespace, batch: int, compiled: bool) -> Call
         model = translator.model
         for module in (model.encode_condition, model.encode_photo, model.generator):
             module.compile()
-    return lambda: translator.translate(conditions, translator.encode(photos)).wait()
+    return lambda: translator.translate(conditions, translator.encode(photos))()
 
 
 def training(options: argparse.Namespace, batch: int, compiled: bool) -> Callable[[], object]:
