@@ -3,7 +3,7 @@
     PYTHONPATH=.:plugins python tests/bench/threads.py [--busy 0 4] [--turns N] [--jobs fit translate evaluate]
 
 Each row is a whole command in a process of its own. The rows take turns, so that what else runs at the time is shared
-out among them. Writes tests/bench/results/threads.json.
+out among them. Needs mcltool[metrics]. Writes tests/bench/results/threads.json.
 """
 
 from __future__ import annotations
