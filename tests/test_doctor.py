@@ -19,8 +19,8 @@ from tiny_weights import make_weights
 from mcltool.cli.main import cli
 from mcltool.core.pretrained import NETWORKS
 from mcltool.plugin.registry import names
-from mcltool.tools import processor
-from mcltool.tools.doctor import LIBRARIES
+from mcltool.tools import machine as machine_module
+from mcltool.tools.doctor import EXTRAS, requirements
 
 Found = dict[tuple[str, str], dict[str, str]]
 
@@ -49,7 +49,7 @@ def broken(found: Found) -> list[tuple[str, str]]:
 
 def test_a_sound_machine_has_all_libraries_devices_and_plugins() -> None:
     found = examined(0)
-    for name in LIBRARIES:
+    for name in requirements():
         assert found["program", name]["detail"] == version(name)
     assert re.search(r"cores.*--precision auto takes (bf16|fp32)", found["device", "cpu"]["detail"])
     assert {name for group, name in found if group == "plugin"} == set(names())
@@ -58,7 +58,10 @@ def test_a_sound_machine_has_all_libraries_devices_and_plugins() -> None:
 
 def test_the_libraries_looked_at_are_those_that_the_package_needs() -> None:
     project = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text())["project"]
-    assert {re.split("[<>=]", line)[0] for line in project["dependencies"]} == set(LIBRARIES)
+    wanted = {"": project["dependencies"]} | {name: project["optional-dependencies"][name] for name in EXTRAS}
+    for extra, lines in wanted.items():
+        names = {re.split("[<>=]", line)[0].replace("_", "-") for line in lines}
+        assert set(requirements(extra)) == names
 
 
 def test_a_library_that_cannot_be_imported_is_named_with_the_way_out(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -87,7 +90,7 @@ def test_a_part_that_cannot_be_looked_at_leaves_the_others(monkeypatch: pytest.M
     monkeypatch.setattr("mcltool.plugin.registry.describe", fail)
     found = examined(1)
     assert broken(found) == [("plugin", "all")]
-    assert found["plugin", "all"]["detail"] == "cannot be looked at: OSError: metadata unreadable"
+    assert found["plugin", "all"]["detail"] == "cannot be examined: OSError: metadata unreadable"
     assert ("network", "vgg19") in found
 
 
@@ -106,7 +109,7 @@ def test_a_folder_that_cannot_be_written_and_one_without_room(
 ) -> None:
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("MCLTOOL_HOME", str(tmp_path / "file" / "home"))
-    monkeypatch.setattr("mcltool.tools.doctor.ROOM", 1 << 60)
+    monkeypatch.setattr("mcltool.tools.machine.ROOM", 1 << 60)
     found = examined(1)
     assert broken(found) == [("disk", "downloads")]
     assert "cannot be written" in found["disk", "downloads"]["detail"]
@@ -120,7 +123,7 @@ def test_a_folder_that_cannot_be_written_and_one_without_room(
 
 
 def test_a_gpu_that_this_torch_cannot_use(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("mcltool.tools.doctor.NVIDIA", tmp_path)
+    monkeypatch.setattr("mcltool.tools.machine.NVIDIA", tmp_path)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     monkeypatch.setattr(torch.version, "cuda", None)
     found = examined(1)
@@ -155,9 +158,9 @@ def test_a_processor_without_avx512_under_a_quota_and_a_load_is_noted_with_what_
     monkeypatch.setattr("mcltool.core.device.native_formats", lambda _: ("fp32",))
     monkeypatch.setattr("torch.backends.cpu.get_cpu_capability", lambda: "AVX2")
     monkeypatch.setattr("torch.get_num_threads", lambda: 8)
-    monkeypatch.setattr(processor, "affinity", lambda: set(range(8)))
-    monkeypatch.setattr(processor, "quota", lambda: 1.5)
-    monkeypatch.setattr(processor, "cores", lambda: 2)
+    monkeypatch.setattr(machine_module, "affinity", lambda: set(range(8)))
+    monkeypatch.setattr(machine_module, "quota", lambda: 1.5)
+    monkeypatch.setattr(machine_module, "cores", lambda: 2)
     monkeypatch.setattr("os.getloadavg", lambda: (9.0, 0, 0))
     found = examined(0)
     assert remark(found, "instructions") == (
@@ -168,15 +171,15 @@ def test_a_processor_without_avx512_under_a_quota_and_a_load_is_noted_with_what_
     assert remark(found, "quota")[:2] == ("note", "1.5 of 8 processors' time")
     assert remark(found, "threads")[:2] == ("note", "8 threads on 2 cores")
     assert remark(found, "load")[:2] == ("note", "9.0 processes want 2 cores")
-    assert "AVX2" in processor.reasons()
+    assert "AVX2" in machine_module.slowdowns()
 
 
 def test_a_processor_with_all_of_it_to_itself_gets_no_note(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("mcltool.core.device.native_formats", lambda _: ("bf16", "fp32"))
     monkeypatch.setattr("torch.backends.cpu.get_cpu_capability", lambda: "AVX512")
     monkeypatch.setattr("torch.get_num_threads", lambda: 2)
-    monkeypatch.setattr(processor, "affinity", lambda: {0, 1})
-    monkeypatch.setattr(processor, "quota", lambda: math.inf)
-    monkeypatch.setattr(processor, "cores", lambda: 2)
+    monkeypatch.setattr(machine_module, "affinity", lambda: {0, 1})
+    monkeypatch.setattr(machine_module, "quota", lambda: math.inf)
+    monkeypatch.setattr(machine_module, "cores", lambda: 2)
     monkeypatch.setattr("os.getloadavg", lambda: (2.0, 0, 0))
-    assert processor.reasons() == ""
+    assert machine_module.slowdowns() == ""

@@ -14,7 +14,7 @@ from mcltool.cli.options import DEVICE_HELP, PRECISION, threads_option
 
 if TYPE_CHECKING:
     from mcltool.tools.bench.run import Report
-    from mcltool.tools.doctor import Finding
+    from mcltool.tools.machine import Finding
 
 
 @click.command(short_help="Check this machine and installation for problems.")
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 def doctor(as_json: bool) -> int:
     """Look at versions, devices and their number formats, disk space, plugins, weights and feature networks.
 
-    What is wrong comes with a hint. A note (!) is no error: something is absent that only some work needs.
+    Problems come with a hint. A note (!) is not an error: something is slow, or missing that only some commands need.
     Exit code: 0 nothing is broken, 1 something is.
 
     \b
@@ -50,7 +50,7 @@ MARKS = {"ok": ("✓", "green"), "note": ("!", "yellow"), "broken": ("✗", "red
 
 
 def _show(findings: Iterable[Finding]) -> None:
-    """Without rich: that may be what is broken."""
+    """Without rich, which may be what is broken."""
     group = ""
     for found in findings:
         if found.group != group:
@@ -66,17 +66,19 @@ def _show(findings: Iterable[Finding]) -> None:
 @click.option("--preset", metavar="NAME", help="Sizes of the networks.  [default: the data set's own]")
 @click.option("--size", metavar="S|HxW", help="In pixels, multiples of 4.  [default: the preset's]")
 @click.option("--batch-size", type=int, default=1, metavar="B", help="Samples at once.  [default: 1]")
-@click.option("--plugin", default="ade20k", metavar="NAME", help="Whose conditions.  [default: ade20k]")
+@click.option(
+    "--plugin", default="ade20k", metavar="NAME", help="Data set of the conditions.  [default: ade20k]"
+)
 @click.option("--precision", type=PRECISION, default="auto", help="Number format.  [default: auto, as fit]")
 @click.option("--device", metavar="NAME", help=DEVICE_HELP)
 @threads_option
-@click.option("--training/--no-training", default=True, help="Whether a training step is measured too.")
+@click.option("--training/--no-training", default=True, help="Measure a training step too.")
 @click.option(
     "--seconds",
     type=click.FloatRange(0),
     default=60.0,
     metavar="S",
-    help="Seconds for all of it; what would not fit is left out.  [default: 60]",
+    help="Seconds for everything; what would not fit is left out.  [default: 60]",
 )
 @click.option(
     "--json", "as_json", is_flag=True, help="Print JSON: every figure in seconds, bytes, operations."
@@ -92,10 +94,10 @@ def bench(
     seconds: float,
     as_json: bool,
 ) -> None:
-    """Measure how fast this machine translates and trains, and how far that is from the machine's limit.
+    """Measure how fast this machine translates and trains, and how far that is from its limit.
 
-    Needs no data and no weights: inputs and parameters are random, which takes the same time. The limit is
-    measured with large matrix products and convolutions.
+    Needs no data and no weights: inputs and parameters are random, which takes the same time. The limit is measured
+    with large matrix products and convolutions.
 
     \b
     Examples:

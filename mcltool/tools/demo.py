@@ -1,4 +1,4 @@
-"""``mcltool demo``: the whole road on the embedded ``shapes`` data set, scored against the exact truth."""
+"""``mcltool demo``: everything from training to scores on the built-in data set ``shapes``."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from mcltool.data.batch import condition_picture
 from mcltool.evaluate.pairs import Pair, held_out_pairs, score
 from mcltool.plugin import registry as plugins
 from mcltool.plugin.contract import IMAGE_SUFFIXES, DatasetPlugin, walk_files
-from mcltool.tools.processor import reasons
+from mcltool.tools.machine import slowdowns
 from mcltool.train.display import shown
 from mcltool.train.job import TrainingJob
 from mcltool.train.loop import Show, fit
@@ -40,10 +40,10 @@ PAIRS = 24
 """Held-out pairs that are translated and scored."""
 SHEET_ROWS = 10
 PAIRS_A_ROW = 4
-"""Of the sheet of ``show_photos``."""
+"""In the sheet of ``show_photos``."""
 CREDIT = "photos: Alexey Grigorev's clothing-dataset, CC0 1.0"
 EARLY, PROMISED = 10, 600.0
-"""Steps behind which the time of a demo is known roughly, and the seconds that it may take without a word."""
+"""Steps after which a demo's time can be estimated, and the seconds it may take without a remark."""
 
 
 def run_demo(
@@ -53,9 +53,9 @@ def run_demo(
     device: str | None = None,
     workers: int | None = None,
 ) -> dict[str, float]:
-    """Train ``tiny`` on ``shapes`` and show what it learned; returns what metrics.json holds.
+    """Train ``tiny`` on ``shapes`` and show what it learned; returns the content of metrics.json.
 
-    Everything is below ``out``: runs/demo-N/, weights.safetensors, and what ``show_weights`` makes.
+    Everything is written below ``out``: runs/demo-N/, weights.safetensors, and the output of ``show_weights``.
     """
     started = time.monotonic()
     plugin = plugins.load("shapes")
@@ -70,21 +70,21 @@ def run_demo(
 
 
 def telling(show: Show) -> Show:
-    """``show``, with a word where the run will take longer than promised, and why."""
+    """``show``, with a remark if the run will take longer than promised, and why."""
     told, started = False, None
 
     def watch(progress: Progress) -> None:
         nonlocal told, started
         done = progress.result.step
         now = time.monotonic()
-        started = now if started is None else started  # behind the first step, which waits for the loader too
+        started = now if started is None else started  # after the first step, which also waits for the loader
         left = (progress.total - done) * (now - started) / max(1, done - 1)
         if done >= EARLY and left > PROMISED and not told:
-            told, why = True, reasons()
+            told, why = True, slowdowns()
             print(
-                f"some {left / 60:.0f} minutes to go on this processor{f' ({why})' if why else ''}; "
+                f"about {left / 60:.0f} minutes to go on this processor{f' ({why})' if why else ''}; "
                 "mcltool demo --pretrained shows the result of a longer training in seconds",
-                file=sys.stderr,  # looked up now: a live panel puts what is written there above itself
+                file=sys.stderr,  # looked up now: a live panel redirects it
             )
         show(progress)
 
@@ -94,10 +94,10 @@ def telling(show: Show) -> Show:
 def show_weights(
     weights: Path, out: Path, device: str | None = None, started: float | None = None
 ) -> dict[str, float]:
-    """Translate held-out pairs of ``shapes`` with a weights file and score them; returns what metrics.json holds.
+    """Translate held-out pairs of ``shapes`` with a weights file and score them; returns the content of metrics.json.
 
-    Everything is below ``out``: conditions/, exemplars/, truth/ (as written for translate-dir), out/,
-    metrics.json and contact_sheet.png. started: when what is shown began, on the monotonic clock.
+    Everything is written below ``out``: conditions/, exemplars/, truth/ (as for translate-dir), out/, metrics.json and
+    contact_sheet.png. started: on the monotonic clock, the time from which seconds are counted.
     """
     started = time.monotonic() if started is None else started
     plugin = plugins.load("shapes")
@@ -118,9 +118,9 @@ def show_weights(
 
 
 def show_photos(out: Path, device: str | None = None) -> tuple[int, float]:
-    """Translate the drawings that come with mcltool with the photos beside them; returns how many, and the seconds.
+    """Translate the drawings that come with mcltool, using the photos beside them; returns how many, and the seconds.
 
-    Everything is below ``out``: conditions/, exemplars/, out/ and contact_sheet.png.
+    Everything is written below ``out``: conditions/, exemplars/, out/ and contact_sheet.png.
     """
     started = time.monotonic()
     shipped, weights = shipped_folder() / "clothing", shipped_weights("clothing")
@@ -141,7 +141,7 @@ def show_photos(out: Path, device: str | None = None) -> tuple[int, float]:
 
 
 def _translate(out: Path, weights: Path, device: str | None) -> None:
-    """out/conditions with the photos of the same names in out/exemplars, to out/out."""
+    """Translate out/conditions with the photos of the same names in out/exemplars, to out/out."""
     log.info("translating them, as mcltool translate-dir does")
     options = translation.Options(device=device)
     job = translation.Job(out / "conditions", out / "exemplars", out / "out", weights, options=options)
@@ -151,7 +151,7 @@ def _translate(out: Path, weights: Path, device: str | None) -> None:
 
 
 def write_pairs(plugin: DatasetPlugin, pairs: Sequence[Pair], out: Path, side: int) -> None:
-    """Write what a user would have: label maps, exemplar photos, and the right answers to compare with."""
+    """Write what a user would have (label maps and exemplar photos), and the right answers to compare with."""
     for pair in pairs:
         save_png(out / "exemplars" / f"{pair.name}.png", plugin.photo(pair.exemplar, side))
         save_png(out / "truth" / f"{pair.name}.png", pair.truth.image)
