@@ -1,23 +1,22 @@
-"""``mcltool data``: is a data set whole, what does training see of it, and its conditions as files."""
+"""``mcltool data``: describe and check a data set, preview what training sees, export its conditions."""
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
-from mcltool.cli.options import CONDITION, WEIGHTS, Canvas, data_options, open_dataset, say_doubts
+from mcltool.cli.options import CONDITION, FOLDER, WEIGHTS, Canvas, data_options, open_dataset, say_doubts
 from mcltool.cli.program import Commands
 
 if TYPE_CHECKING:
     from mcltool.data.check import SplitReport
     from mcltool.plugin.contract import DatasetPlugin
 
-FOLDER = click.Path(path_type=Path)
-SHOWN = 50
-"""Problems that are printed; --json has all."""
+MOST_FAILURES = 50
+"""Failures that are printed; --json has all."""
 
 
 @click.group("data", cls=Commands)
@@ -29,9 +28,9 @@ def data_group() -> None:
 @click.argument("root", type=FOLDER, metavar="DIR")
 @CONDITION
 def data_describe(root: Path, condition: str) -> None:
-    """Look at a folder of your own photos and conditions, and write what it is taken for to DIR/dataset.toml.
+    """Look at your own folder of photos and conditions, and write what it contains to DIR/dataset.toml.
 
-    Correct the file, and go on: mcltool fit --root DIR. Where there is such a file, this shows what it says.
+    Correct the file, then train: mcltool fit --root DIR. If there already is such a file, show what it says.
 
     \b
     Examples:
@@ -47,7 +46,7 @@ def data_describe(root: Path, condition: str) -> None:
     with working(f"looking at {root}"):
         dataset, _ = load_data(PLUGIN, root, condition=condition)
     last, failure = "read from its dataset.toml; delete that file to start over", None
-    if dataset.description is not None:  # before anything is said: whoever reads may stop early (| head)
+    if dataset.description is not None:  # before anything is printed: a reader may stop early (| head)
         name, text = dataset.description
         path = root / name
         last = f"{path}: written; look through it, then mcltool data preview --root {root} sheet.png"
@@ -66,7 +65,7 @@ def data_describe(root: Path, condition: str) -> None:
     if failure:
         raise UsageError(failure)
     click.echo(last)
-    # Last: what lacks its other half is refused here, with the file there to allow it.
+    # Last, because unpaired files are refused here, and the user can allow them in the file.
     for split in ("train", "val"):
         click.echo(f"{split}: {len(dataset.index(root, split))} photos")
 
@@ -75,7 +74,7 @@ def data_describe(root: Path, condition: str) -> None:
 @data_options
 @click.option("--split", type=click.Choice(["train", "val"]), help="Only this one.  [default: both]")
 @click.option(
-    "--workers", type=click.IntRange(0), default=0, help="Processes that read.  [default: 0, this one]"
+    "--workers", type=click.IntRange(0), default=0, help="Processes that read; 0: this one.  [default: 0]"
 )
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, with every problem.")
 def data_check(
@@ -87,13 +86,13 @@ def data_check(
     workers: int,
     as_json: bool,
 ) -> int:
-    """Read every sample of a data set: what is unreadable or does not fit, sizes, how frequent classes are.
+    """Read every sample of a data set, and report unreadable or mismatched files, sizes, and how frequent classes are.
 
-    Notes say which masks are one class all over, how many photos are smaller than training loads them, and which
-    held-out samples are nearly the same as one to train on.
+    Notes list masks of a single class, photos smaller than training loads them, and held-out samples that are nearly
+    the same as a training sample.
 
-    What can be read and looks wrong all the same is doubtful: labels that are numbered in another way, photos that are
-    turned by their EXIF orientation. The line says which option settles it.
+    What can be read but looks wrong is doubtful: labels numbered in another way, photos turned by their EXIF
+    orientation. The line says which option settles it.
 
     Exit code: 0 all is well, 1 something is broken or doubtful, 2 there is no such data set.
 
@@ -102,6 +101,7 @@ def data_check(
       mcltool data check --plugin shapes --split val
       mcltool data check --plugin ade20k --root ADEChallengeData2016 --workers 8
     """
+    from mcltool.cli.data_view import show_split
     from mcltool.core.config import resolve
     from mcltool.data.check import SplitReport, notes_on
     from mcltool.data.geometry import load_size
@@ -129,7 +129,7 @@ def data_check(
         click.echo(json.dumps(document, indent=2))
     else:
         for report in reports:
-            _show(dataset, report)
+            show_split(dataset.spec, report)
         for note in notes:
             click.echo(f"note: {note}")
         found = [
@@ -141,7 +141,7 @@ def data_check(
     return 1 if broken or doubts else 0
 
 
-@data_group.command("preview", short_help="Draw what training sees: a contact sheet.")
+@data_group.command("preview", short_help="Draw a contact sheet of what training sees.")
 @data_options
 @click.argument("out", type=FOLDER)
 @click.option("--split", default="train", metavar="NAME", help="Which samples.  [default: train]")
@@ -161,9 +161,9 @@ def data_preview(
     size: str | None,
     seed: int,
 ) -> None:
-    """Draw samples after all augmentation, as training draws them, to OUT, a PNG.
+    """Draw augmented samples, as training sees them, to OUT, a PNG.
 
-    A row is a condition, its photo, the exemplar with its own condition, and the photo's augmented copy.
+    Each row is a condition, its photo, the exemplar with its own condition, and the photo's augmented copy.
 
     \b
     Example:
@@ -189,10 +189,12 @@ def data_preview(
 @click.option(
     "--size",
     type=click.IntRange(32),
-    help="Short side of conditions that are drawn: that of the model they are for.  [default: of --weights, else what "
-    "the data set trains at]",
+    help="Short side of conditions that are drawn: that of the model they are for.  [default: of --weights, else the "
+    "data set's training size]",
 )
-@click.option("--weights", metavar=WEIGHTS, help="The model that they are for, which says their size.")
+@click.option(
+    "--weights", metavar=WEIGHTS, help="The model that the conditions are for, which sets their size."
+)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, one object a sample.")
 def data_export(
     plugin: str | None,
@@ -206,7 +208,7 @@ def data_export(
     weights: str | None,
     as_json: bool,
 ) -> int:
-    """Write the conditions of a split to OUT, named by the samples' ids: a folder for translate-dir.
+    """Write the conditions of a split to OUT, named by sample id: a folder for translate-dir.
 
     Exit code: 0 all written, 1 some could not be.
 
@@ -232,14 +234,14 @@ def data_export(
         rows = [{"id": r.id, "path": str(r.path) if r.path else None, "cause": r.cause} for r in results]
         click.echo(json.dumps(rows, indent=2))
     else:
-        for result in failed[:SHOWN]:
+        for result in failed[:MOST_FAILURES]:
             click.echo(f"failed: {result.id}: {result.cause}", err=True)
         click.echo(f"{out}: {len(results) - len(failed)} written, {len(failed)} failed")
     return 1 if failed else 0
 
 
 def _read_split(plugin: DatasetPlugin, root: Path | None, report: SplitReport, workers: int) -> None:
-    """Read a split. An index that cannot be made is a problem like another where its folder is there."""
+    """Read a split. If the folder exists, an index that fails is one of the problems."""
     from mcltool.cli.tables import progress
     from mcltool.core.errors import McltoolError
     from mcltool.data.check import check_split
@@ -256,42 +258,6 @@ def _read_split(plugin: DatasetPlugin, root: Path | None, report: SplitReport, w
             advance(1)
 
 
-def _show(plugin: DatasetPlugin, report: SplitReport) -> None:
-    from mcltool.cli.tables import show_facts, show_shares
-    from mcltool.data.check import describe_sizes
-
-    alone = report.samples - report.grouped
-    views = f"{report.groups} groups; {alone} samples have no other view: a copy of each is its exemplar"
-    facts = {"split": report.split, "samples": str(report.samples)}
-    facts |= {"photos": _sizes(describe_sizes(report.photos))}
-    facts |= {"conditions": _sizes(describe_sizes(report.conditions)), "exemplars": views}
-    show_facts(facts if report.samples else {"split": report.split})
-    if report.conditions:
-        click.echo()
-        show_shares(plugin.spec, report.mean_shares())
-    for name, cause in report.problems[:SHOWN]:
-        click.echo(f"broken: {name + ': ' if name else ''}{cause}")
-    if len(report.problems) > SHOWN:
-        click.echo(f"and {len(report.problems) - SHOWN} more problems; --json has them all")
-    for line in report.doubts:
-        click.echo(f"doubtful: {line}")
-    click.echo()
-
-
-def _sizes(found: dict[str, Any]) -> str:
-    """Sizes in words, width x height."""
-    if not found:
-        return "none could be read"
-    smallest, largest, usual = (
-        "{1} x {0}".format(*found[key]) for key in ("smallest", "largest", "most_frequent")
-    )
-    if smallest == largest:
-        return f"{usual} pixels"
-    times = found["most_frequent_count"]
-    often = f", most often {usual} ({times} times)" if times > 1 else ""
-    return f"{smallest} to {largest} pixels, median short side {found['median_short_side']:g}{often}"
-
-
 def _png(path: Path) -> Path:
     if path.suffix.lower() != ".png":
         raise click.UsageError(f"{path}: expected the name of a .png file to write")
@@ -299,7 +265,7 @@ def _png(path: Path) -> Path:
 
 
 def _size_of(dataset: DatasetPlugin, weights: str | None) -> int:
-    """The short side that a model was, or that models of the data set are, trained at."""
+    """The short side at which the model, or without one the data set, is trained."""
     from mcltool.core.config import resolve
     from mcltool.core.lookup import find_weights
     from mcltool.core.weights import read_header
