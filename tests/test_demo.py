@@ -220,7 +220,7 @@ def test_a_demo_that_will_take_long_says_so_with_the_reason_and_the_quicker_comm
 ) -> None:
     clock = count(step=seconds)
     monkeypatch.setattr(demo.time, "monotonic", lambda: next(clock))
-    monkeypatch.setattr(demo, "reasons", lambda: "8.0 processes want 2 cores")
+    monkeypatch.setattr(demo, "slowdowns", lambda: "8.0 processes want 2 cores")
     steps = [SimpleNamespace(result=SimpleNamespace(step=step), total=50) for step in range(1, 51)]
     seen: list[object] = []
     watch = demo.telling(seen.append)
@@ -230,5 +230,5 @@ def test_a_demo_that_will_take_long_says_so_with_the_reason_and_the_quicker_comm
     said = capsys.readouterr().err.splitlines()
     assert len(said) == told
     if told:
-        assert "some 40 minutes to go on this processor (8.0 processes want 2 cores)" in said[0]
+        assert "about 40 minutes to go on this processor (8.0 processes want 2 cores)" in said[0]
         assert "mcltool demo --pretrained" in said[0]
