@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -26,7 +28,7 @@ from mcltool.model.correspondence import (
     patches,
 )
 from mcltool.model.discriminator import Discriminator
-from mcltool.model.lean import FeatureEncoder, Generator, SpadeBlock, coordinates
+from mcltool.model.lean import FeatureEncoder, Generator, SpadeBlock, cell_logits, coordinates
 from mcltool.model.losses import marginal_contrastive
 from mcltool.model.network import MCLNet
 
@@ -172,6 +174,25 @@ def test_generated_images_are_float32_in_minus_1_to_1(dtype: torch.dtype) -> Non
     assert (image.shape, image.dtype) == ((2, 3, 32, 64), torch.float32)
     assert image.abs().max() <= 1
     assert image.abs().max() > 0.9
+
+
+def test_a_residual_generator_that_adds_nothing_gives_the_mean_colours_of_the_warps_cells() -> None:
+    generator = Generator(5, (8, 8, 12, 16), hidden=8, kernel=3, residual=True).eval()
+    for parameter in generator.to_image.parameters():
+        nn.init.zeros_(parameter)
+    colours = torch.tensor([[-0.9, 0.0, 0.5], [0.8, -0.2, -1.0]])
+    noise = torch.tensor([[0.1, -0.1] * 16, [-0.1, 0.1] * 16] * 16)  # no mean in any cell
+    warped = (colours[:, :, None, None] + noise * torch.tensor([1.0, 1.0, 0.0])[:, None, None]).clamp(-1, 1)
+    image = generator(warped, torch.rand(2, 5, 32, 32))
+    expected = colours.clamp(-0.98, 0.98)[:, :, None, None].expand(2, 3, 32, 32)
+    torch.testing.assert_close(image, expected, atol=1e-5, rtol=0)
+
+
+def test_a_residual_generator_is_smooth_between_two_cells() -> None:
+    logits = cell_logits(torch.tensor([-0.5] * 4 + [0.5] * 4).expand(1, 3, 4, 8))
+    steps = logits[0, 0, 0].diff()
+    assert (steps >= 0).all(), "the step between two cells is a ramp"
+    assert steps.max() == pytest.approx(2 * math.atanh(0.5) / 4)
 
 
 def test_discriminators_give_every_layer_at_every_scale_and_see_the_condition() -> None:

@@ -206,7 +206,12 @@ def test_what_is_computed_again_in_the_backward_pass_has_the_same_weights() -> N
 
 
 def test_settings_of_the_other_network_are_refused_by_name() -> None:
-    for settings in ({"spade_shared": True}, {"position": True}, {"condition_embedding": 8}):
+    for settings in (
+        {"spade_shared": True},
+        {"residual": True},
+        {"position": True},
+        {"condition_embedding": 8},
+    ):
         (name,) = settings
         with pytest.raises(UsageError, match=rf"model\.{name}: is for model\.network = 'lean'"):
             ModelConfig(network="published", **settings)  # type: ignore[arg-type]

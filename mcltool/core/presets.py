@@ -12,6 +12,7 @@ Settings = Mapping[str, Any]
 # defaults of sections.py and the configurations paper-*.
 _RECIPE: Settings = {
     "model.temperature": 0.03,
+    "model.residual": True,
     "train.beta1": 0.5,
     "train.beta2": 0.99,
     "train.generator_start": 0.15,

@@ -28,8 +28,8 @@ class ModelConfig:
 
     network: Literal["lean", "published"] = "lean"
     """Which network the sizes are of: "lean" is ours (docs/method.md, section 8), "published" CoCosNet's with the
-    self-correlation map (section 7), which has no use for condition_embedding, encoder_stem, position, spade_kernel
-    and spade_shared."""
+    self-correlation map (section 7), which has no use for condition_embedding, encoder_stem, position, spade_kernel,
+    spade_shared and residual."""
     values: Literal["patches", "averages"] = "patches"
     """What of each 4 x 4 patch of the exemplar is warped: all its pixels, or their mean."""
     encoder_kernel: Literal[3, 4] = 3
@@ -61,6 +61,8 @@ class ModelConfig:
     """Kernel of the convolution that makes scale and shift of them: 3 as published, 1 is lean."""
     spade_shared: bool = False
     """Whether the two modulations of a block read one hidden layer; as published each has its own."""
+    residual: bool = False
+    """Whether the generator begins with the colours of the warped exemplar's cells and adds to them."""
     discriminator_widths: tuple[Width, ...] = (64, 128, 256, 512)
     """Channels of each discriminator's layers, from half the size down."""
     discriminator_scales: Annotated[int, Range(1, 8)] = 2
@@ -89,7 +91,7 @@ class ModelConfig:
 
 
 _OF_ONE_NETWORK = {
-    "lean": ("condition_embedding", "encoder_stem", "position", "spade_kernel", "spade_shared"),
+    "lean": ("condition_embedding", "encoder_stem", "position", "spade_kernel", "spade_shared", "residual"),
     "published": ("encoder_kernel", "mix_condition"),
 }
 

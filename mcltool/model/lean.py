@@ -38,9 +38,8 @@ class LeanNet(MCLNet):
         self.encode_photo = FeatureEncoder(3, *shape)
         grid = (size[0] // STRIDE, size[1] // STRIDE)
         self.correspondence = CorrespondenceFeatures(config.scm_channels, grid)
-        self.generator = Generator(
-            planes, config.generator_widths, config.spade_hidden, config.spade_kernel, config.spade_shared
-        )
+        modulation = config.spade_hidden, config.spade_kernel, config.spade_shared
+        self.generator = Generator(planes, config.generator_widths, *modulation, config.residual)
 
 
 class FeatureEncoder(nn.Module):
@@ -123,13 +122,20 @@ class SpadeBlock(nn.Module):
 class Generator(nn.Module):
     """From the guide at the coarsest size up to the image, a SPADE block a size, self-attention at 1/4.
 
-    widths: channels at 1, 1/2, 1/4, ... of the size. hidden, kernel, shared: of the modulations, see ModelConfig.
+    widths: channels at 1, 1/2, 1/4, ... of the size. hidden, kernel, shared, residual: see ModelConfig.
     """
 
     def __init__(
-        self, condition_channels: int, widths: Sequence[int], hidden: int, kernel: int, shared: bool = False
+        self,
+        condition_channels: int,
+        widths: Sequence[int],
+        hidden: int,
+        kernel: int,
+        shared: bool = False,
+        residual: bool = False,
     ) -> None:
         super().__init__()
+        self.residual = residual
         guide = 3 + condition_channels
         coarse_to_fine = list(reversed(widths))
         self.start = conv(guide, coarse_to_fine[0])
@@ -153,4 +159,13 @@ class Generator(nn.Module):
             h = block(h, guide_here)
             if i == levels - 3:
                 h = self.attention(h)
-        return cropped(torch.tanh(self.to_image(F.leaky_relu(h, 0.2)).float()), height, width)
+        image = cropped(self.to_image(F.leaky_relu(h, 0.2)).float(), height, width)
+        if self.residual:
+            image = image + cell_logits(warped_B3HW)
+        return torch.tanh(image)
+
+
+def cell_logits(warped_B3HW: Tensor) -> Tensor:
+    """(B, 3, H, W) float32 whose tanh is the mean colour of each cell, smooth from one cell to the next."""
+    means_B3hw = F.avg_pool2d(warped_B3HW.float(), STRIDE).clamp(-0.98, 0.98)  # at 1 atanh is infinite
+    return F.interpolate(means_B3hw.atanh(), scale_factor=float(STRIDE), mode="bilinear", align_corners=False)
