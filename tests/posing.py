@@ -11,7 +11,7 @@ from mcltool_deepfashion import DeepFashionPlugin
 from PIL import Image
 
 from mcltool import Condition
-from mcltool.poses.joints import NAMES
+from mcltool.poses.pose import NAMES
 
 PLUGIN = DeepFashionPlugin()
 

@@ -14,7 +14,7 @@ from posing import PERSON, add_photo, people, values, write_json
 from mcltool.cli.main import cli
 from mcltool.core.weights import read_header
 
-from mcltool.poses.joints import NAMES  # isort: skip
+from mcltool.poses.pose import NAMES  # isort: skip
 
 OUTSIDE = "18 of 18 joints lie outside its photo, 64 x 64 pixels; --canvas HxW"
 CANVAS = ("--canvas", "1000x800")

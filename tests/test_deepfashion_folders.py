@@ -1,4 +1,4 @@
-"""Which files in a folder are poses, and poses that are written: see mcltool.poses.folders."""
+"""Which files in a folder are poses, and poses that are written: see mcltool.poses.plugin."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from posing import BODY_25, PERSON, PLUGIN, coco, people, read, values, without,
 
 from mcltool import Condition, DataError
 from mcltool.poses import documents
-from mcltool.poses.joints import NAMES, SIDES
+from mcltool.poses.pose import NAMES, SIDES
 
 
 def test_every_kind_of_pose_in_a_folder_is_found_once(tmp_path: Path) -> None:

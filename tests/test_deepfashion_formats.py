@@ -26,7 +26,7 @@ from posing import (
 
 from mcltool import Condition, DataError
 from mcltool.cli.main import cli
-from mcltool.poses.joints import NAMES
+from mcltool.poses.pose import NAMES
 
 NECK_BETWEEN = PERSON.copy()
 NECK_BETWEEN[1] = (PERSON[2] + PERSON[5]) / 2

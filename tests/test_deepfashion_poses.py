@@ -13,7 +13,7 @@ from mcltool_deepfashion import DeepFashionPlugin
 from posing import BODY_25, PERSON, PLUGIN, coco, people, read, values, without, write_json, write_text
 
 from mcltool import DataError
-from mcltool.poses.joints import NAMES
+from mcltool.poses.pose import NAMES
 
 
 def test_openpose_text_is_read_by_its_row_numbers(tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ from mcltool.core.config import DataConfig
 from mcltool.data.batch import condition_picture, condition_tensor
 from mcltool.data.dataset import TrainingData
 from mcltool.data.geometry import RandomState, evaluation_geometry, training_geometry
-from mcltool.poses.joints import LIMBS, NAMES, SIDES
+from mcltool.poses.pose import LIMBS, NAMES, SIDES
 from mcltool.poses.skeleton import draw, draw_points
 
 

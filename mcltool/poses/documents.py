@@ -18,9 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mcltool.core.errors import DataError
-from mcltool.poses.joints import BODY_18, count
 from mcltool.poses.openpose import flat_pose, instances, one_picture
-from mcltool.poses.pose import Pose, Size, canvas_of, numbers, pose_of, read_bytes
+from mcltool.poses.pose import BODY_18, Pose, Size, canvas_of, count, numbers, pose_of, read_bytes
 
 CACHED_FILES = 4
 HEAD_BYTES = 4096

@@ -13,8 +13,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mcltool.core.errors import DataError
-from mcltool.poses.joints import BODY_18, BODY_25, COCO_17, HALPE_26, Order
-from mcltool.poses.pose import Pose, Size, best_of, canvas_of, finite, numbers, pose_of, read_bytes
+from mcltool.poses.pose import (
+    BODY_18,
+    BODY_25,
+    COCO_17,
+    HALPE_26,
+    Order,
+    Pose,
+    Size,
+    best_of,
+    canvas_of,
+    finite,
+    numbers,
+    pose_of,
+    read_bytes,
+)
 
 CANDIDATE, SUBSET = "_candidate.txt", "_subset.txt"
 """How the names of the two text files of a pose end: joints found, and which of them are whose."""

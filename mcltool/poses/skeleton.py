@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mcltool.poses.joints import LIMBS, NAMES, Joints
+from mcltool.poses.pose import LIMBS, NAMES, Joints
 
 LIMB_WIDTH = 1 / 48
 RADIUS = 1 / 64
