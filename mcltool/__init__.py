@@ -14,8 +14,7 @@ if TYPE_CHECKING:
     from mcltool.core.errors import DataError, McltoolError, UsageError
     from mcltool.core.files import replacing
     from mcltool.core.images import photo_size, read_photo
-    from mcltool.core.masks import read_labels
-    from mcltool.core.measures import read_measure
+    from mcltool.core.rasters import read_labels, read_measure
     from mcltool.plugin.contract import (
         CONTRACT_VERSION,
         IMAGE_SUFFIXES,
@@ -39,8 +38,7 @@ _HOMES = {
     ),
     "mcltool.core.drawings": ("draw_lines", "edge_planes", "outlines", "read_drawing"),
     "mcltool.core.images": ("photo_size", "read_photo"),
-    "mcltool.core.masks": ("read_labels",),
-    "mcltool.core.measures": ("read_measure",),
+    "mcltool.core.rasters": ("read_labels", "read_measure"),
     "mcltool.core.files": ("replacing",),
     "mcltool.core.errors": ("DataError", "McltoolError", "UsageError"),
     "mcltool.translate.api": ("Model", "TranslatedImage", "from_pretrained", "translate_images"),

@@ -12,7 +12,7 @@ PROGRAM = """
 import sys
 from pathlib import Path
 import numpy as np
-from mcltool.core.allocator import keep_freed_memory, release_freed_memory
+from mcltool.core.process import keep_freed_memory, release_freed_memory
 from mcltool.cli.main import cli
 
 def resident():

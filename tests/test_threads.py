@@ -13,7 +13,7 @@ import pytest
 from click.testing import CliRunner
 
 from mcltool.cli.main import cli
-from mcltool.core import threads
+from mcltool.core import process
 
 PROGRAM = """
 import os, sys
@@ -29,7 +29,7 @@ print(os.environ.get("OMP_NUM_THREADS"), os.environ.get("OMP_WAIT_POLICY"), flus
 def settled(*args: str, more: str = "", **environment: str) -> subprocess.CompletedProcess[str]:
     """A command in a process that had none of the settings but ``environment``; the last line says what it set."""
     clean = {
-        name: value for name, value in os.environ.items() if name not in (*threads.COUNT, *threads.WAITING)
+        name: value for name, value in os.environ.items() if name not in (*process.COUNT, *process.WAITING)
     }
     command = [sys.executable, "-c", PROGRAM + more, *args]
     return subprocess.run(command, env=clean | environment, capture_output=True, text=True, check=True)
@@ -41,8 +41,8 @@ def test_a_command_settles_threads_before_torch_is_loaded() -> None:
         "plugins", "list", more="import torch; print(torch.get_num_threads())", OMP_DISPLAY_ENV="verbose"
     )
     *_, said, torch_has = done.stdout.splitlines()
-    assert said == f"{threads.cores()} passive"
-    assert int(torch_has) == threads.cores()
+    assert said == f"{process.cores()} passive"
+    assert int(torch_has) == process.cores()
     if "OPENMP DISPLAY ENVIRONMENT" in done.stderr:  # this torch computes with OpenMP, and took it over
         assert re.search("GOMP_SPINCOUNT = '(0|1000)'", done.stderr)
 
@@ -51,12 +51,12 @@ def test_a_command_settles_threads_before_torch_is_loaded() -> None:
 def test_a_waiting_thread_spins_only_where_the_machine_has_room(
     load: float, spin: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name in (*threads.COUNT, *threads.WAITING):
+    for name in (*process.COUNT, *process.WAITING):
         monkeypatch.setenv(name, "")  # so that it is put back
         monkeypatch.delenv(name)
     monkeypatch.setattr(os, "getloadavg", lambda: (load, 0.0, 0.0))
     monkeypatch.setattr(os, "cpu_count", lambda: 4)
-    threads.settle_threads()
+    process.settle_threads()
     assert os.environ["GOMP_SPINCOUNT"] == spin
     assert os.environ["OMP_WAIT_POLICY"] == "passive"
 
@@ -118,27 +118,27 @@ def control_groups(folder: Path, membership: str, limits: dict[str, str]) -> tup
 def test_the_quota_of_control_groups(
     membership: str, limits: dict[str, str], expected: float, tmp_path: Path
 ) -> None:
-    assert threads.quota(*control_groups(tmp_path, membership, limits)) == expected
+    assert process.quota(*control_groups(tmp_path, membership, limits)) == expected
 
 
 def test_a_system_without_control_groups_has_no_quota(tmp_path: Path) -> None:
-    assert threads.quota(tmp_path, tmp_path / "none") == math.inf
+    assert process.quota(tmp_path, tmp_path / "none") == math.inf
 
 
 def test_two_processors_of_one_core_count_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(threads, "affinity", lambda: {0, 1, 2, 6})
+    monkeypatch.setattr(process, "affinity", lambda: {0, 1, 2, 6})
     for number, shared in {0: "0,4", 1: "1,5", 2: "2,6", 6: "2,6"}.items():
         place = tmp_path / f"cpu{number}/topology/core_cpus_list"
         place.parent.mkdir(parents=True)
         place.write_text(f"{shared}\n")
-    assert threads.physical_cores(tmp_path) == 3
-    assert threads.physical_cores(tmp_path / "none") == 4
+    assert process.physical_cores(tmp_path) == 3
+    assert process.physical_cores(tmp_path / "none") == 4
 
 
 @pytest.mark.parametrize(("quota", "expected"), [(math.inf, 4), (2.5, 3), (0.5, 1)])
 def test_cores_are_those_of_the_affinity_within_the_quota(
     quota: float, expected: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(threads, "physical_cores", lambda: 4)
-    monkeypatch.setattr(threads, "quota", lambda: quota)
-    assert threads.cores() == expected
+    monkeypatch.setattr(process, "physical_cores", lambda: 4)
+    monkeypatch.setattr(process, "quota", lambda: quota)
+    assert process.cores() == expected

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from mcltool.core.threads import use_threads
+from mcltool.core.process import use_threads
 
 FOLDER = click.Path(path_type=Path)
 FILE = click.Path(path_type=Path)

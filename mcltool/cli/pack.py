@@ -83,7 +83,7 @@ def pack_write(
       mcltool pack info ade20k.h5      what it holds
     """
     from mcltool.core.config import parse_size, resolve
-    from mcltool.core.threads import cores
+    from mcltool.core.process import cores
     from mcltool.data.geometry import load_size
     from mcltool.data.packing import PackOptions
 

@@ -70,7 +70,7 @@ def pair(
     """
     from mcltool.cli.tables import progress
     from mcltool.core.device import pick_device
-    from mcltool.core.threads import cores
+    from mcltool.core.process import cores
     from mcltool.data.pack import splits_of
     from mcltool.data.retrieval import pick_features, retrieve
 

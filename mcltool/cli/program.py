@@ -12,9 +12,8 @@ from typing import Any
 
 import click
 
-from mcltool.core.allocator import keep_freed_memory
 from mcltool.core.errors import HungError, McltoolError, UsageError, did_you_mean, printable
-from mcltool.core.threads import settle_threads
+from mcltool.core.process import keep_freed_memory, settle_threads
 
 
 class Commands(click.Group):

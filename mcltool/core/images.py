@@ -9,7 +9,6 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
-from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +18,6 @@ from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError, features
 
 from mcltool.core.errors import DataError
-from mcltool.core.files import write_bytes
 from mcltool.core.patience import limited
 
 RGB = tuple[int, int, int]
@@ -218,13 +216,3 @@ def _check_chunks(png: bytes) -> None:
         place += 12 + int.from_bytes(png[place : place + 4], "big")
     if place > len(png):
         raise ValueError("a part of it is longer than the file")
-
-
-def write_raster(raster: NDArray[np.uint8], path: Path, palette: tuple[RGB, ...] = ()) -> None:
-    """Write a (H, W) raster as a PNG that keeps its numbers: indices into ``palette`` where there is one, else grey."""
-    image = Image.fromarray(raster)
-    if palette:
-        image.putpalette(bytes(value for colour in palette for value in colour))
-    buffer = BytesIO()
-    image.save(buffer, "PNG")
-    write_bytes(path, buffer.getvalue())

@@ -1,19 +1,24 @@
-"""Pictures for people to look at: contact sheets, heat maps, marks, and sheets of captioned panels."""
+"""What people look at: contact sheets, heat maps, marks, sheets of captioned panels, and pages in HTML."""
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from io import BytesIO
 from itertools import zip_longest
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from mcltool.core.files import write_bytes
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
 
 Picture = NDArray[np.uint8]
 """(H, W, 3) RGB."""
@@ -164,10 +169,12 @@ def crossed(picture: Picture, marks: Sequence[tuple[float, float, RGB]], height:
     return np.asarray(image)
 
 
-def save_png(path: Path, picture: Picture) -> None:
-    """Write a PNG atomically."""
-    buffer = BytesIO()
-    Image.fromarray(picture).save(buffer, "PNG")
+def save_png(path: Path, picture: NDArray[np.uint8], palette: Sequence[RGB] = ()) -> None:
+    """Write (H, W, 3) colours, (H, W) grey levels, or (H, W) indices into ``palette`` as a PNG, atomically."""
+    image, buffer = Image.fromarray(picture), BytesIO()
+    if palette:
+        image.putpalette(bytes(value for colour in palette for value in colour))
+    image.save(buffer, "PNG")
     write_bytes(path, buffer.getvalue())
 
 
@@ -191,3 +198,31 @@ def _scaled(picture: Picture, height: int) -> Image.Image:
     width = max(1, round(image.width * height / image.height))
     exact = height % image.height == 0
     return image.resize((width, height), Image.Resampling.NEAREST if exact else Image.Resampling.LANCZOS)
+
+
+def page(template: str, **values: Any) -> str:
+    """The page ``template``.html.j2, which needs no other file, or a part of one; ``values`` are escaped."""
+    return _pages().get_template(f"{template}.html.j2").render(**values)
+
+
+def embedded(picture: NDArray[np.uint8], side: int) -> str:
+    """A (H, W, 3) picture as a data address: exact where it is small, a JPEG of ``side`` pixels where it is large."""
+    image = Image.fromarray(picture)
+    kind = "PNG" if max(image.size) <= side // 2 else "JPEG"
+    image.thumbnail((side, side), Image.Resampling.LANCZOS)
+    buffer = BytesIO()
+    image.save(buffer, kind, **({"quality": 88} if kind == "JPEG" else {}))
+    return f"data:image/{kind.lower()};base64,{base64.b64encode(buffer.getvalue()).decode()}"
+
+
+@cache
+def _pages() -> Environment:
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    return Environment(
+        loader=PackageLoader("mcltool.core", "pages"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from mcltool.core.files import write_text
-from mcltool.core.html import embedded, page
 from mcltool.core.images import read_photo
+from mcltool.core.pictures import embedded, page
 from mcltool.evaluate.folders import Picture
 from mcltool.evaluate.inputs import Inputs
 from mcltool.evaluate.metrics import Number, number_of

@@ -201,14 +201,14 @@ class DatasetPlugin(ABC):
         stem: the path without suffix; its last name may contain dots. Default: a (H, W) raster as a lossless PNG;
         raises DataError for any other condition.
         """
-        from mcltool.core.images import write_raster
+        from mcltool.core.pictures import save_png
 
         raster = condition.raster
         if raster is None or raster.ndim != 2 or condition.points is not None:
             raise DataError(f"{self.name}: conditions of several planes need a write_condition()")
         path = stem.with_name(f"{stem.name}.png")
         labels = self.spec.kind == "labels" and not condition.smooth
-        write_raster(raster, path, self.spec.palette if labels else ())
+        save_png(path, raster, self.spec.palette if labels else ())
         return path
 
     def truth(self, condition: Sample, exemplar: Sample, short_side: int) -> Truth | None:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from mcltool.core.threads import affinity, cores, quota
+from mcltool.core.process import affinity, cores, quota
 
 if TYPE_CHECKING:
     import torch

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from mcltool.core.html import page
+from mcltool.core.pictures import page
 from mcltool.train.run_folder import Row
 
 WIDTH, HEIGHT = 300, 130

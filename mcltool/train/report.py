@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from mcltool.core.files import write_text
-from mcltool.core.html import embedded, page
 from mcltool.core.images import read_photo
+from mcltool.core.pictures import embedded, page
 from mcltool.evaluate.picture import WANTED
 from mcltool.train.curves import Curve, curves_of, svg
 from mcltool.train.run_folder import RunFolder

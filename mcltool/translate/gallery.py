@@ -11,8 +11,8 @@ from urllib.parse import quote
 
 from mcltool.core.errors import DataError, printable
 from mcltool.core.files import write_text
-from mcltool.core.html import embedded, page
 from mcltool.core.images import read_photo
+from mcltool.core.pictures import embedded, page
 from mcltool.data.batch import condition_picture
 from mcltool.translate.job import Job
 from mcltool.translate.manifest import manifests, read_lines

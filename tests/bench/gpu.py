@@ -18,8 +18,8 @@ import torch
 from parts import OTHER, Counter, Parts, Roof, measure_roof
 from torch.profiler import ProfilerActivity, profile
 
-from mcltool.core.allocator import keep_freed_memory
 from mcltool.core.files import write_text
+from mcltool.core.process import keep_freed_memory
 from mcltool.data.made_up import random_batch
 from mcltool.model.vgg import random_vgg
 from mcltool.tools.bench.machine import Times, peak, repeated, reset_peak

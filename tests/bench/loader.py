@@ -32,8 +32,8 @@ import torch
 from torch.utils.data import DataLoader
 
 from mcltool import DatasetPlugin, Sample
-from mcltool.core.allocator import keep_freed_memory
 from mcltool.core.config import Config, resolve
+from mcltool.core.process import keep_freed_memory
 from mcltool.data.dataset import TrainingData
 from mcltool.data.geometry import load_size, read_short_side
 from mcltool.data.loader import SampleStream, load, training_loader

@@ -54,8 +54,7 @@ def main() -> None:
 
 
 def measure(options: argparse.Namespace) -> dict[str, Any]:
-    from mcltool.core.allocator import keep_freed_memory
-    from mcltool.core.threads import settle_threads, use_threads
+    from mcltool.core.process import keep_freed_memory, settle_threads, use_threads
 
     keep_freed_memory()  # as every command of mcltool does
     settle_threads()

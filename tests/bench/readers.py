@@ -22,7 +22,7 @@ import numpy as np
 from PIL import Image
 
 from mcltool import Condition, DatasetPlugin, McltoolError, Sample
-from mcltool.core.allocator import keep_freed_memory
+from mcltool.core.process import keep_freed_memory
 
 REPOSITORY = Path(__file__).parents[2]
 SHORT_SIDE = 286

@@ -46,7 +46,7 @@ def measure(
     from figures import difference, training, translation
     from parts import measure_roof
 
-    from mcltool.core.allocator import keep_freed_memory
+    from mcltool.core.process import keep_freed_memory
     from mcltool.tools.bench.run import the_subject
 
     keep_freed_memory()  # as every command of mcltool does

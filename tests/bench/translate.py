@@ -87,10 +87,10 @@ def rate(preset: str, count: int, pairing: str, repeats: int, workers: int | Non
     """Images a second of the job, of the bare model, and the median of their ratios."""
     import torch
 
-    from mcltool.core.allocator import keep_freed_memory
     from mcltool.core.config import resolve
     from mcltool.core.device import autocast
     from mcltool.core.pixels import to_unit
+    from mcltool.core.process import keep_freed_memory
     from mcltool.translate.job import Job, Options
     from mcltool.translate.reader import Preparer
     from mcltool.translate.run import Run

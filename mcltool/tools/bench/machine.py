@@ -13,8 +13,8 @@ from pathlib import Path
 import torch
 import torch.nn.functional as F
 
-from mcltool.core.allocator import release_freed_memory
 from mcltool.core.device import memory_used, native_formats
+from mcltool.core.process import release_freed_memory
 
 FORMATS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 

@@ -1,6 +1,6 @@
-"""How many threads compute, and how they wait for one another. Imports no torch: most of it is set before torch loads.
+"""How this process computes: how many threads, how they wait for one another, and what becomes of freed memory.
 
-The command line calls ``settle_threads``; whoever uses mcltool as a library decides for their own process.
+The command line settles it before torch is loaded; whoever uses mcltool as a library decides for their own process.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ WAITING = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME")
 SHORT_SPIN = "1000"
 """For libgomp, torch's library on Linux: some 20 microseconds."""
 COUNT = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")
+_TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # M_... of malloc.h
 
 
 def settle_threads() -> None:
@@ -105,3 +106,28 @@ def _limit(group: Path) -> Iterator[float]:
             yield int(limit) / int(period)
     except (OSError, ValueError):
         return
+
+
+def keep_freed_memory() -> None:
+    """Have the C library keep the memory of freed tensors for the next ones, in this process and its forks.
+
+    glibc hands large blocks back to the system, which then has to make and clear every page of the next one: on a CPU
+    a sixth of a training step (docs/benchmarks.md). Other C libraries are left as they are.
+    """
+    _in_glibc("mallopt", _TRIM_THRESHOLD, 2**31 - 1)
+    _in_glibc("mallopt", _MMAP_THRESHOLD, 2**30)
+
+
+def release_freed_memory() -> None:
+    """Give back to the system what ``keep_freed_memory`` has kept so far."""
+    _in_glibc("malloc_trim", 0)
+
+
+def _in_glibc(function: str, *numbers: int) -> None:
+    """Call a function of the C library; nothing happens where it has none of that name."""
+    if sys.platform == "linux":
+        import ctypes
+
+        found = getattr(ctypes.CDLL(None), function, None)
+        if found is not None:
+            found(*numbers)
