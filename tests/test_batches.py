@@ -8,8 +8,8 @@ import torch
 
 from mcltool.core.errors import DataError
 from mcltool.core.pixels import to_bytes, to_unit
-from mcltool.data.batch import BACKGROUND, HostBatch, condition_picture, condition_planes, condition_tensor
-from mcltool.data.views import device_input
+from mcltool.data.batch import BACKGROUND, HostBatch, condition_picture, condition_planes
+from mcltool.data.reading import device_input, planes_of
 from mcltool.plugin.contract import Condition, ConditionSpec, DatasetPlugin
 
 LABELS = ConditionSpec("labels", ("sky", "tree", "road"), ((10, 20, 30), (40, 50, 60), (70, 80, 90)))
@@ -89,15 +89,13 @@ def test_channel_pictures_show_the_brighter_on_a_dark_ground():
     assert picture.tolist() == [[[dark] * 3, [255, dark, 100]], [[128, 50, 50], [255, 200, 200]]]
 
 
-def test_rendered_tensors_are_copies_in_the_right_order():
+def test_rendered_planes_are_in_the_order_that_networks_have():
     planes = np.random.default_rng(0).random((2, 4, 2), np.float32)
-    channels = condition_tensor(Rendering(EDGES, planes), Condition((2, 4)))
+    channels = planes_of(Rendering(EDGES, planes), Condition((2, 4)))
     assert channels.shape == (2, 2, 4)
     assert channels[1, 0, 3] == planes[0, 3, 1]
     labels = np.array([[0, 1, 2, 0]], np.uint8)
-    tensor = condition_tensor(Rendering(LABELS, labels), Condition((1, 4)))
-    tensor[0, 0] = 1
-    assert labels[0, 0] == 0
+    assert planes_of(Rendering(LABELS, labels), Condition((1, 4))).tolist() == labels.tolist()
 
 
 def host_batch(condition, size=(4, 6)):
@@ -215,4 +213,4 @@ def test_only_points_alone_are_drawn_on_the_device(condition):
 )
 def test_wrong_planes_are_a_data_error(spec, planes, words):
     with pytest.raises(DataError, match=f"^rendering: .*{words}"):
-        condition_tensor(Rendering(spec, planes), Condition((2, 4)))
+        planes_of(Rendering(spec, planes), Condition((2, 4)))

@@ -16,9 +16,10 @@ from posing import PERSON, PLUGIN, without
 
 from mcltool import Condition, DataError, Sample
 from mcltool.core.config import DataConfig
-from mcltool.data.batch import condition_picture, condition_tensor
+from mcltool.data.batch import condition_picture
 from mcltool.data.dataset import TrainingData
 from mcltool.data.geometry import RandomState, evaluation_geometry, training_geometry
+from mcltool.data.reading import planes_of
 from mcltool.poses.pose import LIMBS, NAMES, SIDES
 from mcltool.poses.skeleton import draw, draw_points
 
@@ -140,7 +141,7 @@ def test_the_spec_fits_what_is_drawn() -> None:
     assert (spec.kind, spec.channels) == ("channels", 20)
     assert spec.names[:5] == ("red", "green", "blue", "neck to right shoulder", "neck to left shoulder")
     condition = Condition((100, 100), points=PERSON)
-    assert condition_tensor(PLUGIN, condition).shape == (20, 100, 100)
+    assert planes_of(PLUGIN, condition).shape == (20, 100, 100)
     red, green, blue = condition_picture(PLUGIN.render(condition), spec)[10, 50]
     assert red == 255  # the nose
     assert max(green, blue) < 100  # the glow of the limbs that meet there

@@ -11,7 +11,7 @@ from scenes import make_scenes
 from tiny_weights import make_weights
 
 from mcltool.cli.main import cli
-from mcltool.data.left_out import unread
+from mcltool.data.reading import unread
 
 
 def test_pictures_of_kinds_that_are_not_read_are_counted_and_named(tmp_path: Path) -> None:

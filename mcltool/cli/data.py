@@ -105,7 +105,7 @@ def data_check(
     from mcltool.core.config import resolve
     from mcltool.data.check import SplitReport, notes_on
     from mcltool.data.geometry import load_size
-    from mcltool.data.left_out import unused
+    from mcltool.data.reading import unused
 
     dataset, root = open_dataset(plugin, root, condition, canvas)
     plugin = dataset.name

@@ -137,7 +137,7 @@ def evaluate(
     from mcltool.cli.tables import console, show_scores
     from mcltool.core.config import parse_size
     from mcltool.core.errors import UsageError
-    from mcltool.data.left_out import unread
+    from mcltool.data.reading import unread
     from mcltool.evaluate.folders import Form
     from mcltool.evaluate.inputs import Request
 

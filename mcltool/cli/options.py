@@ -149,7 +149,7 @@ def open_dataset(
 ) -> tuple[DatasetPlugin, Path | None]:
     """The data set that the options name, and its folder. What was taken for granted of it is said on stderr."""
     from mcltool.cli.tables import working
-    from mcltool.data.left_out import unread
+    from mcltool.data.reading import unread
     from mcltool.plugin.registry import load_data, use_canvas, use_reading
 
     with working(f"looking at {root or plugin}"):
@@ -168,10 +168,10 @@ def open_dataset(
 
 def say_doubts(dataset: DatasetPlugin, *splits: Sequence[Sample]) -> None:
     """Say on stderr what makes a few samples of each split look as if they were read wrongly."""
-    from mcltool.data.doubts import look
+    from mcltool.data.reading import doubts_among
 
     for samples in splits:
-        for line in look(dataset, samples):
+        for line in doubts_among(dataset, samples):
             click.echo(f"doubtful: {line}", err=True)
 
 

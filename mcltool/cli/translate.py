@@ -185,7 +185,7 @@ def translate_dir(
       torchrun --nproc-per-node 4 -m mcltool translate-dir masks/ photos/ out/
     """
     from mcltool.cli.job_view import show, show_plan
-    from mcltool.data.left_out import unread
+    from mcltool.data.reading import unread
     from mcltool.translate.folder import Shard, settle_ranks
     from mcltool.translate.job import Job, Options
     from mcltool.translate.run import Run

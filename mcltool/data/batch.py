@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from mcltool.core.pixels import Size, to_unit
-from mcltool.plugin.contract import Condition, ConditionSpec, DatasetPlugin, PointDrawing, rendered
+from mcltool.plugin.contract import ConditionSpec, PointDrawing
 
 Item = dict[str, Tensor]
 """One sample: the fields of a HostBatch, or of a Batch, without the first dimension."""
@@ -164,15 +164,6 @@ def _pixel_centres(size: Size, device: torch.device) -> tuple[Tensor, Tensor]:
     """x (W,) and y (H,)."""
     y, x = (torch.arange(side, dtype=torch.float32, device=device) for side in size)
     return x, y
-
-
-def condition_tensor(plugin: DatasetPlugin, condition: Condition) -> Tensor:
-    """A condition rendered: (H, W) uint8 labels, or (C, H, W) float32 in [0, 1].
-
-    Raises DataError where the plugin's planes are not what its spec and the contract say.
-    """
-    planes = rendered(plugin, condition)
-    return torch.from_numpy(np.array(planes if planes.ndim == 2 else planes.transpose(2, 0, 1), order="C"))
 
 
 def condition_planes(condition: Tensor, spec: ConditionSpec) -> Tensor:

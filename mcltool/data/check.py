@@ -12,12 +12,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mcltool.core.errors import DataError, McltoolError, UsageError
+from mcltool.core.errors import McltoolError, UsageError
 from mcltool.core.pixels import Size
-from mcltool.data.batch import condition_tensor
-from mcltool.data.doubts import check_ids, doubts_of, summed_up
+from mcltool.data.reading import distinct, doubts_of, mismatch, photo_of, planes_of, summed_up
 from mcltool.data.retrieval import Vector, describe_view
-from mcltool.data.views import mismatch
 from mcltool.data.workers import in_processes
 from mcltool.plugin.contract import DatasetPlugin, Sample
 
@@ -115,7 +113,8 @@ def check_split(
     """Read ``samples`` into ``report``, one step a sample, with ``workers`` processes (0: in this one)."""
     report.samples = len(samples)
     try:
-        check_ids(plugin, samples)
+        for _ in distinct(plugin, samples):
+            pass
     except UsageError as error:
         report.problems.append(("", str(error)))
     sizes = Counter(sample.group for sample in samples if sample.group)
@@ -145,13 +144,13 @@ def examine_sample(plugin: DatasetPlugin, sample: Sample) -> SampleReport:
     photo = condition = shares = None
     descriptor = None
     try:
-        pixels = plugin.photo(sample, side)
-        photo = _photo_size(pixels)
+        pixels = photo_of(plugin, sample, side)
+        photo = pixels.shape[0], pixels.shape[1]
     except Exception as error:
         problems.append(_line(error))
     try:
         read = plugin.condition(sample, side)
-        condition, shares = read.size, _shares(condition_tensor(plugin, read).numpy(), plugin.spec.channels)
+        condition, shares = read.size, _shares(planes_of(plugin, read), plugin.spec.channels)
         doubts = doubts_of(plugin, sample, read)
     except Exception as error:
         problems.append(_line(error))
@@ -211,12 +210,6 @@ def describe_sizes(sizes: Sequence[Size]) -> dict[str, Any]:
         "most_frequent": list(usual),
         "most_frequent_count": times,
     }
-
-
-def _photo_size(photo: NDArray[np.uint8]) -> Size:
-    if photo.ndim != 3 or photo.shape[2] != 3 or photo.dtype != np.uint8:
-        raise DataError(f"photo() gave {photo.shape} {photo.dtype}, expected (H, W, 3) uint8")
-    return photo.shape[0], photo.shape[1]
 
 
 def _shares(planes: NDArray[Any], channels: int) -> NDArray[np.float64]:

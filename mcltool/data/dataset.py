@@ -23,7 +23,6 @@ from mcltool.core.errors import UsageError
 from mcltool.core.pixels import to_bytes
 from mcltool.data.batch import Batch, HostBatch, Item
 from mcltool.data.colour import colour_change, recoloured
-from mcltool.data.doubts import repeated
 from mcltool.data.geometry import (
     RandomState,
     augmented_target,
@@ -31,7 +30,7 @@ from mcltool.data.geometry import (
     read_short_side,
     training_geometry,
 )
-from mcltool.data.views import View, device_input, read_view
+from mcltool.data.reading import View, device_input, distinct, read_view
 from mcltool.plugin.contract import DatasetPlugin, Sample
 
 
@@ -188,11 +187,7 @@ def _check_samples(plugin: DatasetPlugin, samples: Sequence[Sample]) -> None:
 def _groups(plugin: DatasetPlugin, samples: Sequence[Sample]) -> dict[str, list[int]]:
     """The indices of each named group's members. Raises UsageError where two samples have one id."""
     groups: dict[str, list[int]] = {}
-    ids: set[str] = set()
-    for index, sample in enumerate(samples):  # once: a sample may be made when it is asked for
-        if sample.id in ids:
-            raise repeated(plugin, sample.id)
-        ids.add(sample.id)
+    for index, sample in enumerate(distinct(plugin, samples)):
         if sample.group:
             groups.setdefault(sample.group, []).append(index)
     return groups

@@ -26,11 +26,10 @@ from mcltool.core.files import write_bytes
 from mcltool.core.locks import locked
 from mcltool.core.pixels import Photo, Size
 from mcltool.data.assembly import VERSION, assemble, create_bucket, write_tables
-from mcltool.data.doubts import check_ids
 from mcltool.data.geometry import cover
 from mcltool.data.pack_format import FORMAT, PackHeader, check_split, checksum, kind_of
 from mcltool.data.pack_layout import ARRAYS
-from mcltool.data.views import View, device_input, read_view
+from mcltool.data.reading import View, device_input, distinct, read_view
 from mcltool.data.workers import in_processes
 from mcltool.plugin.contract import Condition, DatasetPlugin, Sample
 
@@ -76,7 +75,8 @@ def pack(
     where another process is packing to ``out``, or ids are repeated.
     """
     for samples in splits.values():
-        check_ids(plugin, samples)
+        for _ in distinct(plugin, samples):
+            pass
     folder = out.with_name(f"{out.name}.parts")
     try:
         folder.mkdir(parents=True, exist_ok=True)

@@ -23,7 +23,7 @@ from mcltool.core.errors import UsageError
 from mcltool.core.files import reserve
 from mcltool.core.pixels import Photo, resize_photo, to_unit
 from mcltool.core.pretrained import load_vgg, vgg_file
-from mcltool.data.views import read_view
+from mcltool.data.reading import read_view
 from mcltool.data.workers import in_processes
 from mcltool.model.vgg import VGGFeatures
 from mcltool.plugin.contract import Condition, DatasetPlugin, Sample, rendered

@@ -18,9 +18,9 @@ from mcltool.core.files import digest, read_json, write_text
 from mcltool.core.pictures import save_png
 from mcltool.core.pixels import Size, resize_photo
 from mcltool.core.weights import load_model, read_header
-from mcltool.data.doubts import look
 from mcltool.data.export import export_conditions
 from mcltool.data.pack import open_data
+from mcltool.data.reading import doubts_among
 from mcltool.evaluate.inputs import Request
 from mcltool.evaluate.job import score_folder
 from mcltool.evaluate.pairs import Pair, score_correspondence
@@ -134,7 +134,7 @@ def score_weights(
     )
     about = {"weights": str(weights), "weights_sha256": digest(weights), "split": split.as_dict()}
     warnings = [] if extra else _warnings(pairs)
-    warnings += [f"doubtful: {line}" for line in look(split.plugin, [pair.sample for pair in pairs])]
+    warnings += [f"doubtful: {line}" for line in doubts_among(split.plugin, [pair.sample for pair in pairs])]
     return score_folder(request, to, extra, about, warnings, tell)
 
 

@@ -14,9 +14,9 @@ import torch
 from mcltool.core.config import resolve
 from mcltool.core.errors import DataError, McltoolError
 from mcltool.core.pixels import same_aspect
-from mcltool.data.batch import condition_tensor, drawn_points
+from mcltool.data.batch import drawn_points
 from mcltool.data.dataset import TrainingData
-from mcltool.data.views import device_input
+from mcltool.data.reading import device_input, planes_of
 from mcltool.plugin.conformance_subject import SkipError, Subject, form, require, require_raises
 from mcltool.plugin.contract import Condition, ConditionSpec, DatasetPlugin, Sample
 
@@ -109,7 +109,7 @@ def check_render(subject: Subject) -> str:
 
 
 def _require_planes(plugin: DatasetPlugin, condition: Condition, name: str) -> None:
-    planes = condition_tensor(plugin, condition).numpy()
+    planes = planes_of(plugin, condition)
     if plugin.spec.kind == "channels":
         fits = np.isfinite(planes).all() and planes.min() >= 0 and planes.max() <= 1
         require(fits, f"{name}: render() gave {planes.min():g} to {planes.max():g}, expected 0 to 1")
@@ -122,12 +122,12 @@ def _require_same_drawing(plugin: DatasetPlugin, condition: Condition, name: str
         return
     points = torch.from_numpy(device_input(plugin, condition).copy())
     drawn = drawn_points(draw_points, torch.stack([points, points * torch.nan]), condition.size)
-    planes = condition_tensor(plugin, condition)
+    planes = planes_of(plugin, condition)
     require(drawn.dtype == torch.float32, f"{name}: draw_points() gave {drawn.dtype}, expected float32")
     require(
         drawn.shape == (2, *planes.shape), f"{name}: draw_points() gave {tuple(drawn.shape)} for 2 samples"
     )
-    apart = float((drawn[0] - planes).abs().max())
+    apart = float(np.abs(drawn[0].numpy() - planes).max())
     require(apart <= SAME_DRAWING, f"{name}: draw_points() and render() are {apart:.3g} apart")
 
 
@@ -153,7 +153,7 @@ def _require_same_reading(one: DatasetPlugin, other: DatasetPlugin, sample: Samp
     side = SHORT_SIDES[0]
     same = np.array_equal(one.photo(sample, side), other.photo(sample, side))
     require(same, f"{sample.id}: {what} photo")
-    planes = [condition_tensor(plugin, plugin.condition(sample, side)).numpy() for plugin in (one, other)]
+    planes = [planes_of(plugin, plugin.condition(sample, side)).copy() for plugin in (one, other)]
     require(np.array_equal(planes[0], planes[1]), f"{sample.id}: {what} condition")
 
 
@@ -189,7 +189,7 @@ def _require_alike(plugin: DatasetPlugin, one: Condition, other: Condition, name
     require(
         one.size == other.size, f"{name}: a canvas of {one.size} was written, {other.size} is read (H, W)"
     )
-    first, second = (condition_tensor(plugin, condition).float().numpy() for condition in (one, other))
+    first, second = (planes_of(plugin, condition).astype(np.float32) for condition in (one, other))
     apart = np.abs(first - second)
     limit = 0.0 if plugin.spec.kind == "labels" else 0.02
     require(apart.mean() <= limit, f"{name}: what is read is not what was written ({apart.mean():.3f} apart)")

@@ -17,8 +17,8 @@ from mcltool.core.patience import LONG_LOOKS, RESUME, limited
 from mcltool.core.weights import WeightsHeader, save_weights
 from mcltool.data.batch import Batch
 from mcltool.data.dataset import TrainingData
-from mcltool.data.doubts import look
 from mcltool.data.loader import SampleStream, training_loader
+from mcltool.data.reading import doubts_among
 from mcltool.data.workers import NO_SHARED_MEMORY, is_shared_memory
 from mcltool.train.checkpoints import best, newest_whole, restore, sweep
 from mcltool.train.distributed import (
@@ -96,7 +96,7 @@ def _say_what_starts(job: TrainingJob, trainer: Trainer, data: TrainingData, rec
         )
     for line in recorder.validation.doubts():
         log.warning(line)
-    for line in look(job.plugin, data.samples):
+    for line in doubts_among(job.plugin, data.samples):
         log.warning(f"doubtful: {line}")
 
 

@@ -14,7 +14,7 @@ from mcltool.core.files import digest, write_text
 from mcltool.core.hub import repository_of
 from mcltool.core.pixels import Size
 from mcltool.core.weights import WeightsHeader, read_header
-from mcltool.data.doubts import FEW, summed_up
+from mcltool.data.reading import FEW, summed_up
 from mcltool.plugin import registry as plugins
 from mcltool.plugin.contract import DatasetPlugin
 from mcltool.translate.folder import Shard

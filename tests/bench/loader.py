@@ -39,7 +39,7 @@ from mcltool.data.geometry import load_size, read_short_side
 from mcltool.data.loader import SampleStream, load, training_loader
 from mcltool.data.pack import PackedDataset
 from mcltool.data.packing import PackOptions, pack
-from mcltool.data.views import read_view
+from mcltool.data.reading import read_view
 from mcltool.plugin import registry as plugins
 
 REPOSITORY = Path(__file__).parents[2]
