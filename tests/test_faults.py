@@ -23,8 +23,7 @@ from training import small_job, small_trainer
 from translating import files, make_condition, make_photo, manifest, run
 
 from mcltool import McltoolError, Sample, UsageError
-from mcltool.cli.main import cli
-from mcltool.cli.program import _report
+from mcltool.cli.main import _report, cli
 from mcltool.core import files as system
 from mcltool.core.files import read_limited, replacing, write_text
 from mcltool.core.locks import locked

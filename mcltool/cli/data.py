@@ -8,25 +8,22 @@ from typing import TYPE_CHECKING
 
 import click
 
-from mcltool.cli.options import CONDITION, FOLDER, WEIGHTS, Canvas, data_options, open_dataset, say_doubts
-from mcltool.cli.program import Commands
+from mcltool.cli import options
+from mcltool.cli.options import PATH
 
 if TYPE_CHECKING:
     from mcltool.data.check import SplitReport
     from mcltool.plugin.contract import DatasetPlugin
 
-MOST_FAILURES = 50
-"""Failures that are printed; --json has all."""
 
-
-@click.group("data", cls=Commands)
+@click.group("data", cls=options.Commands)
 def data_group() -> None:
     """Look at a data set before training on it."""
 
 
 @data_group.command("describe", short_help="Detect what your own folder holds, and write dataset.toml.")
-@click.argument("root", type=FOLDER, metavar="DIR")
-@CONDITION
+@click.argument("root", type=PATH, metavar="DIR")
+@options.condition
 def data_describe(root: Path, condition: str) -> None:
     """Look at your own folder of photos and conditions, and write what it contains to DIR/dataset.toml.
 
@@ -71,21 +68,13 @@ def data_describe(root: Path, condition: str) -> None:
 
 
 @data_group.command("check", short_help="Read every sample and report what is wrong.")
-@data_options
-@click.option("--split", type=click.Choice(["train", "val"]), help="Only this one.  [default: both]")
+@options.data
+@options.split
 @click.option(
     "--workers", type=click.IntRange(0), default=0, help="Processes that read; 0: this one.  [default: 0]"
 )
-@click.option("--json", "as_json", is_flag=True, help="Print JSON, with every problem.")
-def data_check(
-    plugin: str | None,
-    root: Path | None,
-    condition: str,
-    canvas: Canvas,
-    split: str | None,
-    workers: int,
-    as_json: bool,
-) -> int:
+@options.json("Print JSON, with every problem.")
+def data_check(data: options.Data, split: str | None, workers: int, as_json: bool) -> int:
     """Read every sample of a data set, and report unreadable or mismatched files, sizes, and how frequent classes are.
 
     Notes list masks of a single class, photos smaller than training loads them, and held-out samples that are nearly
@@ -101,26 +90,23 @@ def data_check(
       mcltool data check --plugin shapes --split val
       mcltool data check --plugin ade20k --root ADEChallengeData2016 --workers 8
     """
-    from mcltool.cli.data_view import show_split
-    from mcltool.core.config import resolve
+    from mcltool.cli.tables import show_split
     from mcltool.data.check import SplitReport, notes_on
     from mcltool.data.geometry import load_size
     from mcltool.data.reading import unused
 
-    dataset, root = open_dataset(plugin, root, condition, canvas)
-    plugin = dataset.name
+    dataset, root = data.open()
     reports = [SplitReport(name) for name in ([split] if split else ["train", "val"])]
     for report in reports:
         _read_split(dataset, root, report, workers)
-    wanted = load_size(resolve(dataset.name, dataset.preset, dataset.defaults).data)
-    notes = notes_on(reports, wanted, dataset.spec.kind == "labels")
+    notes = notes_on(reports, load_size(options.training(dataset)), dataset.spec.kind == "labels")
     if root and not split and not any(report.problems for report in reports):
         samples = (sample for name in ("train", "val") for sample in dataset.index(root, name))
         notes += [line] if (line := unused(root, samples)) else []
     broken, doubts = (sum(len(getattr(r, what)) for r in reports) for what in ("problems", "doubts"))
     if as_json:
         document = {
-            "plugin": plugin,
+            "plugin": dataset.name,
             "root": str(root) if root else None,
             "names": dataset.spec.names,
             "splits": [report.to_dict() for report in reports],
@@ -132,34 +118,21 @@ def data_check(
             show_split(dataset.spec, report)
         for note in notes:
             click.echo(f"note: {note}")
-        found = [
-            f"{count} {what}{'s' * (count > 1)}"
-            for count, what in ((broken, "problem"), (doubts, "doubt"))
-            if count
-        ]
-        click.echo(f"{plugin}: {' and '.join(found) or 'all is well'}")
+        counts = ((broken, "problem"), (doubts, "doubt"))
+        found = [f"{count} {what}{'s' * (count > 1)}" for count, what in counts if count]
+        click.echo(f"{dataset.name}: {' and '.join(found) or 'all is well'}")
     return 1 if broken or doubts else 0
 
 
 @data_group.command("preview", short_help="Draw a contact sheet of what training sees.")
-@data_options
-@click.argument("out", type=FOLDER)
+@options.data
+@click.argument("out", type=PATH)
 @click.option("--split", default="train", metavar="NAME", help="Which samples.  [default: train]")
 @click.option("--count", type=click.IntRange(1, 64), default=6, help="Rows.  [default: 6]")
-@click.option(
-    "--size", metavar="S|HxW", help="Training size in pixels.  [default: 256, or the data set's own]"
-)
+@options.size("--size", "Training size in pixels.  [default: 256, or the data set's own]")
 @click.option("--seed", type=click.IntRange(0), default=0, help="Seed of everything random.  [default: 0]")
 def data_preview(
-    plugin: str | None,
-    root: Path | None,
-    condition: str,
-    canvas: Canvas,
-    out: Path,
-    split: str,
-    count: int,
-    size: str | None,
-    seed: int,
+    data: options.Data, out: Path, split: str, count: int, size: options.Size, seed: int
 ) -> None:
     """Draw augmented samples, as training sees them, to OUT, a PNG.
 
@@ -169,21 +142,23 @@ def data_preview(
     Example:
       mcltool data preview --plugin shapes sheet.png --size 128
     """
-    from mcltool.core.config import parse_size, resolve
+    from mcltool.core.config import resolve
     from mcltool.data.preview import save_preview
 
-    dataset, root = open_dataset(plugin, root, condition, canvas)
-    given = {"data.size": parse_size(size)} if size else {}
+    if out.suffix.lower() != ".png":
+        raise click.UsageError(f"{out}: expected the name of a .png file to write")
+    dataset, root = data.open()
+    given = {"data.size": size} if size else {}
     config = resolve(dataset.name, "base", dataset.defaults, given).data
     samples = dataset.index(root, split)
-    say_doubts(dataset, samples)
-    rows = save_preview(dataset, samples, config, seed, count, _png(out))
+    options.say_doubts(dataset, samples)
+    rows = save_preview(dataset, samples, config, seed, count, out)
     click.echo(f"{out}: {rows} samples")
 
 
 @data_group.command("export-conditions", short_help="Write conditions as files that translate-dir reads.")
-@data_options
-@click.argument("out", type=FOLDER)
+@options.data
+@click.argument("out", type=PATH)
 @click.option("--split", default="val", metavar="NAME", help="Which samples.  [default: val]")
 @click.option("--count", type=click.IntRange(1), help="Only the first so many.  [default: all]")
 @click.option(
@@ -193,14 +168,11 @@ def data_preview(
     "data set's training size]",
 )
 @click.option(
-    "--weights", metavar=WEIGHTS, help="The model that the conditions are for, which sets their size."
+    "--weights", metavar=options.WEIGHTS, help="The model that the conditions are for, which sets their size."
 )
-@click.option("--json", "as_json", is_flag=True, help="Print JSON, one object a sample.")
+@options.json("Print JSON, one object a sample.")
 def data_export(
-    plugin: str | None,
-    root: Path | None,
-    condition: str,
-    canvas: Canvas,
+    data: options.Data,
     out: Path,
     split: str,
     count: int | None,
@@ -216,14 +188,16 @@ def data_export(
     Example:
       mcltool data export-conditions --plugin shapes --split val --count 20 conditions/
     """
-    from mcltool.cli.tables import progress
+    from mcltool.cli.tables import SHOWN, progress
+    from mcltool.core.lookup import find_weights
+    from mcltool.core.weights import read_header
     from mcltool.data.export import export_conditions
 
-    dataset, root = open_dataset(plugin, root, condition, canvas)
+    dataset, root = data.open()
     if size is None:
-        size = _size_of(dataset, weights)
-    samples = dataset.index(root, split)
-    samples = samples[:count] if count else samples
+        trained = read_header(find_weights(weights)).size if weights else options.training(dataset).size
+        size = min(trained)
+    samples = dataset.index(root, split)[:count]
     results = []
     with progress(f"writing {split}", len(samples)) as advance:
         for result in export_conditions(dataset, samples, out, size):
@@ -234,7 +208,7 @@ def data_export(
         rows = [{"id": r.id, "path": str(r.path) if r.path else None, "cause": r.cause} for r in results]
         click.echo(json.dumps(rows, indent=2))
     else:
-        for result in failed[:MOST_FAILURES]:
+        for result in failed[:SHOWN]:
             click.echo(f"failed: {result.id}: {result.cause}", err=True)
         click.echo(f"{out}: {len(results) - len(failed)} written, {len(failed)} failed")
     return 1 if failed else 0
@@ -256,20 +230,3 @@ def _read_split(plugin: DatasetPlugin, root: Path | None, report: SplitReport, w
     with progress(f"reading {report.split}", len(samples)) as advance:
         for _ in check_split(plugin, samples, report, workers):
             advance(1)
-
-
-def _png(path: Path) -> Path:
-    if path.suffix.lower() != ".png":
-        raise click.UsageError(f"{path}: expected the name of a .png file to write")
-    return path
-
-
-def _size_of(dataset: DatasetPlugin, weights: str | None) -> int:
-    """The short side at which the model, or without one the data set, is trained."""
-    from mcltool.core.config import resolve
-    from mcltool.core.lookup import find_weights
-    from mcltool.core.weights import read_header
-
-    if weights:
-        return min(read_header(find_weights(weights)).size)
-    return min(resolve(dataset.name, dataset.preset, dataset.defaults).data.size)

@@ -3,73 +3,57 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import click
 
-from mcltool.cli.options import (
-    DEVICE_HELP,
-    FILE,
-    FOLDER,
-    WEIGHTS,
-    Canvas,
-    canvas_option,
-    complete_plugins,
-    exif_option,
-    labels_option,
-    reading,
-    threads_option,
-)
-from mcltool.evaluate.metrics import METRICS
+from mcltool.cli import options
+from mcltool.cli.options import PATH
+from mcltool.evaluate.metrics import METRICS, number_of
 
 if TYPE_CHECKING:
-    from rich.progress import TaskID
-
-    from mcltool.evaluate.resources import Tell
+    from mcltool.evaluate.scores import Comparison, Scores
 
 
 @click.command(short_help="Score a folder of outputs, or a model on its held-out split.")
-@click.argument("out", type=FOLDER, required=False)
-@click.option("--real", type=FOLDER, metavar="DIR", help="Real photos (targets), matched to outputs by name.")
-@click.option("--exemplars", type=FOLDER, metavar="DIR", help="The outputs' exemplars.  [needed by: style]")
-@click.option("--conditions", type=FOLDER, metavar="DIR", help="The outputs' conditions, for the report.")
+@click.argument("out", type=PATH, required=False)
+@click.option("--real", type=PATH, metavar="DIR", help="Real photos (targets), matched to outputs by name.")
+@click.option("--exemplars", type=PATH, metavar="DIR", help="The outputs' exemplars.  [needed by: style]")
+@click.option("--conditions", type=PATH, metavar="DIR", help="The outputs' conditions, for the report.")
 @click.option(
     "--other",
-    type=FOLDER,
+    type=PATH,
     multiple=True,
     metavar="DIR",
     help="Outputs of the same conditions in another style; repeatable.  [needed by: diversity]",
 )
-@click.option("--weights", metavar=WEIGHTS, help="Instead of OUT: a model to score.")
+@click.option("--weights", metavar=options.WEIGHTS, help="Instead of OUT: a model to score.")
 @click.option(
     "--plugin",
     metavar="NAME",
-    shell_complete=complete_plugins,
+    shell_complete=options.complete_plugins,
     help="Data set of the conditions, which draws them.  [default: that of the weights]",
 )
 @click.option(
-    "--root", type=FOLDER, metavar="DIR", help="Folder of the data set.  [default: $MCLTOOL_DATA/PLUGIN]"
+    "--root", type=PATH, metavar="DIR", help="Folder of the data set.  [default: $MCLTOOL_DATA/PLUGIN]"
 )
-@click.option("--data", "pack", type=FILE, metavar="FILE", help="A pack (mcltool pack) instead of --root.")
-@canvas_option
-@labels_option
-@exif_option
+@click.option("--data", "pack", type=PATH, metavar="FILE", help="A pack (mcltool pack) instead of --root.")
+@options.canvas
+@options.labels
+@options.exif
 @click.option(
     "--pairs",
-    type=FILE,
+    type=PATH,
     metavar="FILE",
     help="List of the exemplars.  [default: the data set's own, else in turn]",
 )
 @click.option("--count", type=click.IntRange(1), help="Only the first so many.  [default: all]")
 @click.option(
-    "--metrics",
-    metavar="A,B,...",
-    help=f"Some of {', '.join(METRICS)}.  [default: all that can be run]",
+    "--metrics", metavar="A,B,...", help=f"Some of {', '.join(METRICS)}.  [default: all that can be run]"
 )
-@click.option("--size", metavar="S|HxW", help="Compare at this size.  [default: as the files are]")
+@options.size("--size", "Compare at this size.  [default: as the files are]")
 @click.option(
     "--jpeg",
     type=click.IntRange(1, 100),
@@ -89,15 +73,15 @@ if TYPE_CHECKING:
 )
 @click.option(
     "--to",
-    type=FOLDER,
+    type=PATH,
     metavar="DIR",
     help="Where scores.json and report.html go.  [default: OUT-scores; of weights, evaluation/ beside the file, or "
     "NAME-scores where they are found by name]",
 )
 @click.option("--seed", type=click.IntRange(0), default=0, help="Seed of everything random.  [default: 0]")
-@click.option("--device", metavar="NAME", help=DEVICE_HELP)
-@threads_option
-@click.option("--json", "as_json", is_flag=True, help="Print JSON, with the scores of every image.")
+@options.device
+@options.threads
+@options.json("Print JSON, with the scores of every image.")
 def evaluate(
     out: Path | None,
     real: Path | None,
@@ -108,14 +92,16 @@ def evaluate(
     plugin: str | None,
     root: Path | None,
     pack: Path | None,
-    canvas: Canvas,
+    canvas: options.Size,
+    labels: str,
+    exif: bool | None,
     pairs: Path | None,
     count: int | None,
     metrics: str | None,
-    size: str | None,
+    size: options.Size,
     jpeg: int | None,
     partial: bool,
-    perceptual: str,
+    perceptual: Literal["vgg", "random"],
     to: Path | None,
     seed: int,
     device: str | None,
@@ -134,8 +120,7 @@ def evaluate(
     """
     from dataclasses import replace
 
-    from mcltool.cli.tables import console, show_scores
-    from mcltool.core.config import parse_size
+    from mcltool.cli.tables import progress_of_each
     from mcltool.core.errors import UsageError
     from mcltool.data.reading import unread
     from mcltool.evaluate.folders import Form
@@ -152,63 +137,43 @@ def evaluate(
         exemplars=exemplars,
         others=other,
         metrics=chosen,
-        form=Form(parse_size(size) if size else None, jpeg),
+        form=Form(size, jpeg),
         partial=partial,
-        perceptual="random" if perceptual == "random" else "vgg",
+        perceptual=perceptual,
         device=device,
         seed=seed,
     )
     for folder in (out, real, exemplars, conditions, *other):
         if folder is not None and (line := unread(folder)):
             click.echo(line, err=True)
-    with _progress() as tell:
+    with progress_of_each() as tell:
         if weights is not None:
             from mcltool.core.lookup import find_weights
             from mcltool.evaluate.heldout import score_weights, split_of
 
             file = find_weights(weights)
             to = to or (file.parent / "evaluation" if Path(weights).exists() else Path(f"{file.stem}-scores"))
-            split = split_of(file, plugin, root, pack, count, pairs, canvas, **reading())
+            split = split_of(file, plugin, root, pack, count, pairs, canvas, labels, exif)
             scores = score_weights(request, file, split, to, tell)
         else:
             from mcltool.evaluate.job import score_folder
             from mcltool.plugin.registry import load
 
-            to = to or _beside(request.out)
+            beside = request.out if request.out.name not in ("", "..") else request.out.resolve()
+            to = to or beside.with_name(f"{beside.name}-scores")
             request = replace(request, conditions=conditions, plugin=load(plugin) if plugin else None)
             scores = score_folder(request, to, tell=tell)
     if as_json:
         click.echo(scores.to_json(), nl=False)
     else:
-        show_scores(scores)
-        console().print(f"look at {to / 'report.html'}", soft_wrap=True, markup=False)
-
-
-def _beside(out: Path) -> Path:
-    """OUT-scores; never inside OUT."""
-    return out.with_name(f"{out.name}-scores") if out.name not in ("", "..") else _beside(out.resolve())
-
-
-@contextmanager
-def _progress() -> Iterator[Tell]:
-    """A line on stderr for each thing that is done, where that is a terminal."""
-    from mcltool.cli.tables import bar
-
-    with bar() as shown:
-        tasks: dict[str, TaskID] = {}
-
-        def tell(what: str, done: int, total: int) -> None:
-            if what not in tasks:
-                tasks[what] = shown.add_task(what, total=total)
-            shown.update(tasks[what], completed=done)
-
-        yield tell
+        _show_scores(scores)
+        click.echo(f"look at {to / 'report.html'}")
 
 
 @click.command("compare", short_help="Compare two evaluations.")
-@click.argument("a", type=FILE)
-@click.argument("b", type=FILE)
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@click.argument("a", type=PATH)
+@click.argument("b", type=PATH)
+@options.json()
 def compare(a: Path, b: Path, as_json: bool) -> None:
     """Compare two evaluations: scores.json files, or the folders they are in.
 
@@ -221,7 +186,6 @@ def compare(a: Path, b: Path, as_json: bool) -> None:
     """
     from dataclasses import asdict
 
-    from mcltool.cli.tables import show_comparison
     from mcltool.evaluate.scores import Scores
     from mcltool.evaluate.scores import compare as compared
 
@@ -229,4 +193,50 @@ def compare(a: Path, b: Path, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps({"a": str(a), "b": str(b)} | asdict(found), indent=1))
     else:
-        show_comparison(found)
+        _show_comparison(found)
+
+
+def _show_scores(scores: Scores) -> None:
+    """Every score with its interval, then what was not run, and warnings."""
+    from rich.text import Text
+
+    from mcltool.cli.tables import show_table
+    from mcltool.evaluate.scores import interval_text, number_text
+
+    rows: list[tuple[str | Text, ...]] = []
+    for key, score in scores.scores.items():
+        number, value = number_of(key), Text(number_text(score.value), "bold")
+        about = Text(score.note or number.what, "dim")
+        rows.append((number.title, value, interval_text(score), number.better, str(score.count), about))
+    show_table(("metric", "value", "95% interval", "better is", "images", ""), rows)
+    for name, reason in scores.not_run.items():
+        click.secho(f"not run: {name}: {reason}", fg="yellow")
+    _warn(scores.warnings)
+
+
+def _show_comparison(comparison: Comparison) -> None:
+    """The scores of two evaluations beside one another."""
+    from rich.text import Text
+
+    from mcltool.cli.tables import show_table
+    from mcltool.evaluate.scores import number_text
+
+    words = {"A": "A", "B": "B", "none": "no difference shown", "unknown": "no interval"}
+    rows: list[tuple[str | Text, ...]] = []
+    for found in comparison.differences:
+        number, numbers = number_of(found.key), map(number_text, (found.a, found.b))
+        change = "" if found.difference is None else f"{found.difference:+.4g}"
+        known = found.low is not None and found.high is not None
+        interval = f"{found.low:+.4g} to {found.high:+.4g}" if known else ""
+        better = Text(words[found.better], "bold green" if found.better in ("A", "B") else "dim")
+        rows.append((number.title, *numbers, change, interval, str(found.images or ""), better))
+    show_table(("metric", "A", "B", "B - A", "95% interval", "images", "better"), rows)
+    for name, keys in (("A", comparison.only_a), ("B", comparison.only_b)):
+        if keys:
+            click.echo(f"only {name} has: {', '.join(keys)}")
+    _warn(comparison.warnings)
+
+
+def _warn(warnings: Sequence[str]) -> None:
+    for warning in warnings:
+        click.secho(f"warning: {warning}", fg="yellow")

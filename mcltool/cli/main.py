@@ -1,28 +1,95 @@
-"""The command line: parse, build a configuration, call one function. Commands import what they need inside.
+"""The command line as a whole: its commands, and how errors end it.
 
-A command returns its exit code, or None for 0.
+A command parses, calls one function and shows the result. It imports what it needs inside, and returns its exit code,
+or None for 0.
 """
 
 from __future__ import annotations
+
+import errno
+import logging
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
 
 import click
 
 import mcltool
 from mcltool.cli.data import data_group
-from mcltool.cli.demo import demo
 from mcltool.cli.evaluate import compare, evaluate
-from mcltool.cli.explain import explain
-from mcltool.cli.machine import bench, completion, doctor
-from mcltool.cli.manifest import manifest_group
-from mcltool.cli.pack import pack_group
-from mcltool.cli.pair import pair
+from mcltool.cli.machine import bench, completion, demo, doctor
+from mcltool.cli.options import Commands
+from mcltool.cli.pack import pack_group, pair
 from mcltool.cli.plugins import plugins_group
-from mcltool.cli.program import Program
-from mcltool.cli.runs import runs_group
-from mcltool.cli.train import fit
-from mcltool.cli.translate import translate, translate_dir
+from mcltool.cli.train import fit, runs_group
+from mcltool.cli.translate import explain, translate
+from mcltool.cli.translate_dir import manifest_group, translate_dir
 from mcltool.cli.weights import export, publish, weights_group
+from mcltool.core.errors import HungError, McltoolError, printable
 from mcltool.core.patience import own_process
+from mcltool.core.process import keep_freed_memory, settle_threads
+
+
+class Program(Commands):
+    """The whole program: every error ends in one line on stderr and an exit code."""
+
+    def main(self, args: Sequence[str] | None = None, *_: Any, **extra: Any) -> Any:
+        given = list(sys.argv[1:] if args is None else args)
+        debug = "--debug" in given  # accepted anywhere, so that it can be appended to the line that failed
+        given = [word for word in given if word != "--debug"]
+        extra |= {"prog_name": "mcltool", "standalone_mode": False}
+        keep_freed_memory()
+        settle_threads()
+        try:
+            with _notes_on_stderr():
+                sys.exit(super().main(given, **extra))
+        except Exception as error:
+            if debug:
+                raise
+            code = _report(error)
+            if isinstance(error, HungError):
+                os._exit(code)
+            sys.exit(code)
+
+
+@contextmanager
+def _notes_on_stderr() -> Iterator[None]:
+    """Print what the package logs, from INFO on, as plain lines. In a library this is the caller's decision."""
+    log, handler = logging.getLogger("mcltool"), logging.StreamHandler(sys.stderr)
+    level, propagate = log.level, log.propagate
+    log.addHandler(handler)
+    log.setLevel(logging.INFO)
+    log.propagate = False
+    try:
+        yield
+    finally:
+        log.removeHandler(handler)
+        log.setLevel(level)
+        log.propagate = propagate
+
+
+def _report(error: Exception) -> int:
+    """Print in one line what went wrong; returns the exit code."""
+    if isinstance(error, click.Abort):
+        message, code = "interrupted", 130
+    elif isinstance(error, click.ClickException):
+        message, code = error.format_message(), error.exit_code
+        if isinstance(error, click.MissingParameter | click.NoSuchOption) and error.ctx:
+            message += f" See {error.ctx.command_path} --help"
+    elif isinstance(error, McltoolError):
+        message, code = str(error), error.exit_code
+    elif isinstance(error, OSError) and error.strerror:
+        path = error.filename2 or error.filename  # of a copy, its target
+        message, code = ": ".join([*([str(path)] if path else []), error.strerror]), 1
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            message += "; make room, then run the same command again"
+    else:
+        what = f"{type(error).__name__}: {error}"
+        message, code = f"a bug in mcltool or in a plugin: {what} (add --debug to see the traceback)", 1
+    click.echo(f"mcltool: {printable(' '.join(message.split()))}", err=True)
+    return code
 
 
 @click.group(

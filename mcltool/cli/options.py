@@ -1,57 +1,67 @@
-"""Options that several commands share."""
+"""What several commands share: the way groups answer, options, and what is made of them."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
+from functools import wraps
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import click
 
-from mcltool.core.process import use_threads
-
-FOLDER = click.Path(path_type=Path)
-FILE = click.Path(path_type=Path)
-DEVICE_HELP = "Where to compute: cuda, cuda:1, mps or cpu.  [default: the fastest there is]"
-WEIGHTS = "FILE|RUN|NAME|hf://ORG/NAME[@REVISION]"
-"""What names weights; see ``core.lookup.find_weights``."""
-WEIGHTS_HELP = (
-    "Weights: a file, a run folder, a name of 'mcltool weights list', or a repository on the Hugging Face Hub.  "
-    "shapes: those shipped with mcltool, for its synthetic data set.  "
-    "[default: the newest runs/*/weights.safetensors below the working folder]"
-)
-Canvas = tuple[int, int] | None
-
-PLUGIN = click.option(
-    "--plugin",
-    metavar="NAME",
-    shell_complete=lambda *given: complete_plugins(*given),
-    help="Data set; mcltool plugins list names them.  [default: folder, a folder of your own, where --root is given]",
-)
-ROOT = click.option(
-    "--root",
-    type=FOLDER,
-    metavar="DIR",
-    help="Folder that the data set was unpacked to, or of your own data.  [default: $MCLTOOL_DATA/PLUGIN]",
-)
-CONDITION = click.option(
-    "--condition",
-    metavar="NAME,...",
-    default="",
-    help="Of a folder of your own, the conditions to take; edges are drawn from the photos where there are none.  "
-    "[default: what DIR/dataset.toml says, else all there are]",
-)
-PRECISION = click.Choice(["auto", "bf16", "fp16", "fp32"])
+from mcltool.core.errors import UsageError, did_you_mean
+from mcltool.core.process import cores, use_threads
 
 if TYPE_CHECKING:
+    from mcltool.core.config import DataConfig
     from mcltool.plugin.contract import DatasetPlugin, Sample
-    from mcltool.translate.exemplars import Exemplar
 
+PATH = click.Path(path_type=Path)
+PRECISION = click.Choice(["auto", "bf16", "fp16", "fp32"])
+WEIGHTS = "FILE|RUN|NAME|hf://ORG/NAME[@REVISION]"
+"""What names weights; see ``core.lookup.find_weights``."""
+Size = tuple[int, int] | None
+"""(height, width) in pixels."""
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 
-def threads_option(command: Command) -> Command:
+class Commands(click.Group):
+    """A group that shows its help when called without a command, and suggests names for a mistyped one."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        return super().parse_args(ctx, args or ["--help"])
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        name = args[0]
+        if not (name.startswith("-") or name in self.commands or ctx.resilient_parsing):
+            hint = did_you_mean(name, self.commands)
+            raise UsageError(f"no command {name!r}{hint}; there are {', '.join(sorted(self.commands))}")
+        return super().resolve_command(ctx, args)
+
+
+# --- options: ``from mcltool.cli import options``, then ``@options.device`` ---
+
+
+def json(help: str = "Print JSON.") -> Callable[[Command], Command]:
+    """--json, as ``as_json``."""
+    return click.option("--json", "as_json", is_flag=True, help=help)
+
+
+def size(name: str, help: str, metavar: str = "S|HxW") -> Callable[[Command], Command]:
+    """An option that takes a size, as (height, width) or None."""
+
+    def parse(_: click.Context, __: click.Parameter, given: str | None) -> Size:
+        from mcltool.core.config import parse_size
+
+        return parse_size(given, name) if given else None
+
+    return click.option(name, metavar=metavar, callback=parse, help=help)
+
+
+def threads(command: Command) -> Command:
     """--threads, which takes effect by itself: before torch is loaded, which reads the number from the environment."""
 
     def take(_: click.Context, __: click.Parameter, given: str) -> None:
@@ -71,99 +81,123 @@ def threads_option(command: Command) -> Command:
     )(command)
 
 
-def canvas_option(command: Command) -> Command:
-    """--canvas, as (height, width) or None."""
+def complete_plugins(_: click.Context, __: click.Parameter, begun: str) -> list[str]:
+    """For the shell's completion: names of plugins that begin so; none is imported."""
+    from mcltool.plugin.registry import names
 
-    def parse(_: click.Context, __: click.Parameter, given: str | None) -> Canvas:
-        from mcltool.core.config import parse_size
-
-        return parse_size(given, "--canvas") if given else None
-
-    return click.option(
-        "--canvas",
-        metavar="HxW",
-        callback=parse,
-        help="Height and width in pixels of the pictures that poses were found in, where their files do not say "
-        "it.  [default: the data set's own]",
-    )(command)
+    return [name for name in names() if name.startswith(begun)]
 
 
-def _keep(context: click.Context, option: click.Parameter, given: Any) -> None:
-    context.meta[f"mcltool.{option.name}"] = given
-
-
-labels_option = click.option(
+device = click.option(
+    "--device",
+    metavar="NAME",
+    help="Where to compute: cuda, cuda:1, mps or cpu.  [default: the fastest there is]",
+)
+weights = click.option(
+    "--weights",
+    metavar=WEIGHTS,
+    help="Weights: a file, a run folder, a name of 'mcltool weights list', or a repository on the Hugging Face Hub.  "
+    "shapes: those shipped with mcltool, for its synthetic data set.  "
+    "[default: the newest runs/*/weights.safetensors below the working folder]",
+)
+split = click.option("--split", type=click.Choice(["train", "val"]), help="Only this one.  [default: both]")
+readers = click.option(
+    "--workers",
+    type=click.IntRange(0),
+    metavar="N",
+    callback=lambda context, option, given: cores() if given is None else given,
+    help="Processes that read; 0: this one.  [default: one a core]",
+)
+pack = click.option(
+    "--data",
+    "pack",
+    type=PATH,
+    metavar="FILE.h5",
+    help="A pack (mcltool pack) instead of --plugin and --root.",
+)
+canvas = size(
+    "--canvas",
+    "Height and width in pixels of the pictures that poses were found in, where their files do not say it.  "
+    "[default: the data set's own]",
+    "HxW",
+)
+labels = click.option(
     "--labels",
     metavar="NUMBERING",
-    expose_value=False,
-    callback=_keep,
+    default="",
     help="How label files are numbered, where it is not the data set's own way (standard). ade20k: zero-based (0 is "
     "wall, 150 or 255 unknown). celebahq-mask: bisenet (the face-parsing network's), cocosnet.",
 )
-"""--labels, which ``reading`` gives."""
-exif_option = click.option(
+exif = click.option(
     "--exif/--no-exif",
     default=None,
-    expose_value=False,
-    callback=_keep,
     help="Turn photos and label maps as their EXIF orientation says, or take them as they are stored.  "
     "[default: turn them, and say how many]",
 )
-"""--exif, which ``reading`` gives."""
+condition = click.option(
+    "--condition",
+    metavar="NAME,...",
+    default="",
+    help="Of a folder of your own, the conditions to take; edges are drawn from the photos where there are none.  "
+    "[default: what DIR/dataset.toml says, else all there are]",
+)
+
+# --- the data set ---
 
 
-def reading() -> dict[str, Any]:
-    """What was given of --labels and --exif."""
-    meta = click.get_current_context().meta
-    return {
-        name: meta[f"mcltool.{name}"]
-        for name in ("labels", "exif")
-        if meta.get(f"mcltool.{name}") is not None
-    }
+class Data(NamedTuple):
+    """Which data set, and how to read it: --plugin, --root, --condition, --canvas, --labels and --exif."""
+
+    plugin: str | None
+    root: Path | None
+    condition: str
+    canvas: Size
+    labels: str
+    exif: bool | None
+
+    def open(self, pack: Path | None = None) -> tuple[DatasetPlugin, Path | None]:
+        """The data set and its folder. What was taken for granted of it is said on stderr."""
+        from mcltool.cli.tables import working
+        from mcltool.data.reading import unread
+        from mcltool.plugin.registry import load_data, use_canvas, use_reading
+
+        with working(f"looking at {self.root or self.plugin}"):
+            dataset, root = load_data(self.plugin, self.root, pack, self.condition)
+        use_canvas(dataset, self.canvas)
+        use_reading(dataset, self.labels, self.exif)
+        if os.environ.get("RANK", "0") != "0":
+            return dataset, root
+        if root is not None and (line := unread(root)):
+            click.echo(line, err=True)
+        if dataset.assumed:
+            click.echo(f"{root}: not described yet; taken for", err=True)
+            for line in dataset.assumed:
+                click.echo(f"  {line}", err=True)
+            click.echo(f"'mcltool data describe {root}' writes this to a file, to be corrected", err=True)
+        return dataset, root
 
 
-def labels_for(weights: Path) -> str:
-    """--labels, for conditions to translate.
+def data(command: Callable[..., Any]) -> Callable[..., Any]:
+    """The options of Data, which the command gets as ``data``."""
 
-    Raises UsageError where it was not given and the model was trained on label files that were numbered otherwise.
-    """
-    from mcltool.core.errors import UsageError
-    from mcltool.core.weights import read_header
+    @wraps(command)
+    def gathered(**given: Any) -> Any:
+        return command(data=Data(**{name: given.pop(name) for name in Data._fields}), **given)
 
-    given = reading().get("labels", "")
-    trained = read_header(weights).config.data.labels
-    if not given and trained not in ("", "standard"):
-        raise UsageError(
-            f"{weights}: trained on label files numbered {trained}; are these too? --labels {trained} (or standard)"
-        )
-    return str(given)
-
-
-def data_options(command: Command) -> Command:
-    """--plugin, --root, --condition, --canvas, --labels and --exif, which ``open_dataset`` takes."""
-    return PLUGIN(ROOT(CONDITION(canvas_option(labels_option(exif_option(command))))))
-
-
-def open_dataset(
-    plugin: str | None, root: Path | None, condition: str, canvas: Canvas, pack: Path | None = None
-) -> tuple[DatasetPlugin, Path | None]:
-    """The data set that the options name, and its folder. What was taken for granted of it is said on stderr."""
-    from mcltool.cli.tables import working
-    from mcltool.data.reading import unread
-    from mcltool.plugin.registry import load_data, use_canvas, use_reading
-
-    with working(f"looking at {root or plugin}"):
-        dataset, root = load_data(plugin, root, pack, condition)
-    use_canvas(dataset, canvas)
-    use_reading(dataset, **reading())
-    if root is not None and os.environ.get("RANK", "0") == "0" and (line := unread(root)):
-        click.echo(line, err=True)
-    if dataset.assumed and os.environ.get("RANK", "0") == "0":
-        click.echo(f"{root}: not described yet; taken for", err=True)
-        for line in dataset.assumed:
-            click.echo(f"  {line}", err=True)
-        click.echo(f"'mcltool data describe {root}' writes this to a file, to be corrected", err=True)
-    return dataset, root
+    plugin = click.option(
+        "--plugin",
+        metavar="NAME",
+        shell_complete=complete_plugins,
+        help="Data set; mcltool plugins list names them.  [default: folder, a folder of your own, where --root is "
+        "given]",
+    )
+    root = click.option(
+        "--root",
+        type=PATH,
+        metavar="DIR",
+        help="Folder that the data set was unpacked to, or of your own data.  [default: $MCLTOOL_DATA/PLUGIN]",
+    )
+    return plugin(root(condition(canvas(labels(exif(gathered))))))
 
 
 def say_doubts(dataset: DatasetPlugin, *splits: Sequence[Sample]) -> None:
@@ -173,6 +207,16 @@ def say_doubts(dataset: DatasetPlugin, *splits: Sequence[Sample]) -> None:
     for samples in splits:
         for line in doubts_among(dataset, samples):
             click.echo(f"doubtful: {line}", err=True)
+
+
+def training(dataset: DatasetPlugin) -> DataConfig:
+    """How the data set is trained where nothing else is asked for."""
+    from mcltool.core.config import resolve
+
+    return resolve(dataset.name, dataset.preset, dataset.defaults).data
+
+
+# --- weights ---
 
 
 def chosen_weights(given: str | None) -> Path:
@@ -188,38 +232,16 @@ def chosen_weights(given: str | None) -> Path:
     return found
 
 
-def complete_plugins(_: click.Context, __: click.Parameter, begun: str) -> list[str]:
-    """For the shell's completion: names of plugins that begin so; none is imported."""
-    from mcltool.plugin.registry import names
+def labels_for(weights: Path, given: str) -> str:
+    """--labels, for conditions to translate.
 
-    return [name for name in names() if name.startswith(begun)]
+    Raises UsageError where it was not given and the model was trained on label files that were numbered otherwise.
+    """
+    from mcltool.core.weights import read_header
 
-
-def complete_presets(_: click.Context, __: click.Parameter, begun: str) -> list[str]:
-    """For the shell's completion: names of presets that begin so."""
-    from mcltool.core.presets import PRESETS
-
-    return [name for name in PRESETS if name.startswith(begun)]
-
-
-exemplar_option = click.option(
-    "--exemplar",
-    "exemplars",
-    multiple=True,
-    metavar="PHOTO[:WEIGHT][@WHERE]",
-    help="Instead of EXEMPLAR, as often as you like: they act together. WEIGHT: relative to the others' 1. WHERE: "
-    "classes between ;, or a grey picture that is white where this photo may serve.",
-)
-
-
-def parse_paths(paths: tuple[Path, ...], exemplars: tuple[str, ...]) -> tuple[Path, list[Exemplar], Path]:
-    """Condition, exemplars and output of CONDITION [EXEMPLAR] OUT and ``exemplar_option``. Raises UsageError."""
-    from mcltool.core.errors import UsageError
-    from mcltool.translate.exemplars import Exemplar
-
-    if len(paths) != (2 if exemplars else 3):
+    trained = read_header(weights).config.data.labels
+    if not given and trained not in ("", "standard"):
         raise UsageError(
-            "expected CONDITION EXEMPLAR OUT, or CONDITION OUT and --exemplar PHOTO once or more"
+            f"{weights}: trained on label files numbered {trained}; are these too? --labels {trained} (or standard)"
         )
-    condition, *single, out = paths
-    return condition, [*map(Exemplar, single), *map(Exemplar.parse, exemplars)], out
+    return given

@@ -3,32 +3,27 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 
 import click
 
-from mcltool.cli.options import complete_plugins
-from mcltool.cli.program import Commands
-
-FOLDER = click.Path(path_type=Path)
-JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-ROOT_HELP = "Folder of the data set.  [default: $MCLTOOL_DATA/NAME]"
+from mcltool.cli import options
+from mcltool.cli.options import PATH
 
 
-@click.group("plugins", cls=Commands)
+@click.group("plugins", cls=options.Commands)
 def plugins_group() -> None:
     """Data sets that mcltool can train on."""
 
 
 @plugins_group.command("list")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON, one object a plugin.")
+@options.json("Print JSON, one object a plugin.")
 def plugins_list(as_json: bool) -> None:
     """List the installed data set plugins; broken ones are listed with the reason.
 
     MCLTOOL_DISABLE_PLUGINS leaves plugins out: NAME,NAME,... or DISTRIBUTION:NAME where two claim a name.
     """
-    from dataclasses import asdict
-
     from mcltool.plugin import registry as plugins
 
     found = plugins.describe()
@@ -42,12 +37,10 @@ def plugins_list(as_json: bool) -> None:
 
 
 @plugins_group.command("show")
-@click.argument("name", shell_complete=complete_plugins)
-@JSON
+@click.argument("name", shell_complete=options.complete_plugins)
+@options.json()
 def plugins_show(name: str, as_json: bool) -> None:
     """Show a data set: its classes or channels with their colours, its training defaults, where to get it."""
-    from dataclasses import asdict
-
     from mcltool.plugin import registry as plugins
 
     plugin = plugins.load(name)
@@ -77,9 +70,11 @@ def plugins_show(name: str, as_json: bool) -> None:
 
 
 @plugins_group.command("check")
-@click.argument("name", shell_complete=complete_plugins)
-@click.option("--root", type=FOLDER, metavar="DIR", help=ROOT_HELP)
-@JSON
+@click.argument("name", shell_complete=options.complete_plugins)
+@click.option(
+    "--root", type=PATH, metavar="DIR", help="Folder of the data set.  [default: $MCLTOOL_DATA/NAME]"
+)
+@options.json()
 def plugins_check(name: str, root: Path | None, as_json: bool) -> int:
     """Check that a plugin keeps the contract; a failed check says what is wrong.
 
@@ -92,8 +87,6 @@ def plugins_check(name: str, root: Path | None, as_json: bool) -> int:
       mcltool plugins check shapes
       mcltool plugins check ade20k --root ADEChallengeData2016
     """
-    from dataclasses import asdict
-
     from mcltool.core.errors import UsageError
     from mcltool.plugin import registry as plugins
     from mcltool.plugin.conformance import Check, run_checks
@@ -121,7 +114,7 @@ def plugins_check(name: str, root: Path | None, as_json: bool) -> int:
 
 @plugins_group.command("new")
 @click.argument("name")
-@click.option("--out", type=FOLDER, metavar="DIR", help="Folder to make.  [default: mcltool-NAME]")
+@click.option("--out", type=PATH, metavar="DIR", help="Folder to make.  [default: mcltool-NAME]")
 def plugins_new(name: str, out: Path | None) -> None:
     """Write a complete plugin package as a starting point for your own.
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 from rich.color import Color
@@ -17,6 +17,7 @@ from rich.progress import (
     MofNCompleteColumn,
     Progress,
     ProgressColumn,
+    TaskID,
     TextColumn,
     TimeRemainingColumn,
 )
@@ -31,11 +32,12 @@ from mcltool.train.runs import Overview
 
 if TYPE_CHECKING:
     from mcltool.core.config import Config, TrainConfig
-    from mcltool.evaluate.scores import Comparison, Scores
+    from mcltool.data.check import SplitReport
     from mcltool.train.estimate import Estimate
 
 
-MARKS = {"passed": ("✓", "green"), "failed": ("✗", "red"), "skipped": ("-", "yellow")}
+SHOWN = 50
+"""Problems that are printed."""
 PIPE_WIDTH = 160
 """Columns where there is no terminal to ask."""
 BAR = 24
@@ -48,30 +50,50 @@ def console() -> Console:
     return found if found.is_terminal else Console(file=sys.stdout, highlight=False, width=PIPE_WIDTH)
 
 
-def show_checks(checks: Sequence[Check]) -> None:
-    table = _plain_table("", "check", "")
-    for check in checks:
-        mark, colour = MARKS[check.status]
-        table.add_row(Text(f"{mark} {check.status}", colour), check.name, Text(check.detail))
+def show_table(headings: Sequence[str], rows: Iterable[Sequence[str | Text]], numbers: bool = False) -> None:
+    """Rows below their headings, if there are any. numbers: the columns after the first are numbers, aligned right."""
+    table = Table(*headings, box=None, pad_edge=False, show_header=any(headings))
+    for place, column in enumerate(table.columns):
+        column.overflow = "fold"
+        column.justify = "right" if numbers and place else "left"
+    for row in rows:
+        table.add_row(*(Text(cell) if isinstance(cell, str) else cell for cell in row))
     console().print(table)
 
 
 def show_facts(facts: Mapping[str, str]) -> None:
     """Names and values, one a line; a long value goes on below itself."""
-    table = Table(box=None, show_header=False, pad_edge=False)
-    for name, value in facts.items():
-        table.add_row(Text(name, "bold"), Text(value))
-    console().print(table)
+    show_table(("", ""), [(Text(name, "bold"), value) for name, value in facts.items()])
+
+
+def show_checks(checks: Sequence[Check]) -> None:
+    marks = {"passed": ("✓", "green"), "failed": ("✗", "red"), "skipped": ("-", "yellow")}
+
+    def row(check: Check) -> tuple[Text, str, str]:
+        mark, colour = marks[check.status]
+        return Text(f"{mark} {check.status}", colour), check.name, check.detail
+
+    show_table(("", "check", ""), map(row, checks))
+
+
+def show_problems(problems: Sequence[tuple[str, str]], rest: str = "--json has them all") -> None:
+    """The first problems, each the name of a sample and a cause. rest: where to find the others."""
+    for name, cause in problems[:SHOWN]:
+        click.echo(f"broken: {name + ': ' if name else ''}{cause}")
+    if len(problems) > SHOWN:
+        click.echo(f"and {len(problems) - SHOWN} more problems; {rest}")
 
 
 def show_runs(runs: Sequence[Overview]) -> None:
-    table = _plain_table("run", "data set", "preset", "size", "step", "state", "held out", "changed")
     colours = {"training": "cyan", "finished": "green", "stopped": "yellow"}
-    for run in runs:
+
+    def row(run: Overview) -> tuple[str | Text, ...]:
         step = f"{run.step}/{run.total}" if run.total else str(run.step)
         state = Text(run.state, colours[run.state])
-        table.add_row(run.name, run.plugin, run.preset, run.size, step, state, run.scores, run.changed)
-    console().print(table)
+        return run.name, run.plugin, run.preset, run.size, step, state, run.scores, run.changed
+
+    headings = ("run", "data set", "preset", "size", "step", "state", "held out", "changed")
+    show_table(headings, map(row, runs))
 
 
 def show_plan(dataset: str, config: Config, needed: Estimate, folder: Path, as_json: bool) -> None:
@@ -107,90 +129,75 @@ def _parts(train: TrainConfig) -> str:
 
 def _show_estimate(estimate: Estimate) -> None:
     """Parameters of each network and memory of a training step."""
-    table = _plain_table("", "")
-    for name, count in estimate.parameters.items():
-        table.add_row(name, f"{count / 1e6:.1f} M parameters")
-    for name, size in estimate.memory.items():
-        table.add_row(name, f"{size / 2**20:,.0f} MiB")
-    table.add_row(
-        Text("at least, in each process", "bold"), Text(f"{estimate.total / 2**20:,.0f} MiB", "bold")
-    )
-    console().print(table)
+    rows: list[tuple[str | Text, str | Text]] = [
+        *((name, f"{count / 1e6:.1f} M parameters") for name, count in estimate.parameters.items()),
+        *((name, f"{size / 2**20:,.0f} MiB") for name, size in estimate.memory.items()),
+    ]
+    total = Text(f"{estimate.total / 2**20:,.0f} MiB", "bold")
+    show_table(("", ""), [*rows, (Text("at least, in each process", "bold"), total)])
 
 
 def show_classes(spec: ConditionSpec) -> None:
     """Every class or channel with its number and colour."""
-    table = _plain_table("", "number", "name", "colour")
-    for number, (name, colour) in enumerate(zip(spec.names, spec.palette, strict=True)):
-        code = "#" + bytes(colour).hex()
-        note = " (unknown)" if number == spec.unknown else ""
-        table.add_row(_block(colour, 4), str(number), Text(name + note), code)
-    console().print(table)
+    classes = enumerate(zip(spec.names, spec.palette, strict=True))
+    rows = [
+        (_block(colour, 4), str(n), name + " (unknown)" * (n == spec.unknown), f"#{bytes(colour).hex()}")
+        for n, (name, colour) in classes
+    ]
+    show_table(("", "number", "name", "colour"), rows)
 
 
-def show_shares(spec: ConditionSpec, shares: Sequence[float], most: int = 40) -> None:
+def show_split(spec: ConditionSpec, report: SplitReport) -> None:
+    """A split that was checked: counts, sizes, how frequent each class is, problems and doubts."""
+    from mcltool.data.check import describe_sizes
+
+    facts = {"split": report.split}
+    if report.samples:
+        alone = report.samples - report.grouped
+        views = f"{report.groups} groups; {alone} samples have no other view: a copy of each is its exemplar"
+        photos, conditions = (_sizes(describe_sizes(some)) for some in (report.photos, report.conditions))
+        facts |= {
+            "samples": str(report.samples), "photos": photos, "conditions": conditions, "exemplars": views,
+        }  # fmt: skip
+    show_facts(facts)
+    if report.conditions:
+        click.echo()
+        _show_shares(spec, report.mean_shares())
+    show_problems(report.problems)
+    for line in report.doubts:
+        click.echo(f"doubtful: {line}")
+    click.echo()
+
+
+def _sizes(found: dict[str, Any]) -> str:
+    """Sizes in words, width x height."""
+    if not found:
+        return "none could be read"
+    smallest, largest, usual = (
+        "{1} x {0}".format(*found[key]) for key in ("smallest", "largest", "most_frequent")
+    )
+    if smallest == largest:
+        return f"{usual} pixels"
+    times = found["most_frequent_count"]
+    often = f", most often {usual} ({times} times)" if times > 1 else ""
+    return f"{smallest} to {largest} pixels, median short side {found['median_short_side']:g}{often}"
+
+
+def _show_shares(spec: ConditionSpec, shares: Sequence[float], most: int = 40) -> None:
     """A bar a class, the most frequent first; those that do not occur are summed up."""
     order = sorted(range(len(shares)), key=lambda number: -shares[number])
     seen = [number for number in order if shares[number] > 0]
-    table = _plain_table("", "number", "name", "share of pixels")
-    for number in seen[:most]:
+
+    def row(number: int) -> tuple[str | Text, ...]:
         length = max(1, round(BAR * shares[number] / shares[seen[0]]))
         bar = _block(spec.palette[number], length) + Text(f" {shares[number]:.1%}")
-        table.add_row("", str(number), Text(spec.names[number]), bar)
-    console().print(table)
-    for rest, what in (
-        (len(seen) - most, "rarer"),
-        (len(order) - len(seen), f"{spec.kind} that do not occur"),
-    ):
+        return "", str(number), spec.names[number], bar
+
+    show_table(("", "number", "name", "share of pixels"), map(row, seen[:most]))
+    absent = f"{spec.kind} that do not occur"
+    for rest, what in ((len(seen) - most, "rarer"), (len(order) - len(seen), absent)):
         if rest > 0:
-            console().print(f"and {rest} {what}")
-
-
-def show_scores(scores: Scores) -> None:
-    """Every score with its interval, then what was not run, and warnings."""
-    from mcltool.evaluate.metrics import number_of
-    from mcltool.evaluate.scores import interval_text, number_text
-
-    table = _plain_table("metric", "value", "95% interval", "better is", "images", "")
-    for key, score in scores.scores.items():
-        number = number_of(key)
-        value = Text(number_text(score.value), "bold")
-        row = (
-            value,
-            interval_text(score),
-            number.better,
-            str(score.count),
-            Text(score.note or number.what, "dim"),
-        )
-        table.add_row(number.title, *row)
-    console().print(table)
-    for name, reason in scores.not_run.items():
-        console().print(Text(f"not run: {name}: {reason}", "yellow"), soft_wrap=True)
-    for warning in scores.warnings:
-        console().print(Text(f"warning: {warning}", "yellow"), soft_wrap=True)
-
-
-def show_comparison(comparison: Comparison) -> None:
-    """The scores of two evaluations beside one another."""
-    from mcltool.evaluate.metrics import number_of
-    from mcltool.evaluate.scores import number_text
-
-    table = _plain_table("metric", "A", "B", "B - A", "95% interval", "images", "better")
-    for found in comparison.differences:
-        number = number_of(found.key)
-        numbers = [number_text(value) for value in (found.a, found.b)]
-        change = "" if found.difference is None else f"{found.difference:+.4g}"
-        known = found.low is not None and found.high is not None
-        interval = f"{found.low:+.4g} to {found.high:+.4g}" if known else ""
-        words = {"A": "A", "B": "B", "none": "no difference shown", "unknown": "no interval"}
-        better = Text(words[found.better], "bold green" if found.better in ("A", "B") else "dim")
-        table.add_row(number.title, *numbers, change, interval, str(found.images or ""), better)
-    console().print(table)
-    for name, keys in (("A", comparison.only_a), ("B", comparison.only_b)):
-        if keys:
-            console().print(f"only {name} has: {', '.join(keys)}", soft_wrap=True)
-    for warning in comparison.warnings:
-        console().print(Text(f"warning: {warning}", "yellow"), soft_wrap=True)
+            click.echo(f"and {rest} {what}")
 
 
 def bar(*columns: ProgressColumn, transient: bool = True) -> Progress:
@@ -211,6 +218,20 @@ def progress(description: str, total: int) -> Iterator[Callable[[int], None]]:
         yield lambda count: shown.advance(task, count)
 
 
+@contextmanager
+def progress_of_each() -> Iterator[Callable[[str, int, int], None]]:
+    """A bar for each thing that is done; the function says what is done, how much of it, and of how much."""
+    with bar() as shown:
+        tasks: dict[str, TaskID] = {}
+
+        def tell(what: str, done: int, total: int) -> None:
+            if what not in tasks:
+                tasks[what] = shown.add_task(what, total=total)
+            shown.update(tasks[what], completed=done)
+
+        yield tell
+
+
 def working(description: str) -> Status:
     """What is being done, on stderr, for as long as it takes: ``with working("looking at it"):``."""
     return Console(file=sys.stderr).status(description)
@@ -218,10 +239,3 @@ def working(description: str) -> Status:
 
 def _block(colour: RGB, length: int) -> Text:
     return Text("█" * length, Style(color=Color.from_rgb(*colour)))
-
-
-def _plain_table(*columns: str) -> Table:
-    table = Table(*columns, box=None, pad_edge=False)
-    for column in table.columns:
-        column.overflow = "fold"
-    return table

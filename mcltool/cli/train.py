@@ -1,4 +1,4 @@
-"""``mcltool fit``: training."""
+"""``mcltool fit`` and ``runs``: training, and what was trained here."""
 
 from __future__ import annotations
 
@@ -7,19 +7,10 @@ from typing import Any
 
 import click
 
-from mcltool.cli.options import (
-    DEVICE_HELP,
-    FILE,
-    FOLDER,
-    PRECISION,
-    WEIGHTS,
-    complete_presets,
-    data_options,
-    open_dataset,
-    reading,
-    threads_option,
-)
+from mcltool.cli import options
+from mcltool.cli.options import PATH
 from mcltool.cli.settings import complete_settings, show_settings
+from mcltool.core.presets import PRESETS
 
 
 def _number_or_auto(_: click.Context, __: click.Parameter, given: str | None) -> int | str | None:
@@ -32,26 +23,20 @@ def _number_or_auto(_: click.Context, __: click.Parameter, given: str | None) ->
 
 
 @click.command(short_help="Train a model on a data set.")
-@data_options
-@click.option(
-    "--data",
-    "pack",
-    type=FILE,
-    metavar="FILE.h5",
-    help="A pack (mcltool pack) instead of --plugin and --root.",
-)
+@options.data
+@options.pack
 @click.option(
     "--pairs",
-    type=FILE,
+    type=PATH,
     metavar="FILE",
     help="Exemplars of photos that have no other view: lines key,exemplar,... (mcltool pair).  "
     "[default: those in the pack, if it has any]",
 )
-@click.option("--size", metavar="S|HxW", help="Training size in pixels, multiples of 4: 256, or 256x192.")
+@options.size("--size", "Training size in pixels, multiples of 4: 256, or 256x192.")
 @click.option(
     "--preset",
     metavar="NAME",
-    shell_complete=complete_presets,
+    shell_complete=lambda _, __, begun: [name for name in PRESETS if name.startswith(begun)],
     help="Sizes of the networks: tiny (64 px) and small (128 px) for a CPU, base (256 px), paper (256 px, as "
     "published) or hd (512 px).  "
     "[default: the data set's own; tiny for shapes, small for a folder of your own, else base]",
@@ -67,7 +52,7 @@ def _number_or_auto(_: click.Context, __: click.Parameter, given: str | None) ->
     "--run",
     "--run-dir",
     "run",
-    type=FOLDER,
+    type=PATH,
     metavar="DIR",
     help="Run folder. Behind torchrun write --run-dir, since torchrun takes --run for its own.  "
     "[default: runs/PLUGIN-N, the next N]",
@@ -83,25 +68,23 @@ def _number_or_auto(_: click.Context, __: click.Parameter, given: str | None) ->
 @click.option(
     "--dry-run", is_flag=True, help="Show what would be trained, its size and memory; train nothing."
 )
-@click.option(
-    "--json", "as_json", is_flag=True, help="With --dry-run: print JSON, with the whole configuration."
-)
+@options.json("With --dry-run: print JSON, with the whole configuration.")
 @click.option(
     "--from",
     "start",
-    metavar=WEIGHTS,
+    metavar=options.WEIGHTS,
     help="Fine-tune: start from these weights; classes match by name. Without --preset the networks have their sizes.",
 )
 @click.option("--freeze/--no-freeze", default=None, help="With --from: do not train the encoders.")
-@click.option("--out", type=FILE, metavar="FILE", help="Weights file.  [default: RUN/weights.safetensors]")
+@click.option("--out", type=PATH, metavar="FILE", help="Weights file.  [default: RUN/weights.safetensors]")
 @click.option("--seed", type=int, metavar="N", help="Seed of everything random.  [default: 0]")
 @click.option(
     "--precision",
-    type=PRECISION,
+    type=options.PRECISION,
     help="Number format of the networks' products.  [default: auto, bf16 or fp16 where it is faster]",
 )
-@click.option("--device", metavar="NAME", help=DEVICE_HELP)
-@threads_option
+@options.device
+@options.threads
 @click.option(
     "--perceptual",
     type=click.Choice(["auto", "vgg", "caffe", "random", "none"]),
@@ -110,7 +93,7 @@ def _number_or_auto(_: click.Context, __: click.Parameter, given: str | None) ->
 @click.option("--workers", type=int, metavar="N", help="Processes that load data; 0: none.  [default: 2]")
 @click.option(
     "--config",
-    type=FILE,
+    type=PATH,
     metavar="FILE|NAME",
     help="TOML file with sections model, loss, data, train; or published settings: paper-ade20k, paper-celebahq-parts, "
     "paper-celebahq-mask, paper-deepfashion.",
@@ -132,12 +115,10 @@ def _number_or_auto(_: click.Context, __: click.Parameter, given: str | None) ->
     help="List every setting, with its value in each preset, and exit.",
 )
 def fit(
-    plugin: str | None,
-    root: Path | None,
-    condition: str,
+    data: options.Data,
     pack: Path | None,
     pairs: Path | None,
-    size: str | None,
+    size: options.Size,
     preset: str | None,
     run: Path | None,
     resume: bool,
@@ -170,22 +151,23 @@ def fit(
       torchrun --nproc-per-node 8 -m mcltool fit --plugin ade20k --root ADEChallengeData2016 --run-dir runs/big
       mcltool pack --plugin ade20k --root ADEChallengeData2016 ade20k.h5 && mcltool fit --data ade20k.h5
     """
-    from mcltool.core.config import parse_size, read_toml
+    from mcltool.core.config import read_toml
     from mcltool.plugin.registry import use_canvas, use_reading
     from mcltool.train.settings import choose_run, configure
 
     if as_json and not dry_run:
         raise click.UsageError("--json: prints what --dry-run found; a run has its metrics.jsonl")
     from_file = read_toml(config) if config else {}
-    plugin = plugin or (None if pack else from_file.get("plugin"))
-    given: dict[str, Any] = {"data.size": parse_size(size)} if size else {}
-    given |= {f"data.{name}": value for name, value in reading().items()}
-    given |= {"train.start_from": start} if start else {}
     if fit_memory := flags["batch_size"] == "auto":
         del flags["batch_size"]
-    given |= {_ADDRESSES[name]: value for name, value in flags.items() if value is not None}
-    folder, plugin = choose_run(run, plugin, root, pack, resume)
-    dataset, root = open_dataset(plugin, root, condition, None, pack)
+    chosen = {_ADDRESSES[name]: value for name, value in flags.items()} | {
+        "data.size": size, "data.canvas": data.canvas, "data.labels": data.labels or None, "data.exif": data.exif,
+        "train.start_from": start or None,
+    }  # fmt: skip
+    given = {address: value for address, value in chosen.items() if value is not None}
+    plugin = data.plugin or (None if pack else from_file.get("plugin"))
+    folder, plugin = choose_run(run, plugin, data.root, pack, resume)
+    dataset, root = data._replace(plugin=plugin, canvas=None).open(pack)
     resolved = configure(dataset, preset, folder, resume, from_file, settings, given)
     use_canvas(dataset, resolved.data.canvas)
     use_reading(dataset, resolved.data.labels, resolved.data.exif)
@@ -218,6 +200,35 @@ _ADDRESSES = {
     "precision": "train.precision",
     "perceptual": "train.perceptual",
     "workers": "data.workers",
-    "canvas": "data.canvas",
     "freeze": "train.freeze",
 }
+
+
+@click.group("runs", cls=options.Commands)
+def runs_group() -> None:
+    """Training runs."""
+
+
+@runs_group.command("list")
+@click.argument("folder", type=PATH, default=Path("runs"))
+def list_runs(folder: Path) -> None:
+    """The runs in FOLDER (default: runs), with how far each came and its latest scores."""
+    from mcltool.cli.tables import show_runs
+    from mcltool.core.errors import UsageError
+    from mcltool.train.runs import overview, runs_below
+
+    runs = runs_below(folder)
+    if not runs:
+        raise UsageError(f"{folder}: no runs in it; 'mcltool fit' makes one")
+    show_runs([overview(run) for run in runs])
+
+
+@runs_group.command("show")
+@click.argument("run", type=PATH)
+def show_run(run: Path) -> None:
+    """All about one run: state, latest losses and scores, checkpoints, files, configuration."""
+    from mcltool.cli.tables import show_facts
+    from mcltool.train.run_folder import RunFolder
+    from mcltool.train.runs import facts
+
+    show_facts(facts(RunFolder(run)))

@@ -1,31 +1,19 @@
-"""``mcltool translate-dir`` and ``translate``."""
+"""``mcltool translate`` and ``explain``: one condition."""
 
 from __future__ import annotations
 
-from dataclasses import fields
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from mcltool.cli.options import (
-    DEVICE_HELP,
-    FILE,
-    FOLDER,
-    PRECISION,
-    WEIGHTS,
-    WEIGHTS_HELP,
-    Command,
-    canvas_option,
-    chosen_weights,
-    exemplar_option,
-    labels_for,
-    labels_option,
-    parse_paths,
-    threads_option,
-)
+from mcltool.cli import options
+from mcltool.cli.options import PATH
 from mcltool.core.errors import UsageError
+
+if TYPE_CHECKING:
+    from mcltool.translate.exemplars import Exemplar
 
 
 def _output_size(_: click.Context, __: click.Parameter, given: str | None) -> Any:
@@ -38,27 +26,19 @@ def _words(_: click.Context, __: click.Parameter, given: str) -> tuple[str, ...]
     return tuple(dict.fromkeys(word.strip() for word in given.split(",") if word.strip()))
 
 
-def _batch_size(_: click.Context, __: click.Parameter, given: str) -> int:
-    if given == "auto":
-        return 0
-    if not given.isdecimal() or int(given) < 1:
-        raise UsageError(f"--batch-size {given}: expected a number from 1, or auto")
-    return int(given)
-
-
-def model_options(command: Command) -> Command:
+def model_options(command: options.Command) -> options.Command:
     """The options of both commands."""
     for option in (
-        threads_option,
-        labels_option,
-        click.option("--device", metavar="NAME", help=DEVICE_HELP),
+        options.threads,
+        options.labels,
+        options.device,
         click.option(
             "--precision",
-            type=PRECISION,
+            type=options.PRECISION,
             default="auto",
             help="Number format; auto: the fastest here, or that of the job being resumed.  [default: auto]",
         ),
-        canvas_option,
+        options.canvas,
         click.option(
             "--save",
             metavar="KINDS",
@@ -86,137 +66,36 @@ def model_options(command: Command) -> Command:
             metavar="1-100",
             help="Quality of jpg (default 95), webp (90) and avif (80).",
         ),
-        click.option("--weights", metavar=WEIGHTS, help=WEIGHTS_HELP),
+        options.weights,
     ):
         command = option(command)
     return command
 
 
-@click.command("translate-dir", short_help="Translate a folder of conditions into photos.")
-@click.argument("conditions", type=FOLDER)
-@click.argument("exemplars", type=FOLDER)
-@click.argument("out", type=FOLDER)
-@model_options
-@click.option(
-    "--pair",
-    metavar="HOW",
-    default="auto",
-    help="How conditions get their exemplars. stem: the one of the same relative path without suffix, else the "
-    "only one of its base name; one: the only exemplar there is; cycle: in turn, 2 before 10; random: "
-    "drawn from --seed and the condition's name; all: every one; nearest: the one whose features fit best; "
-    "FILE.csv: rows of condition,exemplar, and perhaps weight, region and classes, with which the exemplars of one "
-    "condition act together; auto: the only exemplar there is, else stem, and nearest for those without.  "
-    "[default: auto]",
+exemplar_option = click.option(
+    "--exemplar",
+    "exemplars",
+    multiple=True,
+    metavar="PHOTO[:WEIGHT][@WHERE]",
+    help="Instead of EXEMPLAR, as often as you like: they act together. WEIGHT: relative to the others' 1. WHERE: "
+    "classes between ;, or a grey picture that is white where this photo may serve.",
 )
-@click.option(
-    "--regions",
-    type=FOLDER,
-    metavar="DIR",
-    help="With --pair FILE.csv: grey pictures CONDITION/EXEMPLAR.png, white where the exemplar may serve.",
-)
-@click.option("--seed", type=int, default=0, metavar="N", help="For --pair random.  [default: 0]")
-@click.option("--pair-out", type=FILE, metavar="FILE.csv", help="Write which exemplar each condition got.")
-@click.option(
-    "--format",
-    type=click.Choice(["png", "jpg", "webp", "avif"]),
-    default="png",
-    help="Format of the results.  [default: png]",
-)
-@click.option(
-    "--batch-size",
-    default="auto",
-    metavar="N|auto",
-    callback=_batch_size,
-    help="Images of the trained size at a time; auto: what suits the device.  [default: auto]",
-)
-@click.option(
-    "--workers",
-    type=click.IntRange(0),
-    metavar="N",
-    help="Processes that read files; 0 reads in a thread.  [default: up to 8 beside a GPU, else 0]",
-)
-@click.option(
-    "--exemplar-cache",
-    "cache_mebibytes",
-    type=click.IntRange(1),
-    default=512,
-    metavar="MIB",
-    help="Memory for encoded exemplars.  [default: 512]",
-)
-@click.option(
-    "--shard",
-    metavar="I/N",
-    help="Do part I of N, in a job array; torchrun sets it itself.  [default: all]",
-)
-@click.option("--overwrite", is_flag=True, help="Redo everything.")
-@click.option("--retry-failed", is_flag=True, help="Try again what failed before, changed or not.")
-@click.option("--dry-run", is_flag=True, help="Show what would be done; write nothing.")
-@click.option("--gallery", is_flag=True, help="Write OUT/index.html, a gallery of the results.")
-@click.option("--json", "as_json", is_flag=True, help="Sum up as one JSON line on stdout.")
-def translate_dir(
-    conditions: Path,
-    exemplars: Path,
-    out: Path,
-    pair: str,
-    regions: Path | None,
-    seed: int,
-    shard: str | None,
-    dry_run: bool,
-    gallery: bool,
-    as_json: bool,
-    weights: str | None,
-    **given: Any,
-) -> int:
-    """Translate every condition below CONDITIONS, in the style of a photo below EXEMPLARS, into OUT.
 
-    OUT mirrors the folders of CONDITIONS, with one PNG a condition: in the condition's own aspect, its short side
-    as long as in training. CONDITIONS may be a single file, EXEMPLARS a single photo. OUT/manifest.jsonl has one
-    line an input: ok, skipped or failed with the cause. Run it again to finish what is missing; it skips what was
-    made with the same weights and settings, and what failed and has not changed.
 
-    Exit code: 0 all done, 1 some failed, 2 invalid request, 130 interrupted.
+def parse_paths(paths: tuple[Path, ...], exemplars: tuple[str, ...]) -> tuple[Path, list[Exemplar], Path]:
+    """Condition, exemplars and output of CONDITION [EXEMPLAR] OUT and ``exemplar_option``. Raises UsageError."""
+    from mcltool.translate.exemplars import Exemplar
 
-    \b
-    Examples:
-      mcltool translate-dir masks/ style.jpg out/             one photo: the style of all
-      mcltool translate-dir masks/ photos/ out/               masks/a/1.png with photos/a/1.jpg
-      mcltool translate-dir masks/ photos/ out/ --pair cycle  photos in turn
-      mcltool translate-dir masks/ photos/ out/ --shard 2/8   the second of eight machines
-      torchrun --nproc-per-node 4 -m mcltool translate-dir masks/ photos/ out/
-    """
-    from mcltool.cli.job_view import show, show_plan
-    from mcltool.data.reading import unread
-    from mcltool.translate.folder import Shard, settle_ranks
-    from mcltool.translate.job import Job, Options
-    from mcltool.translate.run import Run
-    from mcltool.translate.settings import Settings, pinned
-
-    part = Shard.parse(shard) if shard else Shard.of_environment()
-    options = Options(shard=part, **{f.name: given.pop(f.name) for f in fields(Options) if f.name in given})
-    file = chosen_weights(weights and pinned(weights, out))
-    settings = Settings(labels=labels_for(file), **given)
-    if part.index == 0:
-        for line in filter(None, map(unread, (conditions, exemplars))):
-            click.echo(line, err=True)
-    job = Job(conditions, exemplars, out, file, pair, seed, settings, options, regions)
-    if part.index == 0:
-        for line in job.notes():
-            click.echo(line, err=True)
-    run = Run(job)
-    if dry_run:
-        show_plan(run, as_json)
-        return 0
-    counts = show(run, as_json)
-    failed = counts["failed"] if shard else settle_ranks(out, part, counts["failed"])
-    if gallery and (shard or part.index == 0):
-        from mcltool.translate.gallery import write_gallery
-
-        click.echo(f"gallery: {write_gallery(run)}", err=True)
-    return 1 if failed else 0
+    if len(paths) != (2 if exemplars else 3):
+        raise UsageError(
+            "expected CONDITION EXEMPLAR OUT, or CONDITION OUT and --exemplar PHOTO once or more"
+        )
+    condition, *single, out = paths
+    return condition, [*map(Exemplar, single), *map(Exemplar.parse, exemplars)], out
 
 
 @click.command("translate", short_help="Translate one condition into a photo.")
-@click.argument("paths", type=FILE, nargs=-1, metavar="CONDITION [EXEMPLAR] OUT")
+@click.argument("paths", type=PATH, nargs=-1, metavar="CONDITION [EXEMPLAR] OUT")
 @exemplar_option
 @click.option(
     "--morph",
@@ -231,6 +110,7 @@ def translate(
     morph: int | None,
     device: str | None,
     weights: str | None,
+    labels: str,
     provenance: bool,
     **given: Any,
 ) -> None:
@@ -250,8 +130,83 @@ def translate(
     from mcltool.translate.single import translate_file
 
     condition, chosen, out = parse_paths(paths, exemplars)
-    file = chosen_weights(weights)
-    settings = Settings(format=format_of(out.suffix), batch_size=1, labels=labels_for(file), **given)
+    file = options.chosen_weights(weights)
+    settings = Settings(
+        format=format_of(out.suffix), batch_size=1, labels=options.labels_for(file, labels), **given
+    )
     tell = partial(click.echo, err=True)
     for path in translate_file(condition, chosen, out, file, settings, device, provenance, tell, morph):
         click.echo(path)
+
+
+def _places(_: click.Context, __: click.Parameter, given: tuple[str, ...]) -> list[tuple[int, int]]:
+    found = []
+    for text in given:
+        try:
+            x, y = (int(number) for number in text.split(","))
+        except ValueError:
+            raise UsageError(f"--at {text}: expected X,Y in whole pixels, e.g. --at 120,80") from None
+        found.append((x, y))
+    return found
+
+
+@click.command(short_help="Show in one picture how the model matches a pair.")
+@click.argument("paths", type=PATH, nargs=-1, metavar="CONDITION [EXEMPLAR] OUT.png")
+@exemplar_option
+@options.weights
+@click.option(
+    "--at",
+    "places",
+    multiple=True,
+    callback=_places,
+    metavar="X,Y",
+    help="A place to look at, in pixels of the condition; repeatable.  [default: five, on different classes]",
+)
+@click.option("--part", default="", metavar="NAME", help="Which condition, where the file holds several.")
+@options.canvas
+@options.labels
+@options.device
+@options.threads
+def explain(
+    paths: tuple[Path, ...],
+    exemplars: tuple[str, ...],
+    weights: str | None,
+    places: list[tuple[int, int]],
+    part: str,
+    canvas: options.Size,
+    labels: str,
+    device: str | None,
+) -> None:
+    """Draw how the model matches CONDITION with EXEMPLAR, and its output, into OUT.png.
+
+    The picture has the condition, the exemplar, the warped exemplar, the result and how sure each match is; and
+    for some marked places, where in the exemplar their colours come from, and the self-correlation map: how
+    alike all other places are to them. With several --exemplar it has which of them gave each place its colours.
+
+    \b
+    Examples:
+      mcltool explain masks/1.png photos/1.jpg seen.png
+      mcltool explain masks/1.png photos/1.jpg seen.png --weights w.safetensors --at 120,80 --at 40,200
+      mcltool explain masks/1.png seen.png --exemplar day.jpg --exemplar dusk.jpg@sky
+    """
+    condition, chosen, out = parse_paths(paths, exemplars)
+    file = options.chosen_weights(weights)
+    labels = options.labels_for(file, labels)
+
+    from mcltool.tools.explain import explain as draw
+
+    if len(chosen) > 1:
+        from mcltool.tools.explain_several import explain_several
+
+        if places:
+            raise UsageError("--at: looks at one exemplar; leave it out, or give one --exemplar")
+        shares = explain_several(condition, chosen, out, file, part, device, canvas, labels)
+        for exemplar, share in zip(chosen, shares, strict=True):
+            click.echo(f"{exemplar.label(str(exemplar.path))}: {share:.1%} of the warped exemplar")
+        click.echo(f"look at {out}")
+        return
+    for spot in draw(condition, Path(chosen[0].path), out, file, places, part, device, canvas, labels):
+        match = f"{spot.match_x},{spot.match_y}"
+        place = f"{spot.x},{spot.y} {spot.name}"
+        click.echo(f"{place:<28} -> {match:<12} cosine {spot.cosine:.3f}  probability {spot.probability:.3f}")
+    click.echo(f"look at {out}")

@@ -8,18 +8,18 @@ from typing import Any
 
 import click
 
-from mcltool.cli.options import FILE, FOLDER, WEIGHTS, threads_option
-from mcltool.cli.program import Commands
+from mcltool.cli import options
+from mcltool.cli.options import PATH
 
 
-@click.group("weights", cls=Commands)
+@click.group("weights", cls=options.Commands)
 def weights_group() -> None:
     """Weights files."""
 
 
 @weights_group.command("show")
-@click.argument("name", metavar=WEIGHTS)
-@click.option("--json", "as_json", is_flag=True, help="Print JSON, with the whole configuration.")
+@click.argument("name", metavar=options.WEIGHTS)
+@options.json("Print JSON, with the whole configuration.")
 def weights_show(name: str, as_json: bool) -> None:
     """Show what a weights file is: its data set, training size, steps, classes and checksum."""
     from mcltool.core.lookup import find_weights
@@ -46,15 +46,12 @@ INDEX = click.option(
 @INDEX
 def weights_list(index: str | None) -> None:
     """List weights available by name: models, and networks for losses and metrics."""
-    from rich.console import Console
-    from rich.table import Table
-
+    from mcltool.cli.tables import show_table
     from mcltool.core.index import read_index
 
-    table = Table("name", "MB", "license", "card", box=None, pad_edge=False)
-    for name, entry in read_index(index).items():
-        table.add_row(name, f"{entry.megabytes:g}", entry.license, entry.card)
-    Console().print(table, soft_wrap=True)
+    found = read_index(index).items()
+    rows = [(name, f"{entry.megabytes:g}", entry.license, entry.card) for name, entry in found]
+    show_table(("name", "MB", "license", "card"), rows)
 
 
 @weights_group.command("get")
@@ -84,8 +81,8 @@ def weights_get(name: str, index: str | None, url: str | None) -> None:
 
 
 @weights_group.command("convert")
-@click.argument("file", type=FILE)
-@click.option("--out", type=FILE, metavar="FILE", help="Where to.  [default: where it is looked for]")
+@click.argument("file", type=PATH)
+@click.option("--out", type=PATH, metavar="FILE", help="Where to.  [default: where it is looked for]")
 def weights_convert(file: Path, out: Path | None) -> None:
     """Convert one of weights get's networks from a .pth FILE on disk, for machines that cannot download.
 
@@ -102,10 +99,10 @@ def weights_convert(file: Path, out: Path | None) -> None:
 
 @click.command(short_help="Write weights as a folder for a model hub, with a model card.")
 @click.argument("weights", metavar="RUN|FILE")
-@click.argument("out", type=FOLDER, metavar="DIR")
+@click.argument("out", type=PATH, metavar="DIR")
 @click.option(
     "--samples",
-    type=FOLDER,
+    type=PATH,
     metavar="DIR",
     help="Translate the first six of DIR/conditions with photos of DIR/exemplars, for a picture in the card.",
 )
@@ -152,14 +149,14 @@ def publish(
 
 @click.command(short_help="Write a model as one ONNX or torch.export file, to run without mcltool.")
 @click.argument("weights", metavar="FILE", type=str)
-@click.argument("out", type=FILE)
+@click.argument("out", type=PATH)
 @click.option(
     "--format",
     "form",
     type=click.Choice(["torch-export", "onnx"]),
     help="What to write.  [default: by OUT's suffix, .pt2 or .onnx]",
 )
-@click.option("--size", metavar="S|HxW", help="Of condition and exemplar, in pixels.  [default: as trained]")
+@options.size("--size", "Of condition and exemplar, in pixels.  [default: as trained]")
 @click.option(
     "--exemplars",
     metavar="E",
@@ -168,8 +165,8 @@ def publish(
     show_default=True,
     help="Exemplars that act together on a condition; with several the graph takes their weights too.",
 )
-@threads_option
-def export(weights: str, out: Path, form: Any, size: str | None, exemplars: int) -> None:
+@options.threads
+def export(weights: str, out: Path, form: Any, size: options.Size, exemplars: int) -> None:
     """Write the model of the weights FILE to OUT, for programs without mcltool.
 
     The graph takes bytes and gives bytes: condition (B, H, W) uint8 labels (or B, K, H, W float32 channels),
@@ -182,10 +179,6 @@ def export(weights: str, out: Path, form: Any, size: str | None, exemplars: int)
       mcltool export runs/ade20k-1/weights.safetensors ade20k.onnx
       mcltool export runs/ade20k-1/weights.safetensors ade20k.pt2 --size 256x384
     """
-    from mcltool.core.config import parse_size
-
-    wanted = parse_size(size) if size else None
-
     from mcltool.cli.tables import working
 
     click.echo(f"exporting to {out} and comparing with the model: about a minute", err=True)
@@ -194,7 +187,7 @@ def export(weights: str, out: Path, form: Any, size: str | None, exemplars: int)
         from mcltool.tools.export import TOLERANCE
         from mcltool.tools.export import export as write
 
-        made = write(find_weights(weights), out, form, wanted, exemplars)
+        made = write(find_weights(weights), out, form, size, exemplars)
     click.echo(f"{out}: {made.form}, {out.stat().st_size / 1e6:,.1f} MB")
     inputs = ", ".join(f"{name} {what}" for name, what in made.inputs.items())
     click.echo(f"{inputs} -> image {made.image}")
