@@ -278,7 +278,7 @@ def test_a_finished_job_needs_no_model(work: Path, monkeypatch: pytest.MonkeyPat
 def test_a_reader_process_that_is_killed_is_one_line(work: Path) -> None:
     with (
         Ahead(Killing(ShapesPlugin(), 32), 1) as reader,
-        pytest.raises(McltoolError, match="reader process was killed"),
+        pytest.raises(McltoolError, match="worker process was killed"),
     ):
         list(reader.map([["photos/00.png"]]))
 

@@ -120,20 +120,15 @@ def check_split(
     sizes = Counter(sample.group for sample in samples if sample.group)
     report.groups, report.grouped = len(sizes), sum(size for size in sizes.values() if size > 1)
     size = CHUNK if workers else 1
-    chunks = list(enumerate(samples[first : first + size] for first in range(0, len(samples), size)))
-    ready: dict[int, list[SampleReport]] = {}
-    following = 0
-    for (number, _), found in in_processes(partial(_examine_chunk, plugin), chunks, workers):
-        ready[number] = found
-        while following in ready:  # in the samples' order, whatever was done first
-            for one in ready.pop(following):
-                report.add(one)
-                yield
-            following += 1
+    chunks = [samples[first : first + size] for first in range(0, len(samples), size)]
+    for _, found in in_processes(partial(_examine, plugin), chunks, workers):
+        for one in found:
+            report.add(one)
+            yield
 
 
-def _examine_chunk(plugin: DatasetPlugin, chunk: tuple[int, Sequence[Sample]]) -> list[SampleReport]:
-    return [examine_sample(plugin, sample) for sample in chunk[1]]
+def _examine(plugin: DatasetPlugin, samples: Sequence[Sample]) -> list[SampleReport]:
+    return [examine_sample(plugin, sample) for sample in samples]
 
 
 def examine_sample(plugin: DatasetPlugin, sample: Sample) -> SampleReport:

@@ -7,18 +7,10 @@ import signal
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import (
-    FIRST_COMPLETED,
-    Executor,
-    Future,
-    ProcessPoolExecutor,
-    ThreadPoolExecutor,
-    wait,
-)
+from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from errno import EACCES, ENOENT, ENOSPC, ENOSYS, EPERM
-from itertools import islice
 from multiprocessing import active_children, get_context, parent_process
 from multiprocessing.process import BaseProcess
 from threading import Thread
@@ -48,63 +40,41 @@ Result = TypeVar("Result")
 def in_processes(
     work: Callable[[Task], Result], tasks: Sequence[Task], workers: int
 ) -> Iterator[tuple[Task, Result]]:
-    """Each task with what ``work`` makes of it, as they get done; ``workers`` 0 works in this process.
+    """Each task with what ``work`` makes of it, in order; ``workers`` 0 works in this process, when it is asked.
 
-    A slow consumer holds the work up: results do not pile up. The processes are spawned, not forked: they hold
-    none of this one's files and threads, and they end with it. Raises what ``work`` raises, and McltoolError
-    where a process is killed or there is no shared memory, HungError where none gets anything done in half an hour.
+    A slow consumer holds the work up: results do not pile up. Raises what ``work`` and ``Ahead`` raise.
     """
     if workers == 0 or len(tasks) < 2:
-        for task in tasks:
-            yield task, work(task)
+        yield from ((task, work(task)) for task in tasks)
         return
-    check_shared_memory(workers)
-    before = active_children()
-    pool = ProcessPoolExecutor(min(workers, len(tasks)), get_context("spawn"), _start)
-    waiting = iter(tasks)
-    running: dict[Future[Result], Task] = {}
-    try:
-        for task in islice(waiting, 2 * workers):
-            running[pool.submit(work, task)] = task
-        while running:
-            for done in _some(running, "nothing was read", CHUNK_LOOKS):
-                result = running.pop(done), done.result()
-                for task in islice(waiting, 1):
-                    running[pool.submit(work, task)] = task
-                yield result
-    except BrokenProcessPool:
-        cause = "a worker process was killed, perhaps for want of memory"
-        raise McltoolError(f"{cause}; run the same command again, perhaps with fewer --workers") from None
-    finally:
-        pool.shutdown(
-            wait=not running, cancel_futures=True
-        )  # Python itself waits for what is at work, however long
-        end(set(active_children()) - set(before))
-
-
-def _some(running: Iterable[Future[Result]], what: str, looks: int) -> set[Future[Result]]:
-    """Those that are done, at least one. Raises HungError, ``what``, where that takes more than ``looks``."""
-    for _ in range(looks):
-        if done := wait(running, patience.LOOK_SECONDS, FIRST_COMPLETED).done:
-            return done
-    minutes = patience.LOOK_SECONDS * looks / 60
-    raise HungError(f"{what} in {minutes:.0f} minutes; check the file system, then run again to resume")
+    with Ahead(work, min(workers, len(tasks)), CHUNK_LOOKS, "nothing was read") as ahead:
+        made = ahead.map(([task] for task in tasks), 2 * workers)
+        yield from ((task, result) for task, [result] in zip(tasks, made, strict=True))
 
 
 class Ahead(Generic[Task, Result]):
     """Work done in order, ahead of whoever takes its results: ``with Ahead(work, workers) as ahead``.
 
     work: pickled to the processes, of which there are ``workers``; 0 works in a thread of this process, which costs
-    nothing to start.
+    nothing to start. The processes are spawned, not forked: they hold none of this one's files and threads, which a
+    fork would leave broken, and they end with it. looks: after how many a task counts as hung; None: patience.LOOKS.
+    hung: what is then said, of the task for {}. Raises McltoolError where there is no shared memory for processes.
     """
 
-    def __init__(self, work: Callable[[Task], Result], workers: int = 0) -> None:
-        self._work, self._workers = work, workers
+    def __init__(
+        self,
+        work: Callable[[Task], Result],
+        workers: int = 0,
+        looks: int | None = None,
+        hung: str = "{} and the files read with it: no answer",
+    ) -> None:
+        self._work, self._workers, self._looks, self._hung = work, workers, looks, hung
 
     def __enter__(self) -> Self:
         self._pool: Executor
+        check_shared_memory(self._workers)
         self._before = active_children()
-        if self._workers:  # not forked: this process has threads of torch, which a fork would leave broken
+        if self._workers:
             self._pool = ProcessPoolExecutor(self._workers, get_context("spawn"), _start, (self._work,))
         else:
             self._pool = ThreadPoolExecutor(1, "reader")
@@ -115,22 +85,23 @@ class Ahead(Generic[Task, Result]):
         if kind:
             end(set(active_children()) - set(self._before))
 
-    def map(self, windows: Iterable[Sequence[Task]]) -> Iterator[list[Result]]:
-        """The results of each window. Raises McltoolError where a process is killed, HungError where a task gets no
-        answer in ten minutes."""
+    def map(self, windows: Iterable[Sequence[Task]], ahead: int = AHEAD) -> Iterator[list[Result]]:
+        """The results of each window; up to ``ahead`` windows are worked on beyond the one that is taken.
+
+        Raises what the work raises, McltoolError where a process is killed, and HungError where a task gets no answer.
+        """
         pending: deque[list[tuple[Task, Future[list[Result]]]]] = deque()
         try:
             for window in windows:
                 units = [window[start : start + UNIT] for start in range(0, len(window), UNIT)]
                 pending.append([(unit[0], self._submit(unit)) for unit in units])
-                if len(pending) > AHEAD:
+                if len(pending) > ahead:
                     yield self._taken(pending.popleft())
             while pending:
                 yield self._taken(pending.popleft())
         except BrokenProcessPool:
-            raise McltoolError(
-                "a reader process was killed, perhaps for lack of memory; run again with fewer --workers"
-            ) from None
+            cause = "a worker process was killed, perhaps for want of memory"
+            raise McltoolError(f"{cause}; run the same command again, perhaps with fewer --workers") from None
 
     def _submit(self, unit: Sequence[Task]) -> Future[list[Result]]:
         if self._workers:
@@ -140,7 +111,14 @@ class Ahead(Generic[Task, Result]):
     def _taken(self, units: Sequence[tuple[Task, Future[list[Result]]]]) -> list[Result]:
         results = []
         for first, future in units:
-            _some([future], f"{first} and the files read with it: no answer", patience.LOOKS)
+            looks = self._looks or patience.LOOKS
+            for _ in range(looks):
+                if wait([future], patience.LOOK_SECONDS).done:
+                    break
+            else:
+                minutes = f"{patience.LOOK_SECONDS * looks / 60:.0f} minutes"
+                hung = self._hung.format(first)
+                raise HungError(f"{hung} in {minutes}; check the file system, then run again to resume")
             results += future.result()
         return results
 
