@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from mcltool.core.config import DataConfig
-from mcltool.data.colour import colour_change, recoloured
+from mcltool.core.pixels import colour_change, recoloured
 from mcltool.data.dataset import TrainingData
 from mcltool.plugin import registry
 

@@ -86,9 +86,9 @@ def test_another_process_opens_the_file_anew(album: Path, monkeypatch: pytest.Mo
     """What it got over a fork is of HDF5's state in the process that opened it."""
     opened: list[Path] = []
     open_file = mcltool.data.pack.open_file
-    monkeypatch.setattr("mcltool.data.pack.open_file", lambda path: opened.append(path) or open_file(path))
     dataset = PackedDataset(Album(), album)
     samples = dataset.index(None, "train")
+    monkeypatch.setattr("mcltool.data.pack.open_file", lambda path: opened.append(path) or open_file(path))
     for sample in samples:
         dataset.photo(sample, 0)
     assert len(opened) == 1

@@ -20,10 +20,9 @@ from mcltool.core.config import DataConfig
 from mcltool.core.errors import McltoolError, UsageError
 from mcltool.data.assembly import store_retrieved
 from mcltool.data.dataset import EvaluationData, TrainingData
-from mcltool.data.names import Names
 from mcltool.data.pack import PackedDataset, open_data
 from mcltool.data.packing import PackOptions, pack
-from mcltool.data.pairs import match_pairs, read_pairs, read_rows, write_pairs
+from mcltool.data.pairs import Called, Names, match_names, read_pairs, read_rows, write_pairs
 from mcltool.plugin import registry as plugins
 from mcltool.plugin.contract import Sample
 
@@ -59,7 +58,9 @@ SAMPLES = [
 def test_lists_name_samples_by_id_path_or_file_name(line: str, expected: list[int], tmp_path: Path) -> None:
     path = tmp_path / "pairs.txt"
     path.write_text(f"\n{line}\r\n", "utf-8-sig")
-    assert match_pairs(read_pairs(path), SAMPLES, SAMPLES) == [[], [], [], expected]
+    called = Called.of(SAMPLES)
+    *others, found = match_names(read_pairs(path), called, called)
+    assert (others, [number for number in found if number is not None]) == ([[], [], []], expected)
 
 
 @pytest.mark.parametrize(

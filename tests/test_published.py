@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from mcltool.core.config import ModelConfig, resolve
 from mcltool.core.errors import UsageError
 from mcltool.core.weights import FORMAT, load_model
-from mcltool.data.made_up import random_batch
+from mcltool.data.batch import random_batch
 from mcltool.model.attention import SelfAttention
 from mcltool.model.blocks import planes, positional_norm, positions
 from mcltool.model.build import make_discriminator, make_network

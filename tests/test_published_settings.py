@@ -19,8 +19,8 @@ from mcltool.core.config import CONFIGS, DataConfig, TrainConfig, read_toml, res
 from mcltool.core.convert import CAFFE_MEAN, convert_weights
 from mcltool.core.errors import UsageError
 from mcltool.core.pretrained import load_vgg
+from mcltool.data.batch import random_batch
 from mcltool.data.dataset import TrainingData
-from mcltool.data.made_up import random_batch
 from mcltool.model.vgg import VGGFeatures, random_vgg
 from mcltool.plugin import registry
 from mcltool.train.optimiser import Optimiser

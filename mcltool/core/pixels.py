@@ -1,7 +1,8 @@
-"""Pixels: at another size, and between bytes and what networks see. Fixed arithmetic, for photos and labels alike."""
+"""Pixels: at another size, in other colours, and between bytes and what networks see. Fixed arithmetic."""
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 import cv2
@@ -15,6 +16,8 @@ Size = tuple[int, int]
 """Height, width in pixels."""
 Photo = NDArray[np.uint8]
 """(H, W, 3) RGB."""
+Colours = NDArray[np.float64]
+"""(3, 4): from R, G, B, 1 of a photo, 0 to 255, to what they become."""
 
 AT_ONCE = 4
 """Channels; OpenCV averages no more of them in one go."""
@@ -47,6 +50,25 @@ def same_aspect(photo: Size, condition: Size) -> bool:
     smaller, where that is more."""
     across, down = photo[0] * condition[1], photo[1] * condition[0]
     return abs(across - down) <= max(ASPECT_TOLERANCE * max(across, down), *photo, *condition)
+
+
+def colour_change(strength: float, draw: np.random.Generator) -> Colours:
+    """Another light and tint for a photo (data.colour_jitter).
+
+    strength: 0 to 1, by which brightness, contrast, saturation and hue (of that, 60 degrees) change at most.
+    """
+    brightness, contrast, saturation, hue = strength * draw.uniform(-1, 1, 4)
+    angle, grey = hue * math.pi / 3, np.full((3, 3), 1 / 3)  # grey: what keeps of a colour its grey alone
+    across = np.array([[0, -1, 1], [1, 0, -1], [-1, 1, 0]]) / math.sqrt(3)  # cross product with the grey axis
+    turned = math.cos(angle) * np.eye(3) + (1 - math.cos(angle)) * grey + math.sin(angle) * across
+    linear = (1 + contrast) * (grey + (1 + saturation) * (turned - grey))
+    shift = 127.5 * (1 + brightness) - linear.sum(1) * 127.5  # mid grey changes by the brightness alone
+    return np.hstack([linear, shift[:, None]])
+
+
+def recoloured(photo: Photo, colours: Colours) -> Photo:
+    """``photo`` (H, W, 3) uint8 with its colours changed; the given one is left as it is."""
+    return np.asarray(cv2.transform(photo, colours), np.uint8)
 
 
 def to_unit(photo: Tensor) -> Tensor:

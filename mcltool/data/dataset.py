@@ -20,9 +20,8 @@ from torch.utils.data import Dataset
 
 from mcltool.core.config import DataConfig
 from mcltool.core.errors import UsageError
-from mcltool.core.pixels import to_bytes
+from mcltool.core.pixels import colour_change, recoloured, to_bytes
 from mcltool.data.batch import Batch, HostBatch, Item
-from mcltool.data.colour import colour_change, recoloured
 from mcltool.data.geometry import (
     RandomState,
     augmented_target,

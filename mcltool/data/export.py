@@ -1,18 +1,30 @@
-"""A data set's conditions as files of their own, which translate-dir reads."""
+"""Samples as files of their own: conditions that translate-dir reads, and a sheet of what training sees."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from typing import NamedTuple
 
+from mcltool.core.config import DataConfig
 from mcltool.core.errors import DataError, McltoolError, UsageError, naming
 from mcltool.core.files import NAME_ERRORS
+from mcltool.core.pictures import Picture, contact_sheet, save_png
 from mcltool.plugin.contract import DatasetPlugin, Sample
 
+COLUMNS = {
+    "condition": "condition",
+    "target": "target",
+    "exemplar": "exemplar",
+    "exemplar_condition": "its condition",
+    "augmented": "augmented",
+}
+"""Of the sheet: the part of a sample, and its name."""
+CELL = 256
+"""Pixels a picture on the sheet is high at most."""
 
-@dataclass(frozen=True)
-class ExportedCondition:
+
+class ExportedCondition(NamedTuple):
     """One sample's outcome: the file, or else why there is none."""
 
     id: str
@@ -50,3 +62,27 @@ def _export(plugin: DatasetPlugin, sample: Sample, out: Path, short_side: int) -
         if error.errno not in NAME_ERRORS:
             raise
         return ExportedCondition(sample.id, None, str(error))
+
+
+def save_preview(
+    plugin: DatasetPlugin, samples: Sequence[Sample], config: DataConfig, seed: int, count: int, out: Path
+) -> int:
+    """Draw the first ``count`` samples that a run of ``seed`` trains on, after all augmentation; returns how many.
+
+    A row has condition, target (its photo), exemplar, the exemplar's own condition, and the augmented target. Raises
+    McltoolError where a sample cannot be read.
+    """
+    from mcltool.data.batch import condition_picture
+    from mcltool.data.dataset import TrainingData
+
+    data = TrainingData(plugin, samples, config, seed)
+    rows: list[list[Picture]] = []
+    for item in map(data.__getitem__, range(min(count, len(data)))):
+        row = []
+        for name in COLUMNS:
+            part = item[name].numpy()
+            part = part if part.ndim == 2 else part.transpose(1, 2, 0)
+            row.append(condition_picture(part, plugin.spec) if "condition" in name else part)
+        rows.append(row)
+    save_png(out, contact_sheet(rows, list(COLUMNS.values()), min(CELL, config.size[0])))
+    return len(rows)

@@ -18,7 +18,7 @@ from mcltool.core.errors import UsageError
 from mcltool.core.pixels import Photo
 from mcltool.data.dataset import EvaluationData, TrainingData
 from mcltool.data.geometry import load_size
-from mcltool.data.pack_format import Bucket, open_file, open_pack, read_header, reading, size_text
+from mcltool.data.pack_format import Bucket, open_file, read_header, reading, size_text
 from mcltool.data.pairs import Called, match_names, read_pairs
 from mcltool.plugin.contract import Condition, ConditionFiles, ConditionSpec, DatasetPlugin, Sample, Truth
 
@@ -70,7 +70,7 @@ class PackedDataset(DatasetPlugin):
             raise UsageError(
                 f"{self.path}: no split {split!r} in this pack, which holds {held}; pack it again"
             )
-        with open_pack(self.path) as file:
+        with open_file(self.path) as file:
             group = file[split]
             with reading(self.path, split):
                 ids, groups, places = (group[name][...] for name in ("id", "group", "place"))
@@ -81,7 +81,7 @@ class PackedDataset(DatasetPlugin):
 
     def retrieved(self, split: str) -> list[list[int]] | None:
         """For each sample of ``split`` the numbers of its exemplars, the best first; None where none are held."""
-        with open_pack(self.path) as file:
+        with open_file(self.path) as file:
             if "retrieved" not in file[split]:
                 return None
             with reading(self.path, split):

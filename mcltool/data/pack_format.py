@@ -136,7 +136,7 @@ def check_split(group: h5py.Group) -> Iterator[tuple[str, str]]:
 
 def check_pack(path: Path) -> Iterator[tuple[str, str]]:
     """``check_split`` of every split. Raises UsageError or DataError where that cannot even be begun."""
-    with open_pack(path) as file:
+    with open_file(path) as file:
         for split in read_header(path).samples:
             with reading(path, split):
                 group = file[split]
@@ -154,7 +154,7 @@ def digest_of(table: NDArray[np.int32]) -> bytes:
 
 def read_header(path: Path) -> PackHeader:
     """What a pack says of itself. Raises UsageError where it is none or more than a pack may be."""
-    with open_pack(path) as file, reading(path, "its layout", "pack it again"):
+    with open_file(path) as file, reading(path, "its layout", "pack it again"):
         try:
             header = PackHeader.from_json(bytes(file.attrs[ATTRIBUTE]).decode())
         except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
@@ -167,7 +167,7 @@ def describe_pack(path: Path) -> dict[str, Any]:
     """What ``pack info`` shows, for JSON. Raises as ``read_header``."""
     header = read_header(path)
     splits = {}
-    with open_pack(path) as file, reading(path, "its layout"):
+    with open_file(path) as file, reading(path, "its layout"):
         for split, count in header.samples.items():
             group = file[split]
             names = group["group"][...]
@@ -182,13 +182,6 @@ def describe_pack(path: Path) -> dict[str, Any]:
     }
     condition = {"kind": header.spec.kind, "names": header.spec.names}
     return about | condition | {"bytes": path.stat().st_size, "splits": splits}
-
-
-@contextmanager
-def open_pack(path: Path) -> Iterator[h5py.File]:
-    """``open_file``, closed at the end."""
-    with open_file(path) as file:
-        yield file
 
 
 def open_file(path: Path) -> h5py.File:

@@ -10,8 +10,9 @@ import codecs
 import csv
 import io
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -19,8 +20,7 @@ from numpy.typing import NDArray
 
 from mcltool.core.errors import UsageError
 from mcltool.core.files import MIB, read_limited, write_text
-from mcltool.data.names import Names
-from mcltool.plugin.contract import Sample
+from mcltool.plugin.contract import IMAGE_SUFFIXES, Sample
 
 MOST_BYTES = 512 * MIB
 EXPECTED = "expected lines of text like key,exemplar,exemplar,..."
@@ -111,15 +111,54 @@ def named_pairs(
     return found
 
 
-def match_pairs(pairs: Pairs, samples: Sequence[Sample], candidates: Sequence[Sample]) -> list[list[int]]:
-    """For each of ``samples`` the indices in ``candidates`` of its exemplars, in the list's order.
+class Names:
+    """What the names in a list mean. called: one or more sequences of names of the same things.
 
-    A name is a sample's id, or its photo's path or file name, where one sample alone has it (see Names). What
-    names no candidate, several, or the sample itself, is left out.
+    A thing is meant by its whole name, with or without an image's suffix and whatever folders a list puts before
+    it; else by the end of its name, as a bare file name.
     """
-    own = Called.of(samples)
-    found = match_names(pairs, own, own if candidates is samples else Called.of(candidates))
-    return [[n for n in numbers if n is not None] for numbers in found]
+
+    def __init__(self, *called: Sequence[str]) -> None:
+        self._called = called
+        self._whole = _Index((name, n) for names in called for n, name in enumerate(names))
+
+    @cached_property
+    def _by_end(self) -> _Index:
+        return _Index((name.rpartition("/")[2], n) for names in self._called for n, name in enumerate(names))
+
+    def find(self, name: str) -> tuple[int, ...]:
+        """Numbers of the things that ``name`` may mean: one, none or several."""
+        if found := self._whole.get(name):
+            return found
+        name = name.strip().replace("\\", "/").removeprefix("./")
+        bare, dot, suffix = name.rpartition(".")
+        forms = (name, bare) if dot + suffix.lower() in IMAGE_SUFFIXES else (name,)
+        for cut in range(name.count("/") + 1):
+            for form in forms:
+                if found := self._whole.get(form.split("/", cut)[-1]):
+                    return found
+        ends = {n for form in forms for n in self._by_end.get(form.rpartition("/")[2]) if self._ends(n, form)}
+        return tuple(sorted(ends))
+
+    def _ends(self, number: int, form: str) -> bool:
+        return any(f"/{names[number]}".endswith(f"/{form}") for names in self._called)
+
+
+class _Index:
+    """Numbers by name: a dict of whole numbers, as most names have one; what few have several is apart."""
+
+    def __init__(self, pairs: Iterable[tuple[str, int]]) -> None:
+        self._first: dict[str, int] = {}
+        self._several: dict[str, set[int]] = {}
+        for name, number in pairs:
+            first = self._first.setdefault(name, number)
+            if first != number:
+                self._several.setdefault(name, {first}).add(number)
+
+    def get(self, name: str) -> tuple[int, ...]:
+        if name in self._several:
+            return tuple(sorted(self._several[name]))
+        return (self._first[name],) if name in self._first else ()
 
 
 @dataclass(frozen=True)
@@ -142,7 +181,10 @@ class Called:
 def match_names(
     pairs: Pairs, samples: Called, candidates: Called, several: set[str] | None = None
 ) -> list[list[int | None]]:
-    """As ``match_pairs``, with None for a name that is no candidate's or several's; the latter go into ``several``."""
+    """For each of ``samples`` the numbers in ``candidates`` of its exemplars, in the list's order, without itself.
+
+    None stands for a name that is no candidate's or several's; the latter go into ``several``.
+    """
     keys, names = Names(samples.ids, samples.photos), Names(candidates.ids, candidates.photos)
     distinct = {name for exemplars in pairs.values() for name in exemplars}  # a photo is the exemplar of many
     meant = {name: names.find(name) for name in distinct}

@@ -13,7 +13,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 
 from mcltool.core.config import Config
 from mcltool.core.device import Precision, autocast
-from mcltool.data.made_up import random_batch
+from mcltool.data.batch import random_batch
 from mcltool.model.blocks import divide_by_spectral_norms
 from mcltool.model.build import make_discriminator, make_network
 from mcltool.model.vgg import random_vgg

@@ -9,7 +9,7 @@ import torch
 from mcltool.core.config import Config
 from mcltool.core.device import Precision, free_memory, is_out_of_memory
 from mcltool.core.errors import UsageError
-from mcltool.data.made_up import random_batch
+from mcltool.data.batch import random_batch
 from mcltool.model.vgg import VGGFeatures
 from mcltool.plugin.contract import ConditionSpec
 from mcltool.train.estimate import estimate

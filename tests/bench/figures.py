@@ -12,8 +12,7 @@ from torch import nn
 
 from mcltool.core.device import autocast
 from mcltool.core.pixels import to_unit
-from mcltool.data.batch import condition_planes
-from mcltool.data.made_up import random_batch, random_conditions, random_photos
+from mcltool.data.batch import condition_planes, random_batch, random_conditions, random_photos
 from mcltool.model.build import make_network
 from mcltool.model.network import MCLNet
 from mcltool.model.vgg import random_vgg

@@ -20,7 +20,7 @@ from torch.profiler import ProfilerActivity, profile
 
 from mcltool.core.files import write_text
 from mcltool.core.process import keep_freed_memory
-from mcltool.data.made_up import random_batch
+from mcltool.data.batch import random_batch
 from mcltool.model.vgg import random_vgg
 from mcltool.tools.bench.machine import Times, peak, repeated, reset_peak
 from mcltool.tools.bench.run import the_subject

@@ -22,8 +22,7 @@ from torch import Tensor
 from mcltool.core.lookup import shipped_weights
 from mcltool.core.pixels import to_unit
 from mcltool.core.weights import load_model
-from mcltool.data.batch import condition_planes
-from mcltool.data.made_up import random_conditions, random_photos
+from mcltool.data.batch import condition_planes, random_conditions, random_photos
 from mcltool.evaluate.pairs import held_out_pairs
 from mcltool.model.network import MCLNet
 from mcltool.plugin import registry as plugins

@@ -20,7 +20,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from mcltool.core.config import resolve
 from mcltool.core.files import write_text
-from mcltool.data.made_up import random_batch
+from mcltool.data.batch import random_batch
 from mcltool.model.vgg import random_vgg
 from mcltool.plugin import registry as plugins
 from mcltool.train.trainer import Trainer

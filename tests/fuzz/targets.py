@@ -192,11 +192,11 @@ def _table(folder: Path) -> None:
 
 
 def _list(folder: Path) -> None:
-    from mcltool.data.pairs import match_pairs, read_pairs
+    from mcltool.data.pairs import Called, match_names, read_pairs
 
-    samples = [Sample(f"img/{name}", Path(f"{name}.jpg")) for name in "abcd"]
-    for row in match_pairs(read_pairs(_only(folder)), samples, samples):
-        assert all(0 <= number < 4 for number in row)
+    called = Called.of([Sample(f"img/{name}", Path(f"{name}.jpg")) for name in "abcd"])
+    for row in match_names(read_pairs(_only(folder)), called, called):
+        assert all(number is None or 0 <= number < 4 for number in row)
 
 
 def _pack(folder: Path) -> None:

@@ -21,7 +21,7 @@ from mcltool.core.device import Precision, explaining_memory, free_memory, pick_
 from mcltool.core.errors import UsageError
 from mcltool.core.pixels import Size
 from mcltool.core.weights import WeightsHeader, save_weights
-from mcltool.data.made_up import pictures, random_batch, random_conditions, random_photos
+from mcltool.data.batch import random_batch, random_conditions, random_photos
 from mcltool.model.build import make_network
 from mcltool.model.vgg import random_vgg
 from mcltool.plugin import registry as plugins
@@ -200,7 +200,8 @@ def translating(subject: Subject) -> tuple[Translator, list[Any], list[Any]]:
         translator = Translator(file, subject.plugin, subject.precision, str(subject.device))
     batch = subject.config.train.batch_size
     conditions: Tensor = random_conditions(batch, subject.size, subject.plugin.spec)
-    return translator, list(conditions.numpy()), pictures(random_photos(batch, subject.size))
+    photos = random_photos(batch, subject.size).permute(0, 2, 3, 1).contiguous()
+    return translator, list(conditions.numpy()), list(photos.numpy())
 
 
 @contextmanager
