@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from mcltool.core.errors import DataError, UsageError
-from mcltool.core.walk import IMAGE_SUFFIXES, walk_files, walk_names
+from mcltool.core.files import IMAGE_SUFFIXES, walk_files, walk_names
 from mcltool.plugin.spec import RGB, ConditionFiles, ConditionSpec, Sample, Truth
 
 if TYPE_CHECKING:

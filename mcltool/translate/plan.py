@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mcltool.core.errors import UsageError
-from mcltool.core.walk import IMAGE_SUFFIXES, walk_names
+from mcltool.core.files import IMAGE_SUFFIXES, walk_names
 from mcltool.plugin.contract import ConditionFiles, DatasetPlugin
 from mcltool.translate.exemplars import Exemplar
 from mcltool.translate.names import check_distinct, check_id, hashes, repeated
