@@ -1,30 +1,73 @@
-"""Conformance checks of what a plugin reads."""
+"""Conformance checks of what a plugin reads; and what all checks share: the plugin under test, and how to fail."""
 
 from __future__ import annotations
 
 import pickle
 import tempfile
-from dataclasses import replace
-from functools import partial
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 
 import numpy as np
 import torch
 
-from mcltool.core.config import resolve
-from mcltool.core.errors import DataError, McltoolError
+from mcltool.core.errors import DataError, McltoolError, UsageError
 from mcltool.core.pixels import same_aspect
 from mcltool.data.batch import drawn_points
-from mcltool.data.dataset import TrainingData
 from mcltool.data.reading import device_input, planes_of
-from mcltool.plugin.conformance_subject import SkipError, Subject, form, require, require_raises
 from mcltool.plugin.contract import Condition, ConditionSpec, DatasetPlugin, Sample
 
+PROBES = 3
+"""Samples of each split that are read."""
 SHORT_SIDES = (64, 160)
 CANVASES = ((64, 64), (96, 64), (33, 50))
 """Sizes (height, width) at which conditions are rendered."""
 SAME_DRAWING = 1e-3
 """How far apart two drawings of one pose may be, by rounding."""
+
+
+@dataclass
+class Subject:
+    """The plugin under test. samples: by split, filled by the check of the index."""
+
+    plugin: DatasetPlugin
+    root: Path | None
+    samples: dict[str, Sequence[Sample]] = field(default_factory=dict)
+
+    def probes(self, *splits: str) -> list[Sample]:
+        """A few samples of each split, or of the given ones: the first, the last and some between."""
+        found = []
+        for samples in (self.samples[split] for split in splits or self.samples):
+            places = np.linspace(0, len(samples) - 1, min(PROBES, len(samples)))
+            found += [samples[int(place)] for place in places]
+        if not found:
+            raise SkipError("there are no samples")
+        return found
+
+
+class SkipError(Exception):
+    """The check cannot be made; the message says why."""
+
+
+def require(holds: object, message: str) -> None:
+    if not holds:
+        raise AssertionError(message)
+
+
+def require_raises(kind: type[McltoolError], call: Callable[[], object], what: str) -> str:
+    """The message of the error that ``call`` raises."""
+    expected = "UsageError" if kind is UsageError else "DataError"
+    try:
+        call()
+    except kind as error:
+        return str(error)
+    except Exception as error:
+        raise AssertionError(f"{what}: expected {expected}, found {type(error).__name__}: {error}") from error
+    raise AssertionError(f"{what} raises nothing, expected {expected}")
+
+
+def form(value: object) -> str:
+    return f"{value.shape} {value.dtype}" if isinstance(value, np.ndarray) else repr(value)
 
 
 def check_photos(subject: Subject) -> str:
@@ -193,38 +236,3 @@ def _require_alike(plugin: DatasetPlugin, one: Condition, other: Condition, name
     apart = np.abs(first - second)
     limit = 0.0 if plugin.spec.kind == "labels" else 0.02
     require(apart.mean() <= limit, f"{name}: what is read is not what was written ({apart.mean():.3f} apart)")
-
-
-def check_damage(subject: Subject) -> str:
-    """Files that are not what they should be are one DataError, not a crash."""
-    suffixes = {path.suffix for sample in subject.probes() for path in sample.condition} | {".png"}
-    with tempfile.TemporaryDirectory() as name:
-        for suffix in sorted(suffixes):
-            for stem, content in (("an empty", b""), ("a damaged", b"\x89PNG\r\n\x1a\nnothing of the kind")):
-                path = Path(name) / f"{stem.split()[1]}{suffix}"
-                path.write_bytes(content)
-                what = f"read_condition() of {stem} {suffix} file"
-                require_raises(McltoolError, partial(subject.plugin.read_condition, [path]), what)
-        missing = Path(name) / "missing.png"
-        what = "read_condition() of a missing file"
-        require_raises(McltoolError, partial(subject.plugin.read_condition, [missing]), what)
-    require_raises(McltoolError, partial(subject.plugin.read_condition, []), "read_condition() of no file")
-    return ""
-
-
-def check_training(subject: Subject) -> str:
-    """Samples come through the training augmentation, mirrored ones too, at sizes that are not square."""
-    plugin = subject.plugin
-    settings = {"data.size": (64, 96), "data.flip": True}
-    config = resolve(plugin.name, "tiny", plugin.defaults, settings).data
-    planes = (64, 96) if plugin.spec.kind == "labels" else (plugin.spec.channels, 64, 96)
-    shapes = (("target", (3, 64, 96)), ("exemplar", (3, 64, 96)), ("condition", planes))
-    probes = len(subject.probes())
-    for split in subject.samples:  # one by one: an id may be in both
-        data = TrainingData(plugin, subject.probes(split), config, seed=0)
-        for number in range(2 * len(data)):
-            item = data[number]
-            for name, shape in shapes:
-                found = tuple(item[name].shape)
-                require(found == shape, f"{split}: the {name} of item {number} is {found}")
-    return f"{2 * probes} augmented samples of 64 x 96"
