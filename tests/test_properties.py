@@ -29,9 +29,9 @@ from mcltool.data.pack_format import PackHeader
 from mcltool.data.pairs import read_pairs
 from mcltool.data.pairs import write_pairs as write_lists
 from mcltool.translate.manifest import Entry, Journal, read_lines
-from mcltool.translate.names import check_id
-from mcltool.translate.pairing import pair_by_names, write_pairs
-from mcltool.translate.plan import OutputNames, Pairs
+from mcltool.translate.names import OutputNames, check_id
+from mcltool.translate.pairing import read_list, write_pairs
+from mcltool.translate.plan import Pairs
 
 pytestmark = pytest.mark.slow
 
@@ -190,7 +190,7 @@ def test_pairs_written_are_pairs_read(inputs: list[str], exemplars: list[str]) -
     chosen = [n % len(exemplars) for n in range(len(inputs))]
     with file(b"", "pairs.csv") as path:
         write_pairs(path, ((name, exemplars[e]) for name, e in zip(inputs, chosen, strict=True)))
-        found = pair_by_names(ids, inputs, exemplars, str(path))
+        found = read_list(path, ids, inputs, exemplars)
     assert found is not None
     assert found[0].tolist() == list(range(len(inputs)))
     assert found[1].tolist() == chosen
@@ -199,7 +199,7 @@ def test_pairs_written_are_pairs_read(inputs: list[str], exemplars: list[str]) -
 @given(st.binary(max_size=200))
 def test_any_bytes_are_pairs_or_refused(content: bytes) -> None:
     with file(content) as path:
-        for read in (read_pairs, lambda path: pair_by_names(["a"], ["a.png"], ["b.png"], str(path))):
+        for read in (read_pairs, lambda path: read_list(path, ["a"], ["a.png"], ["b.png"])):
             with suppress(UsageError):
                 read(path)
 

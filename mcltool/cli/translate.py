@@ -126,8 +126,8 @@ def translate(
       mcltool translate mask.png result.png --exemplar a.jpg --exemplar "b.jpg@sky;tree"
       mcltool translate mask.png way.png --exemplar day.jpg --exemplar dusk.jpg --morph 7
     """
+    from mcltool.translate.api import translate_file
     from mcltool.translate.settings import Settings, format_of
-    from mcltool.translate.single import translate_file
 
     condition, chosen, out = parse_paths(paths, exemplars)
     file = options.chosen_weights(weights)

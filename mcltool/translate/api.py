@@ -1,8 +1,8 @@
-"""Translating as library calls: conditions one by one, or pair by pair with a loaded model."""
+"""Translating a few conditions: as library calls, with a model that stays loaded, and into a file (``translate``)."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from itertools import islice, repeat
@@ -12,31 +12,19 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from mcltool.core import files
 from mcltool.core.errors import DataError, UsageError
 from mcltool.core.images import read_photo
 from mcltool.core.lookup import default_weights, find_weights
 from mcltool.plugin.contract import Condition, ConditionSpec
-from mcltool.translate.exemplars import Exemplar, Name, check
+from mcltool.translate import reader
+from mcltool.translate.exemplars import Exemplar, Name, Style, between, check, together
 from mcltool.translate.job import plugin_of
 from mcltool.translate.pipeline import WINDOW_BATCHES, Pipeline
-from mcltool.translate.reader import (
-    OutputSize,
-    Preparer,
-    asked_size,
-    files_of,
-    network_size,
-    prepare_condition,
-    prepare_photo,
-    read_condition,
-    short_side_of,
-)
-from mcltool.translate.saving import pictures_to_save, resized
+from mcltool.translate.plan import Picture, Task
+from mcltool.translate.saving import pictures_to_save, provenance, resized, save_picture
 from mcltool.translate.settings import Settings
-from mcltool.translate.task import Task
 from mcltool.translate.translator import Translator
-
-Style = Name | Exemplar | Sequence[Name | Exemplar]
-"""What a condition is translated with: one exemplar, or several that act together."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,7 +51,7 @@ def translate_images(
     exemplars: Name | Exemplar | Iterable[Style],
     weights: Name | None = None,
     *,
-    size: OutputSize = "trained",
+    size: reader.OutputSize = "trained",
     save: Sequence[str] = (),
     batch_size: int = 0,
     precision: str = "auto",
@@ -92,8 +80,8 @@ def translate_each(
     translator: Translator, pairs: Iterable[tuple[Name, Style]], settings: Settings, workers: int = 0
 ) -> Iterator[TranslatedImage]:
     """As ``translate_images``, with a model that is loaded."""
-    preparer = Preparer(translator.plugin, translator.short_side, settings.size)
-    side = short_side_of(settings.size, translator.short_side)
+    preparer = reader.Preparer(translator.plugin, translator.short_side, settings.size)
+    side = reader.short_side_of(settings.size, translator.short_side)
     batch = settings.batch_size or translator.fitting_batch_size(side)
     pipeline = Pipeline(translator, preparer, batch, settings.save, workers)
     waiting: dict[int, Task] = {}
@@ -125,7 +113,7 @@ class Model:
         self,
         condition: Name | NDArray[np.uint8],
         exemplar: Name | NDArray[np.uint8],
-        size: OutputSize = "trained",
+        size: reader.OutputSize = "trained",
     ) -> NDArray[np.uint8]:
         """The image (H, W, 3) uint8 RGB with the structure of ``condition`` and the style of ``exemplar``.
 
@@ -134,18 +122,19 @@ class Model:
         them cannot be used.
         """
         model, found = self._translator, self._condition(condition)
-        asked, short = asked_size(found.size, size, model.short_side), short_side_of(size, model.short_side)
-        planes = prepare_condition(model.plugin, found, network_size(asked, min(asked)))
+        asked = reader.asked_size(found.size, size, model.short_side)
+        short = reader.short_side_of(size, model.short_side)
+        planes = reader.prepare_condition(model.plugin, found, reader.network_size(asked, min(asked)))
         photo = exemplar if isinstance(exemplar, np.ndarray) else read_photo(Path(exemplar), short)
         if photo.dtype != np.uint8 or photo.ndim != 3 or photo.shape[2] != 3:
             raise DataError(f"exemplar: expected (H, W, 3) uint8, found {photo.shape} {photo.dtype}")
-        made = model.translate([planes], model.encode([prepare_photo(photo, short)]))
+        made = model.translate([planes], model.encode([reader.prepare_photo(photo, short)]))
         return resized(made()["image"][0], asked)
 
     def _condition(self, condition: Name | NDArray[np.uint8]) -> Condition:
         if not isinstance(condition, np.ndarray):
-            found = files_of(self._translator.plugin, Path(condition))
-            return read_condition(self._translator.plugin, found.files, found.part)
+            found = reader.files_of(self._translator.plugin, Path(condition))
+            return reader.read_condition(self._translator.plugin, found.files, found.part)
         if self.spec.kind != "labels":
             raise UsageError(f"condition: these weights take {self.spec.kind}; give the file that shows them")
         if condition.dtype != np.uint8 or condition.ndim != 2:
@@ -168,8 +157,7 @@ def _paired(
     conditions: Iterable[Name], exemplars: Name | Exemplar | Iterable[Style]
 ) -> Iterator[tuple[Name, Style]]:
     if isinstance(exemplars, str | PathLike | Exemplar):
-        yield from zip(conditions, repeat(exemplars), strict=False)
-        return
+        exemplars = repeat(exemplars)
     styles = iter(exemplars)
     for number, condition in enumerate(conditions):
         style = next(styles, None)
@@ -182,10 +170,9 @@ def _paired(
 
 def _tasks(translator: Translator, pairs: Iterable[tuple[Name, Style]]) -> Iterator[Task]:
     for number, (condition, style) in enumerate(pairs):
-        several = [style] if isinstance(style, str | PathLike | Exemplar) else style
-        exemplars = tuple(one if isinstance(one, Exemplar) else Exemplar(one) for one in several)
+        exemplars = together(style)
         check(exemplars, translator.plugin.spec, fspath(condition))
-        found = files_of(translator.plugin, Path(condition))
+        found = reader.files_of(translator.plugin, Path(condition))
         paths = tuple(map(fspath, found.files))
         yield Task(number, fspath(condition), "", "", paths, found.part, exemplars, alone=True)
 
@@ -197,3 +184,66 @@ def _image(task: Task, spec: ConditionSpec, settings: Settings) -> TranslatedIma
         Path(task.input), Path(exemplars[0].path), image, task.cause, pictures, round(task.milliseconds), exemplars,
         task.uncovered,
     )  # fmt: skip
+
+
+# --- into a file ---
+
+
+def translate_file(
+    condition: Path,
+    exemplars: Sequence[Exemplar],
+    out: Path,
+    weights: Path,
+    settings: Settings,
+    device: str | None = None,
+    mark: bool = True,
+    tell: Callable[[str], None] = lambda line: None,
+    morph: int | None = None,
+) -> list[Path]:
+    """Translate one condition into the picture ``out``; returns all files that were written.
+
+    mark: say in the pictures that they are generated and of what. tell: is told what was assumed. morph: so many
+    pictures, numbered, from the first of two exemplars to the second. Raises DataError where a file cannot be read,
+    UsageError where the request cannot be carried out.
+    """
+    settings.check_format()
+    plugin = plugin_of(weights, settings.canvas, settings.labels)
+    check(exemplars, plugin.spec, "--exemplar")
+    styles = {out: tuple(exemplars)}
+    if morph is not None:  # OUT-1, OUT-2 ...
+        numbers = (f"{number:0{len(str(morph))}d}" for number in range(1, morph + 1))
+        steps = zip(numbers, between(exemplars, morph), strict=True)
+        styles = {out.with_name(f"{out.stem}-{number}{out.suffix}"): step for number, step in steps}
+    for path in styles:
+        _check_out(path, condition, *(Path(exemplar.path) for exemplar in exemplars))
+    found = reader.files_of(plugin, condition)
+    if doubt := plugin.doubt(reader.read_condition(plugin, found.files, found.part)):
+        tell(f"doubtful: {doubt}")
+    translator = Translator(weights, plugin, settings.precision, device)
+    pairs = [(condition, style) for style in styles.values()]
+    pictures: dict[Path, tuple[Picture, str]] = {}
+    for path, made in zip(styles, translate_each(translator, pairs, settings), strict=True):
+        if made.image is None:
+            raise DataError(made.cause)
+        if made.uncovered:
+            tell(
+                f"{path}: {made.uncovered} places of 4 x 4 pixels have no exemplar by regions and classes: all serve"
+            )
+        label = " + ".join(exemplar.label(Path(exemplar.path).name) for exemplar in styles[path])
+        for kind, picture in {**made.extras, "": made.image}.items():
+            name = f"{path.stem}.{kind}{path.suffix}" if kind else path.name
+            pictures[path.with_name(name)] = picture, label
+    made_by = files.digest(weights), plugin.name, condition.name
+    for path, (picture, label) in pictures.items():
+        marks = provenance(settings.format, *made_by, label) if mark else None
+        with files.replacing(path) as temporary, files.create(temporary) as file:
+            save_picture(file, picture, settings.format, settings.quality, marks)
+    return list(pictures)
+
+
+def _check_out(out: Path, *inputs: Path) -> None:
+    if out.is_dir():
+        raise UsageError(f"{out}: expected the name of a picture to write, found a folder")
+    for path in inputs:
+        if out.exists() and path.exists() and out.samefile(path):
+            raise UsageError(f"{out}: is an input; give another name to write to")

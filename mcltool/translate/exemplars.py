@@ -6,7 +6,7 @@ import math
 import os
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from os import PathLike, fspath
 from pathlib import Path
 from typing import Any
@@ -77,6 +77,27 @@ class Exemplar:
         places = [fspath(self.region)] if self.region else []
         where = "@" + ";".join([*places, *self.classes]) if places or self.classes else ""
         return f"{name}{'' if self.weight == 1 else f':{self.weight:g}'}{where}"
+
+
+Style = Name | Exemplar | Sequence[Name | Exemplar]
+"""What a condition is translated with: one exemplar, or several that act together."""
+
+
+def together(style: Style) -> tuple[Exemplar, ...]:
+    several = [style] if isinstance(style, str | PathLike | Exemplar) else style
+    return tuple(one if isinstance(one, Exemplar) else Exemplar(one) for one in several)
+
+
+def between(exemplars: Sequence[Exemplar], count: int) -> list[tuple[Exemplar, ...]]:
+    """``count`` styles, from all of the first of two exemplars to all of the second. Raises UsageError."""
+    if len(exemplars) != 2 or count < 2:
+        raise UsageError(f"--morph {count}: goes between two exemplars, found {len(exemplars)}")
+    first, second = exemplars
+    shares = [number / (count - 1) for number in range(count)]
+    return [
+        (replace(first, weight=first.weight * (1 - share)), replace(second, weight=second.weight * share))
+        for share in shares
+    ]
 
 
 _EXPECTED = f"expected 0, or a number from {LEAST:f} to {LARGEST:.0f}"

@@ -16,9 +16,9 @@ from mcltool.core.pictures import embedded, page
 from mcltool.data.batch import condition_picture
 from mcltool.translate.job import Job
 from mcltool.translate.manifest import manifests, read_lines
+from mcltool.translate.plan import Task
 from mcltool.translate.reader import Preparer
 from mcltool.translate.run import Run
-from mcltool.translate.task import Task
 
 NAME = "index.html"
 MOST_PICTURES = 240

@@ -18,8 +18,8 @@ from mcltool.core.errors import UsageError
 from mcltool.data.pairs import Names, Row, read_rows
 from mcltool.plugin.contract import ConditionSpec
 from mcltool.translate.exemplars import Exemplar, check, parse_classes, parse_weight
-from mcltool.translate.names import Lookup
-from mcltool.translate.plan import Indices, Mixture, Pairs, Plan, stem
+from mcltool.translate.names import Lookup, stem
+from mcltool.translate.plan import Indices, Mixture, Pairs, Plan
 
 log = logging.getLogger("mcltool.translate")
 
@@ -37,8 +37,8 @@ def pair_by_names(
     ids, inputs: of the conditions, without and with suffix. exemplars: names relative to their folder.
     pair: "stem" takes the exemplar of the same relative path without suffix, else the only one of the same base name;
     "one" the only exemplar; "cycle" all in turn, in natural order (2 before 10); "random" one drawn from the seed and
-    the condition's name; "all" every one; "nearest" none; "auto" the only exemplar there is, else as "stem"; anything
-    else is a list of exemplars (mcltool.data.pairs). Raises UsageError for what cannot be done.
+    the condition's name; "all" every one; "nearest" none; "auto" the only exemplar there is, else as "stem". Raises
+    UsageError for what cannot be done.
     """
     count = len(ids)
     if pair == "all":
@@ -61,11 +61,9 @@ def pair_by_names(
         chosen[_natural_order(inputs)] = np.resize(_natural_order(exemplars), count)
     elif pair == "random":
         chosen = np.fromiter((_drawn(name, seed, len(exemplars)) for name in ids), np.int32, count)
-    elif not Path(pair).exists():
+    else:
         ways = ", ".join(PAIRINGS)
         raise UsageError(f"--pair {pair}: must be one of {ways}, or a list (CSV or text) that is there")
-    else:
-        return read_list(Path(pair), ids, inputs, exemplars)
     return Pairs(np.arange(count, dtype=np.int32), chosen)
 
 
@@ -108,31 +106,7 @@ def read_list(
     one condition act together; else each row is an output. Rows of names that are not there and conditions without a
     row are left out, which is logged. Raises UsageError for what is wrong in it, and where no row is left.
     """
-    if not path.exists():
-        raise UsageError(f"--pair {path}: no such file")
-    conditions = Names(inputs, ids)
-    photos = Names(names, [stem(name) for name in names])
-    rows: dict[tuple[int, int], Row] = {}
-    lost: list[str] = []
-    listed = read_rows(path)
-    for row in listed:
-        where = f"{path}, line {row.line}"
-        if unknown := [column for column in row.more if column not in COLUMNS]:
-            raise UsageError(f"{where}: unknown column {unknown[0]}; expected some of {', '.join(COLUMNS)}")
-        condition = _named(where, row.key, conditions, inputs, "CONDITIONS")
-        photo = _named(where, row.exemplars[0], photos, names, "EXEMPLARS")
-        if isinstance(condition, str) or isinstance(photo, str):
-            lost.append(condition if isinstance(condition, str) else str(photo))
-            continue
-        pair = condition, photo
-        if row.more and pair in rows:
-            twice = f"{row.exemplars[0]!r} comes twice for {row.key!r}"
-            raise UsageError(f"{where}: {twice}; join its regions in one")
-        rows[pair] = row
-    if not rows:
-        raise UsageError(lost[0])
-    if lost:
-        log.warning("%s (%d of %d rows are left out)", lost[0], len(lost), len(listed))
+    rows = _rows(path, ids, inputs, names)
     found = np.array(sorted(rows), np.int32).reshape(-1, 2)
     missing = np.setdiff1d(np.arange(len(ids)), found[:, 0])
     if missing.size:
@@ -155,6 +129,56 @@ def read_list(
             mixtures[condition] = Mixture(label, tuple(group.values()))
     first = [next(iter(groups[condition])) for condition in sorted(groups)]
     return Pairs(np.array(sorted(groups), np.int32), np.array(first, np.int32), mixtures)
+
+
+def _rows(
+    path: Path, ids: Sequence[str], inputs: Sequence[str], names: Sequence[str]
+) -> dict[tuple[int, int], Row]:
+    """The rows of a list by condition and exemplar; those of names that are not there are left out."""
+    conditions, photos = Names(inputs, ids), Names(names, [stem(name) for name in names])
+    rows: dict[tuple[int, int], Row] = {}
+    lost: list[str] = []
+    listed = read_rows(path)
+    for row in listed:
+        where = f"{path}, line {row.line}"
+        if unknown := [column for column in row.more if column not in COLUMNS]:
+            raise UsageError(f"{where}: unknown column {unknown[0]}; expected some of {', '.join(COLUMNS)}")
+        try:
+            condition = _named(row.key, conditions, inputs, "CONDITIONS", where)
+            photo = _named(row.exemplars[0], photos, names, "EXEMPLARS", where)
+        except LookupError as error:
+            lost.append(str(error))
+            continue
+        if row.more and (condition, photo) in rows:
+            twice = f"{row.exemplars[0]!r} comes twice for {row.key!r}"
+            raise UsageError(f"{where}: {twice}; join its regions in one")
+        rows[condition, photo] = row
+    if not rows:
+        raise UsageError(lost[0])
+    if lost:
+        log.warning("%s (%d of %d rows are left out)", lost[0], len(lost), len(listed))
+    return rows
+
+
+def _named(name: str, known: Names, names: Sequence[str], place: str, where: str) -> int:
+    """The number that ``name`` means. Raises LookupError where it means none, UsageError where it may mean several."""
+    found = known.find(name)
+    if not found:
+        encoding = "" if name.isprintable() else "; the list must be UTF-8"
+        raise LookupError(f"{where}: {name!r} is not in {place}{encoding}")
+    if len(found) > 1:
+        several = ", ".join(names[number] for number in found[:3])
+        raise UsageError(f"{where}: {name!r} may be several of {place} ({several}); give its path")
+    return found[0]
+
+
+def _exemplar(where: str, columns: Mapping[str, str], photo: Path, drawn: Path | None) -> Exemplar:
+    """drawn: where --regions would have the region."""
+    weight, region = columns.get("weight", "").strip(), columns.get("region", "").strip()
+    number = parse_weight(weight, where) if weight else 1.0
+    if not region and drawn is not None and drawn.is_file():
+        region = str(drawn)
+    return Exemplar(str(photo), number, region or None, parse_classes(columns.get("classes", "")))
 
 
 def rows_of(plan: Plan) -> Iterator[tuple[str, ...]]:
@@ -184,24 +208,3 @@ def write_pairs(path: Path, pairs: Iterable[tuple[str, ...]], scratch: Path | No
             if not number:
                 writer.writerow([*HEADER, *COLUMNS][: len(row)])
             writer.writerow(row)
-
-
-def _exemplar(where: str, columns: Mapping[str, str], photo: Path, drawn: Path | None) -> Exemplar:
-    """drawn: where --regions would have the region."""
-    weight, region = columns.get("weight", "").strip(), columns.get("region", "").strip()
-    number = parse_weight(weight, where) if weight else 1.0
-    if not region and drawn is not None and drawn.is_file():
-        region = str(drawn)
-    return Exemplar(str(photo), number, region or None, parse_classes(columns.get("classes", "")))
-
-
-def _named(where: str, name: str, known: Names, names: Sequence[str], place: str) -> int | str:
-    """The number that ``name`` means; in words, that it means none."""
-    found = known.find(name)
-    if len(found) == 1:
-        return found[0]
-    if found:
-        several = ", ".join(names[number] for number in found[:3])
-        raise UsageError(f"{where}: {name!r} may be several of {place} ({several}); give its path")
-    encoding = "" if name.isprintable() else "; the list must be UTF-8"
-    return f"{where}: {name!r} is not in {place}{encoding}"

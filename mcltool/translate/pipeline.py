@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, TypeVar
 from mcltool.core.errors import DataError
 from mcltool.data.workers import Ahead
 from mcltool.translate.exemplars import Name
-from mcltool.translate.reader import Preparer
-from mcltool.translate.task import Photo, Picture, Pictures, Request, Task
+from mcltool.translate.plan import Picture, Pictures, Task
+from mcltool.translate.reader import Photo, Preparer, Request
 
 if TYPE_CHECKING:
     from mcltool.model.network import EncodedExemplar

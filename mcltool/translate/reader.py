@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,7 +21,10 @@ from mcltool.core.process import cores
 from mcltool.plugin.contract import Condition, ConditionFiles, DatasetPlugin, rendered
 from mcltool.translate.exemplars import Name, files_of_regions, weights_of
 from mcltool.translate.manifest import stamp
-from mcltool.translate.task import Photo, Picture, Request, Task
+from mcltool.translate.plan import Picture, Task
+
+if TYPE_CHECKING:
+    from mcltool.model.network import EncodedExemplar
 
 ROUNDED = 32
 """The network's sides are multiples of this, so that pictures of nearly one aspect share a batch."""
@@ -88,6 +91,30 @@ def network_size(size: Size, short_side: int) -> Size:
 
 
 # --- reading ---
+
+
+@dataclass(frozen=True, eq=False)
+class Photo:
+    """An exemplar as read, or the cause why it cannot be used. pixels: (H, W, 3) at its network size.
+
+    path, source: stamp of the file before it was read. encoded: once the network has seen it.
+    """
+
+    path: Name
+    source: str
+    cause: str = ""
+    pixels: Picture | None = None
+    encoded: EncodedExemplar | None = None
+
+    @property
+    def bytes(self) -> int:
+        """What it takes on the device and here."""
+        arrays = (*self.encoded, self.pixels) if self.encoded else ()
+        return sum(array.nbytes for array in arrays if array is not None)
+
+
+Request = Task | Name
+"""What to read: a task's condition, or the photo of this path."""
 
 
 def files_of(plugin: DatasetPlugin, path: Path, part: str = "") -> ConditionFiles:

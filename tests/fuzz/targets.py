@@ -178,10 +178,10 @@ def _job(folder: Path) -> None:
 
 
 def _table(folder: Path) -> None:
-    from mcltool.translate.pairing import pair_by_names
+    from mcltool.translate.pairing import read_list
 
     inputs, exemplars = ["a.png", "b.png", "c.png"], ["x.jpg", "y/z.png"]
-    found = pair_by_names([name[:-4] for name in inputs], inputs, exemplars, str(_only(folder)))
+    found = read_list(_only(folder), [name[:-4] for name in inputs], inputs, exemplars)
     chosen = [*zip(*(indices.tolist() for indices in found[:2]), strict=True)]
     assert chosen == sorted(
         set(chosen)
