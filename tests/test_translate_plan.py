@@ -14,7 +14,7 @@ from mcltool import ConditionFiles, UsageError
 from mcltool.translate.folder import Shard
 from mcltool.translate.job import check_outputs, check_places
 from mcltool.translate.names import OutputNames, check_distinct, check_id, stem
-from mcltool.translate.pairing import pair_by_names, rows_of, write_pairs
+from mcltool.translate.pairing import pair_by_names, read_list, rows_of, write_pairs
 from mcltool.translate.plan import Conditions, Exemplars, Pairs, Plan
 
 PLUGIN = ShapesPlugin()
@@ -35,7 +35,11 @@ def make_plan(tmp_path: Path, pair: str = "auto", plugin: ShapesPlugin = PLUGIN)
 
 
 def pairs_of(ids: list[str], exemplars: list[str], pair: str, seed: int = 0) -> list[tuple[int, int]]:
-    pairs = pair_by_names(ids, [f"{name}.png" for name in ids], exemplars, pair, seed)
+    inputs = [f"{name}.png" for name in ids]
+    if Path(pair).is_file():
+        pairs = read_list(Path(pair), ids, inputs, exemplars)
+    else:
+        pairs = pair_by_names(ids, inputs, exemplars, pair, seed)
     return list(zip(*(indices.tolist() for indices in pairs[:2]), strict=True))
 
 

@@ -49,7 +49,7 @@ def show(run: Run, as_json: bool = False) -> Counter[str]:
 
 def show_plan(run: Run, as_json: bool = False) -> None:
     """Say what the run would do."""
-    ledger, out = run.ledger(), str(run.job.out)
+    ledger, out = run.prepare(), str(run.job.out)
     plan, mine = ledger.plan, ledger.mine
     counts = {
         name: int(((ledger.states == state) & mine).sum())

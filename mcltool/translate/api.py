@@ -81,8 +81,7 @@ def translate_each(
 ) -> Iterator[TranslatedImage]:
     """As ``translate_images``, with a model that is loaded."""
     preparer = reader.Preparer(translator.plugin, translator.short_side, settings.size)
-    side = reader.short_side_of(settings.size, translator.short_side)
-    batch = settings.batch_size or translator.fitting_batch_size(side)
+    batch = settings.batch_size or translator.fitting_batch_size(settings.size)
     pipeline = Pipeline(translator, preparer, batch, settings.save, workers)
     waiting: dict[int, Task] = {}
     due, tasks = 0, _tasks(translator, pairs)

@@ -10,7 +10,7 @@ import time
 from collections import deque
 from collections.abc import Generator, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import AbstractContextManager, closing
+from contextlib import AbstractContextManager, closing, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from threading import Lock
@@ -23,10 +23,11 @@ from mcltool.core.patience import limited
 from mcltool.translate.folder import claimed, settling
 from mcltool.translate.job import Job
 from mcltool.translate.manifest import Entry, Journal, Status
+from mcltool.translate.nearest import nearest_pairs
 from mcltool.translate.pairing import rows_of, write_pairs
 from mcltool.translate.pipeline import WINDOW_BATCHES, Pipeline, Stats
 from mcltool.translate.plan import Plan, Task
-from mcltool.translate.reader import Preparer, default_workers, short_side_of
+from mcltool.translate.reader import Preparer, default_workers
 from mcltool.translate.resume import DONE, FAILED, Ledger
 from mcltool.translate.saving import OutputFolder, pictures_to_save, provenance
 from mcltool.translate.settings import read_job
@@ -58,10 +59,10 @@ class Run:
     def __iter__(self) -> Generator[Entry, None, None]:
         job = self.job
         try:
-            self._check_device()
+            if not self.settings.is_complete:
+                self.model()  # an error of the device comes before anything is written
             with claimed(job.out, job.options.shard) as scratch:
-                self._settle(scratch)
-                ledger = self._ledger()
+                ledger = self.prepare(scratch)
                 try:
                     with Journal(ledger.path) as journal:
                         yield from self._earlier(ledger)
@@ -75,14 +76,8 @@ class Run:
                 f"{error.filename or job.out}: cannot be written ({error.strerror}); stopped here, run again to resume"
             ) from None
 
-    def ledger(self) -> Ledger:
-        """What is done and what is left, for --dry-run: nothing is written."""
-        self._check_device()
-        self._choose(None)
-        return self._ledger()
-
-    def _translator(self) -> Translator:
-        """The model, loaded by the first call: a run with nothing left to do needs none."""
+    def model(self) -> Translator:
+        """Loaded by the first call: a run with nothing left to do needs none. Raises UsageError as Translator does."""
         if self._model is None:
             from mcltool.translate.translator import Translator
 
@@ -90,45 +85,24 @@ class Run:
             self._model = Translator(job.weights, job.plugin, self.settings.precision, job.options.device)
         return self._model
 
-    def _check_device(self) -> None:
-        """Raises UsageError for a device or precision that is not available, before anything is written."""
-        if not self.settings.is_complete:
-            self._translator()
+    def prepare(self, scratch: Path | None = None) -> Ledger:
+        """Decide what the request leaves open, settings and exemplars; returns what is done and what is left.
 
-    def _settle(self, scratch: Path) -> None:
-        """Decide what the settings leave open, once for all shards, and keep it in job.json."""
-        job = self.job
-        with settling(job.out):
+        scratch: of the claimed OUT, where the decisions are kept for all shards; None, for --dry-run, keeps nothing.
+        """
+        job, options = self.job, self.job.options
+        with settling(job.out) if scratch else nullcontext():
             earlier = read_job(job.out, job.digest)
             self.settings = self.settings.completed(earlier)
             if not self.settings.is_complete:
-                model = self._translator()
-                side = short_side_of(self.settings.size, model.short_side)
-                batch = self.settings.batch_size or model.fitting_batch_size(side)
+                model = self.model()
+                batch = self.settings.batch_size or model.fitting_batch_size(self.settings.size)
                 self.settings = replace(self.settings, precision=model.precision, batch_size=batch)
-            self._choose(scratch)
-            if self.settings != earlier:
+            self.plan = job.plan or job.planned(nearest_pairs(job, self.model, scratch))
+            if scratch and self.settings != earlier:
                 job.save(self.settings, scratch)
-
-    def _choose(self, scratch: Path | None) -> None:
-        """The plan, for which the model may have to choose exemplars."""
-        options = self.job.options
-        if self.job.plan:
-            self.plan = self.job.plan
-        else:
-            from mcltool.translate.nearest import nearest_pairs
-
-            self.plan = self.job.planned(nearest_pairs(self.job, self._translator, scratch))
         if options.pair_out and options.shard.index == 0:
             write_pairs(options.pair_out, rows_of(self.plan))
-
-    @property
-    def _window(self) -> int:
-        """Tasks that are batched together, and that shards take in turn."""
-        return WINDOW_BATCHES * max(1, self.settings.batch_size)
-
-    def _ledger(self) -> Ledger:
-        job, options = self.job, self.job.options
         mine = options.shard.mine(len(self.plan), self._window)
         self.total = int(mine.sum())
         path = job.out / options.shard.manifest
@@ -138,6 +112,11 @@ class Run:
         elif options.retry_failed:
             ledger.forget(FAILED)
         return ledger
+
+    @property
+    def _window(self) -> int:
+        """Tasks that are batched together, and that shards take in turn."""
+        return WINDOW_BATCHES * self.settings.batch_size
 
     def _earlier(self, ledger: Ledger) -> Iterator[Entry]:
         """What earlier runs made, and what failed there and has not changed."""
@@ -149,7 +128,7 @@ class Run:
 
     def _make(self, ledger: Ledger, journal: Journal, scratch: Path) -> Iterator[Entry]:
         """Translate and save what is left."""
-        job, settings, model = self.job, self.settings, self._translator()
+        job, settings, model = self.job, self.settings, self.model()
         folder = OutputFolder(job.out, scratch, settings.format, settings.quality)
         lock, digests = Lock(), (job.digest, settings.digest())
 

@@ -20,7 +20,7 @@ from mcltool.model.network import EncodedExemplar, EncodedMixture
 from mcltool.plugin.contract import DatasetPlugin
 from mcltool.translate.exemplars import Weights
 from mcltool.translate.plan import Pictures
-from mcltool.translate.reader import network_size
+from mcltool.translate.reader import OutputSize, network_size, short_side_of
 
 CPU_PIXELS = 2**17
 """Pixels a batch on a CPU: larger ones are not faster there."""
@@ -90,29 +90,30 @@ class Translator:
         with torch.inference_mode(), autocast(self.device, self.precision):
             return _pooled(self.model.photo_features(to_unit(pixels)))
 
-    def fitting_batch_size(self, short_side: int) -> int:
-        """How many square conditions of ``short_side`` pixels make a good batch on this device.
+    def fitting_batch_size(self, size: OutputSize) -> int:
+        """How many square conditions of this output size make a good batch on this device.
 
         On a GPU batches are doubled until the next would take more than GPU_SHARE of the free memory.
         """
+        short_side = short_side_of(size, self.short_side)
         if self.device.type != "cuda":
             return max(1, min(8, CPU_PIXELS // short_side**2))
         free = torch.cuda.mem_get_info(self.device)[0]
         side, _ = network_size((short_side, short_side), short_side)
-        size, shape = 1, self._blank(side)
+        batch, shape = 1, self._blank(side)
         exemplar = self.encode([np.zeros((side, side, 3), np.uint8)])
-        while size < LARGEST_BATCH:
+        while batch < LARGEST_BATCH:
             torch.cuda.reset_peak_memory_stats(self.device)
             try:
-                self.translate([shape] * size, exemplar * size)()
+                self.translate([shape] * batch, exemplar * batch)()
             except torch.OutOfMemoryError:
-                size = max(1, size // 2)
+                batch = max(1, batch // 2)
                 break
             if 2 * torch.cuda.max_memory_allocated(self.device) > GPU_SHARE * free:
                 break
-            size *= 2
+            batch *= 2
         torch.cuda.empty_cache()
-        return size
+        return batch
 
     def _blank(self, side: int) -> NDArray[Any]:
         if self.plugin.spec.kind == "labels":

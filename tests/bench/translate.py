@@ -117,7 +117,7 @@ def rate(preset: str, count: int, pairing: str, repeats: int, workers: int | Non
             )
 
         first = Run(job("out"))
-        translator, plan = first._translator(), first.ledger().plan
+        translator, plan = first.model(), first.prepare().plan
         batch = translator.fitting_batch_size(side)
         preparer = Preparer(translator.plugin, side)
         names = [task.exemplars[0].path for task in plan]
@@ -254,7 +254,7 @@ def plan_cell(folder: Path, exemplars: Path, pairing: str) -> dict[str, Any]:
     settings = Settings("fp32", batch_size=8)
     job = Job(folder / "masks", exemplars, folder / "out", folder / "w.safetensors", pairing, 0, settings)
     planned = time.perf_counter()
-    ledger = Run(job).ledger()
+    ledger = Run(job).prepare()
     done = int((ledger.states == DONE).sum())
     checked = time.perf_counter()
     # On a machine that others use too, seconds of the clock count their work as well.
