@@ -159,12 +159,11 @@ class Data(NamedTuple):
         """The data set and its folder. What was taken for granted of it is said on stderr."""
         from mcltool.cli.tables import working
         from mcltool.data.reading import unread
-        from mcltool.plugin.registry import load_data, use_canvas, use_reading
+        from mcltool.plugin.registry import load_data, use_reading
 
         with working(f"looking at {self.root or self.plugin}"):
             dataset, root = load_data(self.plugin, self.root, pack, self.condition)
-        use_canvas(dataset, self.canvas)
-        use_reading(dataset, self.labels, self.exif)
+        use_reading(dataset, self.labels, self.exif, self.canvas)
         if os.environ.get("RANK", "0") != "0":
             return dataset, root
         if root is not None and (line := unread(root)):

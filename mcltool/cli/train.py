@@ -152,7 +152,7 @@ def fit(
       mcltool pack --plugin ade20k --root ADEChallengeData2016 ade20k.h5 && mcltool fit --data ade20k.h5
     """
     from mcltool.core.config import read_toml
-    from mcltool.plugin.registry import use_canvas, use_reading
+    from mcltool.plugin.registry import use_reading
     from mcltool.train.settings import choose_run, configure
 
     if as_json and not dry_run:
@@ -169,8 +169,7 @@ def fit(
     folder, plugin = choose_run(run, plugin, data.root, pack, resume)
     dataset, root = data._replace(plugin=plugin, canvas=None).open(pack)
     resolved = configure(dataset, preset, folder, resume, from_file, settings, given)
-    use_canvas(dataset, resolved.data.canvas)
-    use_reading(dataset, resolved.data.labels, resolved.data.exif)
+    use_reading(dataset, resolved.data.labels, resolved.data.exif, resolved.data.canvas)
 
     from mcltool.train.distributed import launched_rank
     from mcltool.train.job import TrainingJob

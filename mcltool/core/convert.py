@@ -62,6 +62,8 @@ def convert_weights(source: Path, out: Path | None = None, network: Network | No
     be; None recognises it by its tensors. Raises UsageError where there is no such file, DataError where it holds
     something else.
     """
+    from safetensors.torch import save_file
+
     converted = source.suffix == ".safetensors"
     found = read_tensors(source) if converted else _unpacked(source)
     known = metadata_of(source).get("source_sha256") if converted else None
@@ -71,8 +73,8 @@ def convert_weights(source: Path, out: Path | None = None, network: Network | No
     if network.scaled:
         metadata["scales"] = json.dumps(_measured_scales(str(source), tensors))
     target = out or (source if converted else network.path)
-    with _writing(target):
-        _save(target, tensors, metadata)
+    with _writing(target), replacing(target) as temporary:
+        save_file(tensors, temporary, metadata=metadata)
     return target
 
 
@@ -155,13 +157,6 @@ def _checked(network: Network, name: str, found: Any) -> dict[str, Tensor]:
         if not tensor.isfinite().all():
             raise DataError(f"{name}: {key} has values that are not finite")
     return {key: t.float().contiguous() if t.is_floating_point() else t for key, t in tensors.items()}
-
-
-def _save(target: Path, tensors: dict[str, Tensor], metadata: dict[str, str]) -> None:
-    from safetensors.torch import save_file
-
-    with replacing(target) as temporary:
-        save_file(tensors, temporary, metadata=metadata)
 
 
 @contextmanager

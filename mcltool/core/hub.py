@@ -28,7 +28,8 @@ def fetch_weights(name: str) -> Path:
     with _explained(name):
         path = Path(hub.hf_hub_download(repository, WEIGHTS, revision=revision))
         try:
-            sums = Path(hub.hf_hub_download(repository, CHECKSUMS, revision=_commit(path)))
+            # The cache keeps files as snapshots/COMMIT/NAME.
+            sums = Path(hub.hf_hub_download(repository, CHECKSUMS, revision=path.parent.name))
             lines = read_limited(sums, MIB).decode().splitlines()
             published = {file: sha256 for sha256, file in map(str.split, lines)}
         except (hub.errors.EntryNotFoundError, ValueError):  # a repository that mcltool publish did not make
@@ -88,11 +89,6 @@ def _parsed(name: str) -> tuple[str, str | None]:
     if not found:
         raise UsageError(f"{name}: expected {SCHEME}ORG/NAME or {SCHEME}ORG/NAME@REVISION")
     return found[1], found[2]
-
-
-def _commit(path: Path) -> str:
-    """The cache keeps files as snapshots/COMMIT/NAME."""
-    return path.parent.name
 
 
 @contextmanager

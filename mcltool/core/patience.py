@@ -36,6 +36,7 @@ def limited(what: str, looks: int | None = None, then: str = RUN_AGAIN) -> Itera
     A wait that begins or ends within the block shows that things go on: the time begins anew. then: the way out, beside
     a look at the file system.
     """
+    global _progress
     if _owner != os.getpid() or current_thread() is not main_thread():
         yield
         return
@@ -45,7 +46,8 @@ def limited(what: str, looks: int | None = None, then: str = RUN_AGAIN) -> Itera
     try:
         yield
     finally:
-        _go_on()
+        _waits.pop()
+        _progress += 1
 
 
 @contextmanager
@@ -67,12 +69,6 @@ def own_process() -> Iterator[None]:
 def _wait(line: str, looks: int, code: int = 1) -> None:
     global _progress
     _waits.append((line, looks, code))
-    _progress += 1
-
-
-def _go_on() -> None:
-    global _progress
-    _waits.pop()
     _progress += 1
 
 

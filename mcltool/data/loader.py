@@ -153,7 +153,7 @@ def load(data: Samples, stream: SampleStream, workers: int, pinned: bool) -> Gen
                     raise batch
                 yield batch
     finally:  # also where torch raised: the traceback would keep its iterator, and so the workers, alive
-        getattr(batches, "_shutdown_workers", _nothing)()
+        getattr(batches, "_shutdown_workers", lambda: None)()
         end(processes)
 
 
@@ -174,10 +174,6 @@ class _Batches:
             if not is_shared_memory(error):
                 raise
             return McltoolError(NO_SHARED_MEMORY)
-
-
-def _nothing() -> None:
-    pass
 
 
 def _unchanged(batch: T) -> T:

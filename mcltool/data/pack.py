@@ -7,7 +7,7 @@ import os
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import h5py
 import numpy as np
@@ -16,11 +16,13 @@ from numpy.typing import NDArray
 from mcltool.core.config import DataConfig
 from mcltool.core.errors import UsageError
 from mcltool.core.pixels import Photo
-from mcltool.data.dataset import EvaluationData, TrainingData
 from mcltool.data.geometry import load_size
 from mcltool.data.pack_format import Bucket, open_file, read_header, reading, size_text
 from mcltool.data.pairs import Called, match_names, read_pairs
 from mcltool.plugin.contract import Condition, ConditionFiles, ConditionSpec, DatasetPlugin, Sample, Truth
+
+if TYPE_CHECKING:
+    from mcltool.data.dataset import EvaluationData, TrainingData
 
 log = logging.getLogger(__name__)
 
@@ -149,6 +151,8 @@ def open_data(
     mcltool.data.pairs), which goes before the one that a pack may hold. Raises UsageError where the data set
     is not there or has no samples, a pack's pictures are too small, or a list names none of the samples.
     """
+    from mcltool.data.dataset import EvaluationData, TrainingData  # which import torch
+
     train, val = plugin.index(root, "train"), plugin.index(root, "val")
     lacking: Mapping[int, str] = {}
     retrieved: Sequence[Sequence[int]] | None

@@ -91,11 +91,10 @@ def split_of(
         packed = plugins.load_packed(pack, plugin.name)
         if replace(packed.spec, reading="") != replace(plugin.spec, reading=""):
             raise UsageError(f"{pack}: its conditions are not those that {weights} was trained with")
-        plugins.use_canvas(packed, canvas)
-        plugins.use_reading(packed, labels, exif)
+        plugins.use_reading(packed, labels, exif, canvas)
         return Split(packed, pack, config, count, pairs)
-    plugins.use_canvas(plugin, canvas or config.canvas)
-    plugins.use_reading(plugin, labels or config.labels, config.exif if exif is None else exif)
+    exif_of = config.exif if exif is None else exif
+    plugins.use_reading(plugin, labels or config.labels, exif_of, canvas or config.canvas)
     said = {"canvas": canvas and list(canvas), "labels": labels or None, "exif": exif}
     reading = {name: value for name, value in said.items() if value is not None}
     return Split(plugin, plugins.data_root(plugin, root), config, count, pairs, reading)

@@ -106,32 +106,27 @@ def load_packed(path: Path, name: str | None = None) -> DatasetPlugin:
     return PackedDataset(load(made_with).for_spec(read_header(path).spec), path)
 
 
-def use_canvas(plugin: DatasetPlugin, canvas: tuple[int, int] | None) -> None:
-    """Tell ``plugin`` the (height, width) of the pictures in which its poses were found (--canvas).
+def use_reading(
+    plugin: DatasetPlugin, labels: str = "", exif: bool | None = None, canvas: tuple[int, int] | None = None
+) -> None:
+    """Tell ``plugin`` what the user says of its files: how labels are numbered (--labels), whether EXIF turns photos
+    (--exif, --no-exif), and the (height, width) of the pictures in which poses were found (--canvas).
 
-    Raises UsageError where that has no meaning: for label maps, and for a pack, whose poses have their canvas.
+    Raises UsageError for a numbering that it does not know, for a canvas of label maps, which say their size
+    themselves, and for a pack, whose samples were already read.
     """
-    if canvas is None or canvas == plugin.canvas:
-        return
-    if plugin.spec.kind == "labels":
+    from mcltool.data.pack import PackedDataset
+
+    canvas = None if canvas == plugin.canvas else canvas
+    if canvas and plugin.spec.kind == "labels":
         raise UsageError(
             f"--canvas: conditions of {plugin.name} are label maps, which say their size themselves"
         )
-    from mcltool.data.pack import PackedDataset
-
     if isinstance(plugin, PackedDataset):
-        raise UsageError("--canvas: the poses in a pack lie on their canvas already; give it to mcltool pack")
-    plugin.canvas = canvas
-
-
-def use_reading(plugin: DatasetPlugin, labels: str = "", exif: bool | None = None) -> None:
-    """Tell ``plugin`` how labels are numbered (--labels), and whether EXIF turns photos (--exif, --no-exif).
-
-    Raises UsageError for a numbering that it does not know, and for a pack, whose samples were already read.
-    """
-    from mcltool.data.pack import PackedDataset
-
-    if isinstance(plugin, PackedDataset):
+        if canvas:
+            raise UsageError(
+                "--canvas: the poses in a pack lie on their canvas already; give it to mcltool pack"
+            )
         if labels not in ("", plugin.label_numbering) or exif not in (None, plugin.follow_exif):
             raise UsageError(
                 "--labels, --exif: samples in a pack were already read; give these options to mcltool pack"
@@ -140,7 +135,7 @@ def use_reading(plugin: DatasetPlugin, labels: str = "", exif: bool | None = Non
     known = ["standard", *plugin.numberings]
     if labels and labels not in known:
         raise UsageError(f"--labels {labels}: label files of {plugin.name} are numbered {' or '.join(known)}")
-    plugin.label_numbering, plugin.follow_exif = labels, exif
+    plugin.label_numbering, plugin.follow_exif, plugin.canvas = labels, exif, canvas or plugin.canvas
 
 
 def describe() -> list[PluginInfo]:

@@ -6,7 +6,6 @@ Everything wrong is one DataError.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
@@ -18,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mcltool.core.errors import DataError
+from mcltool.core.files import read_limited
 
 Joints = NDArray[np.float32]
 """(18, 2) x, y in pixels, whole numbers at pixel centres; NaN where a joint is absent."""
@@ -215,9 +215,6 @@ def finite(array: NDArray[np.float64], where: Path | str) -> NDArray[np.float64]
 def read_bytes(path: Path, limit: int = MAX_BYTES) -> bytes:
     """A file's content. Raises DataError for what is larger than any file of poses."""
     try:
-        with path.open("rb") as file:
-            if os.fstat(file.fileno()).st_size > limit:
-                raise DataError(f"{path}: larger than {limit >> 20} MiB, which no file of poses is")
-            return file.read()
+        return read_limited(path, limit)
     except OSError as error:
         raise DataError(f"{path}: {error.strerror or error}") from None

@@ -166,8 +166,7 @@ def plugin_of(weights: Path, canvas: Size | None = None, labels: str = "") -> Da
         raise UsageError(f"{weights}: needs the plugin it was trained with: {error}") from None
     if plugin.spec != header.condition:
         raise UsageError(f"{weights}: {_difference(header, plugin)}")
-    plugins.use_canvas(plugin, canvas)
-    plugins.use_reading(plugin, labels)
+    plugins.use_reading(plugin, labels, canvas=canvas)
     return plugin
 
 
