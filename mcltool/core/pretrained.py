@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from mcltool.core.errors import UsageError
 from mcltool.core.index import find_entry, home
+from mcltool.core.weights import open_tensors
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -117,15 +118,10 @@ def load_scales(path: Path) -> dict[str, float]:
 
 
 def metadata_of(path: Path) -> dict[str, str]:
-    from safetensors import SafetensorError, safe_open
-
     try:
-        with safe_open(path, framework="numpy") as file:
-            return file.metadata() or {}
-    except (OSError, SafetensorError) as error:
-        raise UsageError(
-            f"{path}: cannot be read ({str(error).splitlines()[0]}); download it again"
-        ) from None
+        return open_tensors(path)[0]
+    except UsageError as error:
+        raise UsageError(f"{error}; download it again") from None
 
 
 def weights_file(name: str) -> Path:
@@ -159,14 +155,8 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
 
 def is_whole(network: Network) -> bool:
     """Whether the weights that are there have the network's tensors."""
-    from safetensors import SafetensorError, safe_open
-
     try:
-        with safe_open(network.path, framework="numpy") as file:
-            names = set(file.keys())
-            return all(
-                name in names and tuple(file.get_slice(name).get_shape()) == shape
-                for name, shape in network.shapes().items()
-            )
-    except (OSError, SafetensorError):
+        shapes = open_tensors(network.path)[1]
+    except UsageError:
         return False
+    return all(shapes.get(name) == shape for name, shape in network.shapes().items())

@@ -81,7 +81,7 @@ def copy_weights(source: Path, target: Path, half: bool = False) -> None:
 
     half: store its numbers as 16-bit floats, which ``load_model`` reads as 32-bit ones.
     """
-    metadata, header = _open(source)[0], read_header(source)
+    metadata, header = open_tensors(source)[0], read_header(source)
     if half:
         model, _ = load_model(source)
         save_weights(target, {name: tensor.half() for name, tensor in model.state_dict().items()}, header)
@@ -123,14 +123,14 @@ def read_header(path: Path) -> WeightsHeader:
     Raises UsageError, naming the file, where it is missing, no safetensors file, cut off, not written by
     mcltool, or of an unknown format version.
     """
-    return _parse(path, _open(path)[0])
+    return _parse(path, open_tensors(path)[0])
 
 
 def summary(path: Path) -> dict[str, Any]:
     """What ``weights show`` prints, as plain JSON values: the header, count of parameters, bytes, sha256."""
-    header, shapes = _open(path)
+    header, shapes = open_tensors(path)
     document = _parse(path, header).as_dict()
-    parameters = sum(math.prod(shape) for shape in shapes)
+    parameters = sum(math.prod(shape) for shape in shapes.values())
     size = path.stat().st_size
     return {"file": str(path), **document, "parameters": parameters, "bytes": size, "sha256": digest(path)}
 
@@ -156,13 +156,14 @@ def load_model(path: Path, device: torch.device | str = "cpu") -> tuple[MCLNet, 
     return model.eval().requires_grad_(False).to(device), header
 
 
-def _open(path: Path) -> tuple[dict[str, str], list[list[int]]]:
-    """Metadata and the tensors' shapes."""
+def open_tensors(path: Path) -> tuple[dict[str, str], dict[str, tuple[int, ...]]]:
+    """Metadata and the tensors' shapes of a .safetensors file. Raises UsageError where it is none."""
     from safetensors import SafetensorError, safe_open
 
     try:
         with safe_open(path, framework="numpy") as file:
-            shapes = [file.get_slice(name).get_shape() for name in file.keys()]  # noqa: SIM118 (no mapping)
+            names = file.keys()
+            shapes = {name: tuple(file.get_slice(name).get_shape()) for name in names}
             return file.metadata() or {}, shapes
     except FileNotFoundError:
         raise UsageError(f"{path}: no such weights file") from None
