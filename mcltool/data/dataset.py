@@ -41,9 +41,24 @@ class Purpose(IntEnum):
 
 
 class Samples(Dataset[Item], ABC):
-    """Samples by number, as they travel and as they arrive."""
+    """Samples of a data set by number, as they travel and as they arrive.
 
-    plugin: DatasetPlugin
+    Raises UsageError where there are none or two have the same id; items raise DataError for what cannot be read or
+    used.
+    """
+
+    def __init__(self, plugin: DatasetPlugin, samples: Sequence[Sample], config: DataConfig) -> None:
+        if not samples:
+            raise UsageError(f"{plugin.name}: the data set has no samples")
+        self.plugin, self.samples, self.config = plugin, samples, config
+        self._groups: dict[str, list[int]] = {}
+        """The numbers of each named group's members."""
+        for number, sample in enumerate(distinct(plugin, samples)):
+            if sample.group:
+                self._groups.setdefault(sample.group, []).append(number)
+
+    def __len__(self) -> int:
+        return len(self.samples)
 
     @abstractmethod
     def item(self, number: int) -> Item:
@@ -59,6 +74,16 @@ class Samples(Dataset[Item], ABC):
         photos = {name: to_bytes(getattr(batch, name)) for name in ("target", "exemplar", "augmented")}
         return {name: tensor[0] for name, tensor in (batch._asdict() | photos).items()}
 
+    def _item(self, target: View, exemplar: View, augmented: NDArray[np.float32], paired: bool) -> Item:
+        return {
+            "condition": _tensor(device_input(self.plugin, target[1])),
+            "target": _tensor(target[0]),
+            "exemplar": _tensor(exemplar[0]),
+            "exemplar_condition": _tensor(device_input(self.plugin, exemplar[1])),
+            "augmented": _tensor(augmented),
+            "paired": torch.tensor(paired),
+        }
+
 
 class TrainingData(Samples):
     """Training samples by global number n = 0, 1, 2, ... without end; ``len`` is the length of an epoch.
@@ -68,7 +93,6 @@ class TrainingData(Samples):
     either, and where there is neither, the photo itself, cropped again and augmented.
 
     retrieved: for each of ``samples``, indices of its candidate exemplars, or none.
-    Raises UsageError where there are no samples; items raise DataError for what cannot be read or used.
     """
 
     def __init__(
@@ -81,14 +105,9 @@ class TrainingData(Samples):
     ) -> None:
         if retrieved is not None and len(retrieved) != len(samples):
             raise ValueError(f"{len(retrieved)} lists of retrieved exemplars for {len(samples)} samples")
-        _check_samples(plugin, samples)
-        self.plugin, self.samples, self.config, self.seed = plugin, samples, config, seed
-        self._retrieved = retrieved
-        self._groups = _groups(plugin, samples)
+        super().__init__(plugin, samples, config)
+        self.seed, self._retrieved = seed, retrieved
         self._order: tuple[int, NDArray[np.int64]] | None = None
-
-    def __len__(self) -> int:
-        return len(self.samples)
 
     def item(self, number: int) -> Item:
         epoch, place = divmod(number, len(self.samples))
@@ -105,9 +124,7 @@ class TrainingData(Samples):
         if self.config.colour_jitter:  # target and exemplar alike: a right answer stays one
             colours = colour_change(self.config.colour_jitter, state.numpy)
             view, exemplar = ((recoloured(photo, colours), shown) for photo, shown in (view, exemplar))
-        return _item(
-            self.plugin, view, exemplar, augmented, _is_right(self.samples[target], self.samples[chosen])
-        )
+        return self._item(view, exemplar, augmented, _is_right(self.samples[target], self.samples[chosen]))
 
     def _epoch_order(self, epoch: int) -> NDArray[np.int64]:
         if self._order is None or self._order[0] != epoch:
@@ -134,7 +151,7 @@ class EvaluationData(Samples):
 
     Its exemplar is the one in ``exemplars``; without one, the next member of the sample's group (after the
     last the first), else the sample after it in the list. Items are like those of TrainingData, not augmented;
-    augmented is the photo. Errors likewise.
+    augmented is the photo.
 
     exemplars: for each of ``samples``, its exemplar or None; they may be of another split. lacking: why samples that a
     list should have an exemplar for have none, by their number.
@@ -148,18 +165,13 @@ class EvaluationData(Samples):
         exemplars: Sequence[Sample | None] | None = None,
         lacking: Mapping[int, str] | None = None,
     ) -> None:
-        _check_samples(plugin, samples)
-        self.plugin, self.samples, self.config = plugin, samples, config
+        super().__init__(plugin, samples, config)
         self._exemplars, self.lacking = exemplars, lacking or {}
-        self._groups = _groups(plugin, samples)
-
-    def __len__(self) -> int:
-        return len(self.samples)
 
     def item(self, number: int) -> Item:
         sample, chosen = self.samples[number], self.exemplar_of(number)
         view, exemplar = self._view(sample), self._view(chosen)
-        return _item(self.plugin, view, exemplar, np.eye(2, 3, dtype=np.float32), _is_right(sample, chosen))
+        return self._item(view, exemplar, np.eye(2, 3, dtype=np.float32), _is_right(sample, chosen))
 
     def exemplar_of(self, index: int) -> Sample:
         """The exemplar of sample ``index``."""
@@ -178,36 +190,9 @@ class EvaluationData(Samples):
         return evaluation_geometry(*read, self.config.size)
 
 
-def _check_samples(plugin: DatasetPlugin, samples: Sequence[Sample]) -> None:
-    if not samples:
-        raise UsageError(f"{plugin.name}: the data set has no samples")
-
-
-def _groups(plugin: DatasetPlugin, samples: Sequence[Sample]) -> dict[str, list[int]]:
-    """The indices of each named group's members. Raises UsageError where two samples have one id."""
-    groups: dict[str, list[int]] = {}
-    for index, sample in enumerate(distinct(plugin, samples)):
-        if sample.group:
-            groups.setdefault(sample.group, []).append(index)
-    return groups
-
-
 def _is_right(target: Sample, exemplar: Sample) -> bool:
     """Whether the target's photo is the right answer for its condition and this exemplar."""
     return target == exemplar or (target.group != "" and target.group == exemplar.group)
-
-
-def _item(
-    plugin: DatasetPlugin, target: View, exemplar: View, augmented: NDArray[np.float32], paired: bool
-) -> Item:
-    return {
-        "condition": _tensor(device_input(plugin, target[1])),
-        "target": _tensor(target[0]),
-        "exemplar": _tensor(exemplar[0]),
-        "exemplar_condition": _tensor(device_input(plugin, exemplar[1])),
-        "augmented": _tensor(augmented),
-        "paired": torch.tensor(paired),
-    }
 
 
 def _tensor(array: NDArray[Any]) -> Tensor:

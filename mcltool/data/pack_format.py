@@ -77,9 +77,8 @@ class PackHeader:
         spec = ConditionSpec.from_json(json.dumps(raw.pop("spec")))
         texts = [raw[name] for name in ("plugin", "plugin_version", "mcltool", "compression")]
         texts.append(raw.get("labels", ""))
-        if {*map(type, texts)} != {str} or {*map(type, raw["samples"].values())} != {int}:
-            raise TypeError("its header is not of the kind of a pack's")
-        if raw.get("exif") not in (None, True, False):
+        counts = {*map(type, raw["samples"].values())}
+        if {*map(type, texts)} != {str} or counts != {int} or raw.get("exif") not in (None, True, False):
             raise TypeError("its header is not of the kind of a pack's")
         if raw.get("canvas"):
             high, wide = raw["canvas"]

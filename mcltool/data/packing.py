@@ -124,15 +124,8 @@ def _plan(
         split: options.size if split == "train" else options.held_out or options.size for split in splits
     }
     count = min(PART_SAMPLES, max(1, PART_BYTES // (4 * height * width)))
-    reader = [
-        plugin.name,
-        plugin.version,
-        plugin.spec.to_json(),
-        plugin.canvas,
-        plugin.label_numbering,
-        plugin.follow_exif,
-    ]
-    made_of = [FORMAT, *reader, sizes, options.compression]
+    told = [plugin.canvas, plugin.label_numbering, plugin.follow_exif]
+    made_of = [FORMAT, plugin.name, plugin.version, plugin.spec.to_json(), *told, sizes, options.compression]
     parts = []
     for split, samples in splits.items():
         for first in range(0, len(samples), count):

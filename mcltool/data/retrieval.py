@@ -29,6 +29,7 @@ from mcltool.model.vgg import VGGFeatures
 from mcltool.plugin.contract import Condition, DatasetPlugin, Sample, rendered
 
 Vector = NDArray[np.float32]
+"""(D,) of a sample, or (n, D)."""
 
 SIDE = 64
 VGG_SIDE = 128
@@ -40,6 +41,12 @@ COLOUR_BINS = 4
 """A side, of the histogram of colours."""
 _CONTRAST = 128.0
 """A distance in Lab (8-bit, about Euclidean to the eye) that counts as 1."""
+Features = Literal["vgg", "plain"]
+BATCH = 64
+"""Samples a task of a worker, and a pass of the network."""
+VGG_LAYERS = ("relu4_2", "relu5_2")
+BLOCK = 2048
+"""Samples a side of a block of distances: 16 MiB."""
 
 
 def describe(plugin: DatasetPlugin, sample: Sample) -> Vector:
@@ -53,9 +60,12 @@ def describe(plugin: DatasetPlugin, sample: Sample) -> Vector:
 def describe_view(plugin: DatasetPlugin, photo: Photo, condition: Condition) -> Vector:
     """As ``describe``, of what was read."""
     planes = rendered(plugin, condition.resized((SIDE, SIDE)))
-    shares = _cell_means(_one_hot(planes, plugin.spec.channels))
-    whole = _roots(shares.mean(0))
-    where = _projected(_roots(shares / CELLS**2).ravel())
+    if planes.ndim == 2:
+        planes = np.eye(plugin.spec.channels, dtype=np.float32)[planes]
+    shares = _cell_means(planes)
+    whole, where = _roots(shares.mean(0)), _roots(shares / CELLS**2).ravel()
+    if len(where) > PLACES:
+        where = where @ _signs(len(where))
     lab = cv2.cvtColor(resize_photo(photo, (SIDE, SIDE)), cv2.COLOR_RGB2LAB)
     bins = [COLOUR_BINS] * 3
     found = cv2.calcHist([lab], [0, 1, 2], None, bins, [0, 256] * 3).ravel()
@@ -79,13 +89,6 @@ def photos_of(plugin: DatasetPlugin, task: Task) -> NDArray[np.uint8]:
     return np.stack([resize_photo(photo, (VGG_SIDE, VGG_SIDE)) for photo in photos])
 
 
-def _one_hot(planes: NDArray[Any], channels: int) -> NDArray[np.float32]:
-    """(SIDE, SIDE, K) float32 of rendered labels or channels."""
-    if planes.ndim == 3:
-        return np.asarray(planes, np.float32)
-    return np.asarray(np.eye(channels, dtype=np.float32)[planes])
-
-
 def _cell_means(planes: NDArray[np.float32]) -> NDArray[np.float32]:
     """(SIDE, SIDE, K) -> (CELLS * CELLS, K)."""
     size = SIDE // CELLS
@@ -97,25 +100,11 @@ def _roots(shares: NDArray[Any]) -> Vector:
     return np.asarray(np.sqrt(shares), np.float32)
 
 
-def _projected(vector: Vector) -> Vector:
-    return vector if len(vector) <= PLACES else np.asarray(vector @ _signs(len(vector)))
-
-
 @cache
 def _signs(length: int) -> NDArray[np.float32]:
     """(length, PLACES): +1 or -1, fixed, scaled to keep lengths (Achlioptas 2003)."""
     drawn = np.random.default_rng(0).integers(0, 2, (length, PLACES))
     return np.asarray((2 * drawn - 1) / np.sqrt(PLACES), np.float32)
-
-
-Features = Literal["vgg", "plain"]
-Floats = NDArray[np.float32]
-
-BATCH = 64
-"""Samples a task of a worker, and a pass of the network."""
-VGG_LAYERS = ("relu4_2", "relu5_2")
-BLOCK = 2048
-"""Samples a side of a block of distances: 16 MiB."""
 
 
 def pick_features(name: str) -> Features:
@@ -152,7 +141,7 @@ def retrieve(
 
 
 def nearest(
-    vectors: Floats, top: int, device: torch.device, advance: Callable[[int], None] = lambda count: None
+    vectors: Vector, top: int, device: torch.device, advance: Callable[[int], None] = lambda count: None
 ) -> NDArray[np.int32]:
     """Numbers of the ``top`` nearest others of each of ``vectors`` (n, D) by Euclidean distance: (n, top)."""
     count, kept = len(vectors), min(top, len(vectors) - 1)
@@ -175,7 +164,7 @@ def nearest(
     return result
 
 
-def _on(block: Floats, device: torch.device) -> torch.Tensor:
+def _on(block: Vector, device: torch.device) -> torch.Tensor:
     return torch.from_numpy(np.array(block)).to(device)
 
 
@@ -187,18 +176,18 @@ def _describe_all(
     workers: int,
     folder: Path,
     advance: Callable[[int], None],
-) -> Floats:
+) -> Vector:
     """(n, D), in a file in ``folder``."""
     tasks = [(first, samples[first : first + BATCH]) for first in range(0, len(samples), BATCH)]
     if features == "vgg":
         network = load_vgg(vgg_file()).to(device)
         photos = in_processes(partial(photos_of, plugin), tasks, workers)
-        described: Iterator[tuple[Task, Floats]] = (
+        described: Iterator[tuple[Task, Vector]] = (
             (task, _vgg_vectors(network, found)) for task, found in photos
         )
     else:
         described = in_processes(partial(descriptors_of, plugin), tasks, workers)
-    table: Floats | None = None
+    table: Vector | None = None
     for (first, some), vectors in described:
         if table is None:
             path, shape = folder / "features", (len(samples), vectors.shape[1])
@@ -210,7 +199,7 @@ def _describe_all(
     return table
 
 
-def _vgg_vectors(network: VGGFeatures, photos: NDArray[np.uint8]) -> Floats:
+def _vgg_vectors(network: VGGFeatures, photos: NDArray[np.uint8]) -> Vector:
     """The mean of each layer's features over all positions, at unit length, side by side."""
     batch = to_unit(torch.from_numpy(photos).to(network.mean.device).permute(0, 3, 1, 2))
     with torch.inference_mode():
