@@ -23,8 +23,8 @@ from mcltool.data.batch import random_batch
 from mcltool.data.dataset import TrainingData
 from mcltool.model.vgg import VGGFeatures, random_vgg
 from mcltool.plugin import registry
+from mcltool.train.objective import TERMS
 from mcltool.train.optimiser import Optimiser
-from mcltool.train.terms import TERMS
 from mcltool.train.trainer import Trainer
 
 NAMES = ("paper-ade20k", "paper-celebahq-mask", "paper-celebahq-parts", "paper-deepfashion")

@@ -28,7 +28,7 @@ from mcltool.core.pictures import PAPER, Picture, save_png
 from mcltool.core.weights import WeightsHeader, copy_weights, read_header, summary
 from mcltool.evaluate.metrics import number_of
 from mcltool.evaluate.scores import Scores, interval_text, number_text
-from mcltool.train.terms import FEATURE_TERMS, TERMS
+from mcltool.train.objective import FEATURE_TERMS, TERMS
 from mcltool.translate.job import plugin_of
 
 CONFIG, CARD, SAMPLES = "config.json", "README.md", "samples.png"
@@ -60,7 +60,7 @@ class Card:
         header, condition = self.header, self.header.condition
         front = yaml.safe_dump(self.front_matter(), sort_keys=False, allow_unicode=True)
         unused = FEATURE_TERMS if header.config.train.perceptual == "none" else ()
-        terms = [name for name in TERMS if name not in {term.name for term in unused}]
+        terms = [name for name in TERMS if name not in unused]
         losses = {name: getattr(header.config.loss, name) for name in terms}
         return environment.get_template("card.md.j2").render(
             card=self,

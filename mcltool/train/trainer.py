@@ -27,9 +27,14 @@ from mcltool.model.vgg import VGGFeatures
 from mcltool.plugin.contract import ConditionSpec
 from mcltool.train.distributed import ALONE, Ranks
 from mcltool.train.finetune import class_axes, freeze_encoders
-from mcltool.train.objective import AdversarialObjective, FeatureObjective, GeneratorObjective
+from mcltool.train.objective import (
+    AdversarialObjective,
+    FeatureObjective,
+    GeneratorObjective,
+    Terms,
+    weighted,
+)
 from mcltool.train.optimiser import Optimiser
-from mcltool.train.terms import ADVERSARIAL_TERMS, Terms, active, weighted
 
 Network = TypeVar("Network", bound=nn.Module)
 
@@ -109,8 +114,8 @@ class Trainer:
         """Train on one batch, given in ``train.accumulate`` parts of one size."""
         rate = self._set_learning_rate()
         generate = self.generates
-        wanted = bool(active(ADVERSARIAL_TERMS, self.config.loss))
-        adversarial = generate and wanted and self._has_reached(self.config.train.gan_start)
+        wanted = self.config.loss.gan or self.config.loss.fm
+        adversarial = bool(generate and wanted and self._has_reached(self.config.train.gan_start))
         used = [self.optimiser, *([self.optimiser_d] if adversarial else [])]
         for optimiser in used:
             optimiser.clear()
