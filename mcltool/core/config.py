@@ -28,7 +28,7 @@ __all__ = [
 ]  # fmt: skip
 
 MOST_BYTES = 1 << 20
-"""Of a file of settings."""
+"""Size limit of a file of settings."""
 
 
 @dataclass(frozen=True)

@@ -161,7 +161,7 @@ def _checked(network: Network, name: str, found: Any) -> dict[str, Tensor]:
 
 @contextmanager
 def _writing(target: Path) -> Iterator[None]:
-    """Trouble in writing ``target`` as an error that names it."""
+    """Turn trouble in writing ``target`` into an error that names it."""
     try:
         yield
     except OSError as error:

@@ -98,10 +98,10 @@ def frozen(module: Network, device: torch.device, precision: Precision) -> Netwo
 
 
 def spare_waiting(network: torch.nn.Module, device: torch.device, precision: Precision) -> None:
-    """Have the gradients of ``network``'s small convolutions in bf16 on a CPU computed by one thread.
+    """Compute the gradients of ``network``'s small convolutions in bf16 on a CPU with one thread.
 
-    There oneDNN's threads wait for one another several times an image, and spin while they do, whatever OpenMP's wait
-    policy is: beside two busy processes a step of ``tiny`` took six times its processor time (docs/benchmarks.md).
+    oneDNN's threads wait for one another several times an image and spin meanwhile, whatever OpenMP's wait policy:
+    beside two busy processes a step of ``tiny`` took six times its processor time (docs/benchmarks.md).
     """
 
     def watch(layer: Any, _: object, output: torch.Tensor) -> None:
@@ -118,7 +118,7 @@ def spare_waiting(network: torch.nn.Module, device: torch.device, precision: Pre
 
 
 def memory_used(device: torch.device) -> int:
-    """Most bytes taken so far: by tensors on a GPU, by this process where it computes on the CPU."""
+    """The most memory in use so far, in bytes: by tensors on a GPU, by this process on a CPU."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
     if device.type == "mps":
@@ -130,7 +130,7 @@ def memory_used(device: torch.device) -> int:
 
 
 def free_memory(device: torch.device) -> int | None:
-    """Bytes that can be had on ``device``; None where that is not known."""
+    """Bytes that are free on ``device``; None where that is unknown."""
     if device.type == "cuda":
         return torch.cuda.mem_get_info(device)[0]
     try:
@@ -158,7 +158,7 @@ def explaining_memory(what: str, way_out: str) -> Iterator[None]:
 
 
 def is_out_of_memory(error: Exception) -> bool:
-    """Whether an error says that a device's memory does not suffice; of a CPU torch says it in words alone."""
+    """Whether an error means that the device is out of memory; for a CPU torch says so in words only."""
     return isinstance(error, torch.OutOfMemoryError | MemoryError) or "can't allocate memory" in str(error)
 
 
@@ -179,10 +179,10 @@ def _best(device: torch.device) -> Precision:
 
 
 def _bf16_is_faster(device: torch.device) -> bool:
-    """Time one convolution in both formats, some 30 ms. What a processor says of itself does not tell: of two
-    with AVX512-BF16, one ran bf16 convolutions 2.3 times as fast as fp32, another half as fast.
+    """Time one convolution in both formats, some 30 ms. A processor's flags do not tell: of two with AVX512-BF16, one
+    ran bf16 convolutions 2.3 times as fast as fp32, another half as fast.
 
-    In turns, by the processor time of one thread: what else runs must not decide how precise a result is.
+    Both take turns, in processor time of one thread, so that other work on the machine does not decide the precision.
     """
     seconds: dict[torch.dtype, list[float]] = {torch.bfloat16: [], torch.float32: []}
     threads = torch.get_num_threads()

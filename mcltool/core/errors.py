@@ -22,7 +22,7 @@ class UsageError(McltoolError):
 
 
 class HungError(McltoolError):
-    """The system does not answer, such as a network file system that is gone. A thread still waits for it, so the
+    """The system does not answer, as when a network file system is gone. A thread still waits for it, so the
     process must exit without waiting for its threads."""
 
 
@@ -32,9 +32,9 @@ class DataError(McltoolError):
 
 @contextmanager
 def naming(path: Path) -> Iterator[None]:
-    """Have ``path`` named by an error of the system that names no file, as that of a full disk, or a temporary one.
+    """Name ``path`` in an OSError of the block that names no file, as for a full disk, or a temporary one.
 
-    Errors of libraries in Rust, which have the system's number in their text, become OSError.
+    Errors of libraries written in Rust, which have the system's number in their text, become OSErrors.
     """
     try:
         yield
@@ -55,7 +55,7 @@ def printable(text: str) -> str:
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """A " (did you mean X?)" for the name in ``known`` that is most like ``name``; "" if none is."""
+    """The text " (did you mean X?)" with the name in ``known`` that is closest to ``name``; "" if none is close."""
     from difflib import get_close_matches
 
     close = get_close_matches(name, list(known), n=1)

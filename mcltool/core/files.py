@@ -73,7 +73,7 @@ def write_text(path: Path, text: str, scratch: Path | None = None) -> None:
 
 
 def read_limited(path: Path, limit: int) -> bytes:
-    """What is in a file of at most ``limit`` bytes. Raises OSError, for a larger one too."""
+    """The bytes of a file. Raises OSError, also where there are more than ``limit``."""
     data = bytearray()
     with limited(f"{path}: reading it"), path.open("rb") as file:
         while block := file.read(min(MIB, limit + 1 - len(data))):
@@ -103,8 +103,8 @@ def parse_json(text: str | bytes) -> Any:
 
 
 def reserve(path: Path, size: int) -> None:
-    """A new file of ``size`` bytes that the disk has room for. Raises OSError where it has not: a write to a mapped
-    file would end the process instead (SIGBUS)."""
+    """Make a file of ``size`` bytes, for which the disk has room. Raises OSError where it has none: writing to the
+    mapped file would end the process instead (SIGBUS)."""
     with path.open("wb") as file:
         if hasattr(os, "posix_fallocate"):
             with naming(path):
@@ -112,7 +112,7 @@ def reserve(path: Path, size: int) -> None:
         file.truncate(size)
 
 
-# --- what writing asks of the system ---
+# --- what writing asks of the system, for tests to make it fail ---
 
 
 def create(path: Path) -> IO[bytes]:
@@ -121,7 +121,7 @@ def create(path: Path) -> IO[bytes]:
 
 
 def append(handle: int, data: bytes) -> int:
-    """Write at the end of a file opened for that; returns how many of the bytes there was room for."""
+    """Write at the end of an open file; returns how many bytes there was room for."""
     return os.write(handle, data)
 
 
@@ -131,7 +131,7 @@ def replace(source: Path, target: Path) -> None:
 
 
 def to_disk(path: Path) -> None:
-    """Have the system write a file or folder out: a name must not reach the disk before what it names."""
+    """Flush a file or folder to the disk: a name must not get there before what it names."""
     if os.name == "nt" and path.is_dir():
         return  # Windows has no handles of folders, and orders names itself
     handle = os.open(path, os.O_RDWR if os.name == "nt" else os.O_RDONLY)

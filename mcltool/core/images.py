@@ -26,7 +26,7 @@ MAX_PIXELS = 100_000_000
 MAX_BYTES = 1 << 30
 """Larger files are refused: pixels of 16 bits, stored as they are, take 800 million bytes at most."""
 FORMATS = ["JPEG", "PNG", "WEBP", "BMP", "DIB", "TIFF", "GIF", "PPM"]
-"""Of Pillow's many, those that people have. Some of the others run a program (EPS) or are hardly ever looked at."""
+"""Formats in use. Some of Pillow's others run a program (EPS), or have readers that hardly anyone checks."""
 if find_spec("PIL.AvifImagePlugin"):
     FORMATS.append("AVIF")
 if features.check("jpg_2000"):
@@ -59,7 +59,7 @@ _DAMAGED = (
     struct.error,
     cv2.error,
 )
-"""What Pillow's and OpenCV's readers stumble with over damaged files."""
+"""What Pillow's and OpenCV's readers raise for damaged files."""
 
 
 def read_photo(path: Path, short_side: int = 0, upright: bool = True) -> NDArray[np.uint8]:
@@ -168,9 +168,10 @@ def _to_rgb(path: Path, image: Image.Image) -> Image.Image:
 
 
 def _to_bytes(path: Path, values: NDArray[Any]) -> NDArray[np.uint8]:
-    """To 0..255 of floats in [0, 1] or [0, 255], or of whole numbers of the fewest bits that hold the largest.
+    """Scale floats in [0, 1] or [0, 255], or whole numbers, to 0..255. Raises DataError for anything else.
 
-    (A photo's brightest pixel is hardly ever below a quarter of what its bits hold.) Raises DataError for what is none.
+    Whole numbers are taken to have the fewest bits that hold the largest: a photo's brightest pixel is hardly ever
+    below a quarter of what its bits hold.
     """
     low, high = values.min(), values.max()
     if values.dtype.kind == "f":

@@ -128,7 +128,7 @@ def _downloaded(url: str) -> bytes:
 
 @contextmanager
 def _explained(url: str) -> Iterator[None]:
-    """Trouble with a server as one line that names ``url``; a server that stops answering is trouble too."""
+    """Turn trouble with a server, and one that stops answering, into one line that names ``url``."""
     before = socket.getdefaulttimeout()
     socket.setdefaulttimeout(TIMEOUT)
     try:

@@ -18,7 +18,7 @@ try:
 except ImportError:  # not a POSIX system: nothing is locked there
     fcntl = None  # type: ignore[assignment]
 
-_NO_LINK = getattr(os, "O_NOFOLLOW", 0)  # whoever makes a lock a link would have us write what it leads to
+_NO_LINK = getattr(os, "O_NOFOLLOW", 0)  # through a lock that is a link we would write to its target
 _held: set[int] = set()
 POLL_SECONDS, SAY_SECONDS = 0.1, 60.0
 """Seconds between two tries of a lock that is waited for, and between two lines that say so."""
@@ -30,9 +30,9 @@ log = logging.getLogger(__name__)
 def locked(path: Path, message: str, wait: bool = False) -> Iterator[None]:
     """Hold the lock file ``path``; the file is there while the lock is held.
 
-    The system frees the lock of a process that ends, however it ends. wait: until another holder is done; each minute
-    a line says who that is. Raises UsageError, ``message`` and the holder's process number, where it is held (by this
-    process too).
+    The system frees the lock of a process that ends, however it ends. wait: for another holder to finish; a line
+    names it each minute. Raises UsageError, ``message`` and the holder's process id, where the lock is held, even by
+    this process.
     """
     handle = _acquire(path, message, wait)
     _held.add(handle)

@@ -1,4 +1,4 @@
-"""Which weights file is meant: by a name, a run folder, a hub's address, or where none is named."""
+"""Finding the weights file that is meant: by name, run folder or hub address, or the default where none is named."""
 
 from __future__ import annotations
 

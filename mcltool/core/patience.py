@@ -1,8 +1,7 @@
-"""A limit for what the program waits for: a file system that is gone never answers, and no exception reaches a thread
-that the system holds.
+"""A time limit on waiting: a file system that is gone never answers, and no exception reaches a thread stuck in it.
 
-Of the command line alone, whose process it is: elsewhere ``limited`` does nothing, and so in threads and child
-processes, for which the main thread waits.
+Only the command line, which owns its process, sets limits. Elsewhere ``limited`` does nothing, nor does it in threads
+and child processes: the main thread waits for those.
 """
 
 from __future__ import annotations
@@ -15,14 +14,14 @@ from multiprocessing import active_children
 from threading import Thread, current_thread, main_thread
 
 LOOK_SECONDS, LOOKS = 10.0, 60
-"""Seconds between two looks, and after how many what is waited for counts as hung: ten minutes. A process that was
-stopped meanwhile has missed one look."""
+"""Seconds between two looks, and the looks after which a wait counts as hung: ten minutes. A process that was suspended
+meanwhile has missed one look."""
 ENDING_LOOKS, LONG_LOOKS = 3, 360
 """The same for threads that are at work when the program ends, and for gigabytes on their way to a disk."""
 RUN_AGAIN, RESUME = "run again to resume", "go on with mcltool fit --resume"
 
 _owner = 0
-"""Number of the process that is ended; 0: none."""
+"""Id of the process that may be ended; 0: none."""
 _waits: list[tuple[str, int, int]] = []
 """What the main thread waits for, the innermost last: what is said, the looks, and the exit code."""
 _progress = 0
@@ -31,10 +30,10 @@ _progress = 0
 
 @contextmanager
 def limited(what: str, looks: int | None = None, then: str = RUN_AGAIN) -> Iterator[None]:
-    """Where the block takes longer, the program says so in a line that begins with ``what``, and ends.
+    """End the program, with a line that begins with ``what``, if the block takes longer than ``looks``.
 
-    A wait that begins or ends within the block shows that things go on: the time begins anew. then: the way out, beside
-    a look at the file system.
+    A wait that begins or ends within the block shows progress, and the time starts again. then: what the line advises
+    besides checking the file system.
     """
     global _progress
     if _owner != os.getpid() or current_thread() is not main_thread():
@@ -52,7 +51,7 @@ def limited(what: str, looks: int | None = None, then: str = RUN_AGAIN) -> Itera
 
 @contextmanager
 def own_process() -> Iterator[None]:
-    """The program's process from its beginning on; what is still at work at its end gets half a minute."""
+    """The whole run of the program; threads still at work at its end get half a minute."""
     global _owner
     _owner = os.getpid()
     Thread(target=_watch, daemon=True).start()

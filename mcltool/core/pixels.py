@@ -46,8 +46,8 @@ def resize_labels(labels: NDArray[Any], size: Size) -> NDArray[Any]:
 
 
 def same_aspect(photo: Size, condition: Size) -> bool:
-    """Whether two sizes can be of one picture at two resolutions: but for ASPECT_TOLERANCE, or for one pixel of the
-    smaller, where that is more."""
+    """Whether two sizes can be those of one picture at two resolutions, within ASPECT_TOLERANCE or one pixel of the
+    smaller, whichever is more."""
     across, down = photo[0] * condition[1], photo[1] * condition[0]
     return abs(across - down) <= max(ASPECT_TOLERANCE * max(across, down), *photo, *condition)
 

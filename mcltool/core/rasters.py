@@ -139,7 +139,7 @@ def _of_colours(
     numbers: Mapping[int, int] | None,
     decode: Decode | None,
 ) -> Labels:
-    """Of (H, W, 3) colours."""
+    """Class indices of (H, W, 3) colours."""
     wrong = np.ones(colours.shape[:2], bool)
     if palette:
         codes = colours.astype(np.uint32) @ np.array([1 << 16, 1 << 8, 1], np.uint32)
@@ -167,7 +167,7 @@ def _of_colours(
 
 
 def _refuse_lossy(path: Path, image: Image.Image) -> None:
-    """By what a file is, whatever its name: compression with loss invents class numbers."""
+    """Raises DataError for lossy compression, which invents class numbers. The content counts, not the name."""
     form = str(image.format)
     if form == "TIFF" and "jpeg" in str(image.info.get("compression")):
         form = "JPEG in a TIFF"

@@ -42,7 +42,7 @@ def assemble(parts: Mapping[str, Sequence[Path]], out: Path, header: PackHeader)
 
 
 def _error_number(error: BaseException | None) -> int:
-    """The system's, of what h5py raises: a page of words, and another error when the file is then closed."""
+    """The system's error number behind what h5py raises: a page of words, or another error as the file is closed."""
     while error is not None:
         if isinstance(error, OSError) and error.errno:
             return error.errno

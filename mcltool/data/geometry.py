@@ -41,7 +41,7 @@ SHEAR = (-8.0, 8.0)
 
 
 class RandomState:
-    """All chance of one sample: what is drawn next is a function of ``seed`` and of what was drawn before."""
+    """The random numbers of one sample: each is a function of ``seed`` and of what was drawn before."""
 
     def __init__(self, seed: int | Sequence[int]) -> None:
         self.numpy = np.random.default_rng(seed)

@@ -1,4 +1,4 @@
-"""Packs in place of the data sets they were made from, and what a run reads: files or a pack."""
+"""Packs as data sets, and the data that a run reads, from files or from a pack."""
 
 from __future__ import annotations
 

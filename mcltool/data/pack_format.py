@@ -205,7 +205,7 @@ def open_file(path: Path) -> h5py.File:
 
 @contextmanager
 def reading(path: Path, what: str, way_out: str = "") -> Iterator[None]:
-    """Whatever h5py stumbles over inside as a DataError."""
+    """Turn whatever h5py raises within the block into a DataError."""
     try:
         yield
     except (

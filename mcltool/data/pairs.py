@@ -112,10 +112,10 @@ def named_pairs(
 
 
 class Names:
-    """What the names in a list mean. called: one or more sequences of names of the same things.
+    """Finds what the names in a list mean. called: one or more sequences of names of the same things.
 
-    A thing is meant by its whole name, with or without an image's suffix and whatever folders a list puts before
-    it; else by the end of its name, as a bare file name.
+    It matches whole names, with or without an image's suffix and with any folders before it; failing that, the ends of
+    names, as a bare file name does.
     """
 
     def __init__(self, *called: Sequence[str]) -> None:
@@ -163,14 +163,14 @@ class _Index:
 
 @dataclass(frozen=True)
 class Called:
-    """What lists may call samples. ids; photos: their paths without suffix. (One pass over samples, whose making may
-    take long.)"""
+    """What lists may call samples: by their ids, or by the paths of their photos without suffix."""
 
     ids: Sequence[str]
     photos: Sequence[str]
 
     @classmethod
     def of(cls, samples: Sequence[Sample]) -> Called:
+        # One pass: making samples may take long.
         named = [(s.id, s.photo.with_suffix("").as_posix() if s.photo else s.id) for s in samples]
         return cls([name for name, _ in named], [photo for _, photo in named])
 

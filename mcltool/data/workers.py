@@ -1,4 +1,4 @@
-"""Work on files in processes of its own, for jobs that are not training (which has torch's loader)."""
+"""Worker processes for all jobs but training, which has torch's loader."""
 
 from __future__ import annotations
 
@@ -124,10 +124,9 @@ class Ahead(Generic[Task, Result]):
 
 
 def end(processes: Iterable[BaseProcess], seconds: float = 1.0) -> None:
-    """Have ``processes`` gone: they get ``seconds`` together to end by themselves.
+    """Wait ``seconds`` in all for ``processes`` to end by themselves, then kill them.
 
-    Python and torch end them by SIGTERM, which those that leave signals to their parent ignore, and then wait for
-    ever.
+    Python and torch send SIGTERM, which ours ignore, and then wait for ever.
     """
     limit = time.monotonic() + seconds
     for process in processes:

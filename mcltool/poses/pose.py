@@ -94,7 +94,7 @@ class Scale(Enum):
 
 
 LARGEST_UNIT = 1.5
-"""Joints whose numbers are all below this are no pixels: a person is larger. Some way outside of the canvas counts."""
+"""Numbers that are all below this are not pixels: a person is larger. It is above 1 because joints may lie outside."""
 
 
 @dataclass(frozen=True, eq=False)
