@@ -253,7 +253,7 @@ def test_names_that_do_not_match(work: Path) -> None:
         (["out", "--real", "real", "--size", "big"], 2, ["--size big", "256x192"]),
         ([], 2, ["either a folder OUT or --weights FILE"]),
         (["out", "--weights", "w"], 2, ["either a folder OUT or --weights FILE"]),
-        (["--weights", "w", "--real", "real"], 2, ["--weights makes its own real"]),
+        (["--weights", "w", "--real", "real"], 2, ["--weights makes its own photos"]),
         (["--weights", "none.safetensors"], 2, ["none.safetensors: no such weights file"]),
     ],
 )

@@ -308,7 +308,7 @@ def test_a_morph_goes_from_one_exemplar_to_the_other(work: Path) -> None:
         np.testing.assert_allclose(found, end, atol=1)
     assert Path("way-2.png").is_file()
     assert not Path("way.png").exists()
-    assert "--morph 3: goes between two exemplars, found 3" in translate(
+    assert "--morph 3: needs two --exemplar, found 3" in translate(
         *two, "--exemplar", "photos/c.png", "--morph", "3"
     )
 
@@ -322,7 +322,7 @@ def test_explain_shows_who_gave_what_in_its_colour(work: Path) -> None:
     pixels = (sheet[:, :, None] == np.array(MARKS[:2])[None, None]).all(-1).sum((0, 1))
     assert (pixels > 100 * 200).all(), "half of a panel of 256 x 256 pixels each"
     refused = CliRunner().invoke(cli, ["explain", "masks/0.png", "seen.png", *two, "--at", "1,1"])
-    assert "--at: looks at one exemplar" in refused.output
+    assert "--at works with one exemplar" in refused.output
 
 
 def test_the_gallery_shows_each_exemplar_with_its_weight(work: Path) -> None:

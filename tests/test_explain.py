@@ -265,8 +265,8 @@ def test_places_that_are_not_in_the_condition(at: str, cause: str, weights: Path
         (("mask.png", "none.png", "seen.png"), "none.png: no such file"),
         (("mask.png", "photo.png", "seen.jpg"), "seen.jpg: expected the name of a .png file"),
         (("mask.png", "photo.png", "."), ".: expected the name of a .png file"),
-        (("mask.png", "photo.png", "mask.png"), "mask.png: is an input"),
-        (("mask.png", "photo.png", "../{}/photo.png"), "photo.png: is an input"),
+        (("mask.png", "photo.png", "mask.png"), "mask.png: is one of the inputs"),
+        (("mask.png", "photo.png", "../{}/photo.png"), "photo.png: is one of the inputs"),
     ],
 )
 def test_files_that_are_not_there_or_in_the_way(

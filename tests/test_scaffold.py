@@ -52,7 +52,7 @@ def test_a_new_package_is_complete_and_passes_its_own_test(
         ("meadow-", "lower case"),
         ("../meadow", "lower case"),
         ("m" * 41, "lower case"),
-        ("ade20k", "there is a plugin 'ade20k' already, of mcltool"),
+        ("ade20k", "plugin 'ade20k' already exists, from mcltool"),
     ],
 )
 def test_a_name_that_will_not_do_is_refused(

@@ -176,7 +176,7 @@ def fewer_classes(work: Path) -> None:
         (
             lambda work: (work / "photos" / "a.jpg").rename("photos/x.jpg"),
             ["--pair", "stem"],
-            "1 of 3 conditions lack an exemplar of their name, such as a",
+            "1 of 3 conditions have no exemplar of their name, such as a",
         ),
         (lambda work: (work / "out").write_text("in the way"), [], "out: expected a folder to write to"),
         (None, ["--device", "abacus"], "--device abacus: no such device"),

@@ -100,7 +100,7 @@ def test_a_size_that_would_take_all_memory_is_one_failed_line(work: Path) -> Non
     make_condition(work / "masks" / "huge.png", (3000, 3000))
     assert run("--size", "keep").exit_code == 1
     assert (
-        "3000 pixels on its short side; --size takes up to 2048"
+        "its short side would be 3000 pixels; --size allows at most 2048"
         in manifest(work / "out")["huge.png"]["cause"]
     )
 
@@ -112,7 +112,7 @@ def test_a_size_that_would_take_all_memory_is_one_failed_line(work: Path) -> Non
         (["--quality", "0", "--format", "jpg"], "--quality 0: expected 1 to 100"),
         (["--size", "8"], "--size 8: expected keep, or pixels, at least 16 a side"),
         (["--size", "64x8"], "--size 64x8: expected keep, or pixels"),
-        (["--save", "warp,depth"], "--save depth: must be of warp, grid, confidence"),
+        (["--save", "warp,depth"], "--save depth: must be one of warp, grid, confidence"),
         (["--batch-size", "0"], "--batch-size 0: expected a number from 1, or auto"),
         (["--shard", "3/2"], "--shard 3/2: expected I/N"),
         (["--pair", "none.csv"], "--pair none.csv: must be one of"),
@@ -328,7 +328,11 @@ def test_one_image_is_what_translate_dir_makes_of_it(work: Path) -> None:
         (["masks/none.png", "photos/style.jpg", "one.png"], 1, "masks/none.png: no such file"),
         (["masks/a.png", "masks", "one.png"], 1, "masks: expected an image file, found a folder"),
         (["masks/a.png", "photos/style.jpg", "one.gif"], 2, ".gif: expected one of .png, .jpg, .webp, .avif"),
-        (["masks/a.png", "photos/style.jpg", "photos/style.jpg"], 2, "photos/style.jpg: is an input"),
+        (
+            ["masks/a.png", "photos/style.jpg", "photos/style.jpg"],
+            2,
+            "photos/style.jpg: is one of the inputs",
+        ),
         (["masks/a.png", "photos/style.jpg", "one.png", "--quality", "50"], 2, "PNG keeps every pixel"),
     ],
 )

@@ -83,7 +83,7 @@ def test_a_batch_with_encoded_exemplars_is_what_the_model_makes_of_each_pair(
     conditions = [preparer.condition(task_of(f"masks/{n:02d}.png")).pixels for n in (0, 2, 4)]
     photos = [preparer.photo(f"photos/{n:02d}.png").pixels for n in (0, 1)]
     first, second = (translator.encode([photo])[0] for photo in photos if photo is not None)
-    made = translator.translate(conditions, [first, first, second], warped=True)  # type: ignore[arg-type]
+    made = translator.translate(conditions, [first, first, second], ["warp"])  # type: ignore[arg-type]
     for row, (planes, photo) in enumerate(zip(conditions, (photos[0], photos[0], photos[1]), strict=True)):
         X = condition_planes(torch.from_numpy(planes)[None], translator.plugin.spec)
         Z = to_unit(torch.tensor(photo).permute(2, 0, 1)[None])

@@ -304,7 +304,7 @@ def test_rows_of_names_that_are_not_there_are_left_out_and_counted(tmp_path: Pat
     pairs = pairs_of(["a", "b"], ["p.jpg"], str(tmp_path / "pairs.csv"))
     assert pairs == [(0, 0)]
     assert "line 3: 'c' is not in CONDITIONS (2 of 3 rows are left out)" in caplog.text
-    assert "1 of 2 conditions lack a row and are left out, such as b" in caplog.text
+    assert "1 of 2 conditions have no row and are left out, such as b" in caplog.text
 
 
 # --- names of outputs ---

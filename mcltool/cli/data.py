@@ -71,17 +71,20 @@ def data_describe(root: Path, condition: str) -> None:
 @options.data
 @options.split
 @click.option(
-    "--workers", type=click.IntRange(0), default=0, help="Processes that read; 0: this one.  [default: 0]"
+    "--workers",
+    type=click.IntRange(0),
+    default=0,
+    help="Reader processes; 0: this process reads.  [default: 0]",
 )
 @options.json("Print JSON, with every problem.")
 def data_check(data: options.Data, split: str | None, workers: int, as_json: bool) -> int:
     """Read every sample of a data set, and report unreadable or mismatched files, sizes, and how frequent classes are.
 
-    Notes list masks of a single class, photos smaller than training loads them, and held-out samples that are nearly
-    the same as a training sample.
+    Notes list masks of a single class, photos that training would enlarge, and held-out samples that are nearly the
+    same as a training sample.
 
-    What can be read but looks wrong is doubtful: labels numbered in another way, photos turned by their EXIF
-    orientation. The line says which option settles it.
+    Samples that can be read but look wrong are doubtful, such as labels that seem to be numbered in another way or
+    photos rotated by their EXIF orientation. The line says which option settles it.
 
     Exit code: 0 all is well, 1 something is broken or doubtful, 2 there is no such data set.
 
@@ -160,17 +163,17 @@ def data_preview(
 @options.data
 @click.argument("out", type=PATH)
 @click.option("--split", default="val", metavar="NAME", help="Which samples.  [default: val]")
-@click.option("--count", type=click.IntRange(1), help="Only the first so many.  [default: all]")
+@click.option("--count", type=click.IntRange(1), help="Only the first N.  [default: all]")
 @click.option(
     "--size",
     type=click.IntRange(32),
-    help="Short side of conditions that are drawn: that of the model they are for.  [default: of --weights, else the "
-    "data set's training size]",
+    help="Short side in pixels of conditions that are drawn: the model's.  [default: that of --weights, else the data "
+    "set's training size]",
 )
 @click.option(
     "--weights", metavar=options.WEIGHTS, help="The model that the conditions are for, which sets their size."
 )
-@options.json("Print JSON, one object a sample.")
+@options.json("Print JSON, one object per sample.")
 def data_export(
     data: options.Data,
     out: Path,

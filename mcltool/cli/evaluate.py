@@ -49,7 +49,7 @@ if TYPE_CHECKING:
     metavar="FILE",
     help="List of the exemplars.  [default: the data set's own, else in turn]",
 )
-@click.option("--count", type=click.IntRange(1), help="Only the first so many.  [default: all]")
+@click.option("--count", type=click.IntRange(1), help="Only the first N.  [default: all]")
 @click.option(
     "--metrics", metavar="A,B,...", help=f"Some of {', '.join(METRICS)}.  [default: all that can be run]"
 )
@@ -129,7 +129,9 @@ def evaluate(
     if (out is None) == (weights is None):
         raise UsageError("expected either a folder OUT or --weights FILE; see mcltool evaluate --help")
     if weights is not None and (real or exemplars or conditions or other):
-        raise UsageError("--weights makes its own real, exemplars, conditions and other: give none of them")
+        raise UsageError(
+            "--weights makes its own photos and conditions: leave out --real, --exemplars, --conditions and --other"
+        )
     chosen = tuple(metrics.replace(" ", "").strip(",").split(",")) if metrics else None
     request = Request(
         out=out or Path(),

@@ -19,6 +19,7 @@ from rich.progress import TextColumn
 
 from mcltool.cli.tables import bar
 from mcltool.core.errors import printable
+from mcltool.translate.exemplars import uncovered_note
 from mcltool.translate.manifest import STATUSES
 from mcltool.translate.resume import DONE, FAILED, PENDING
 from mcltool.translate.run import Run
@@ -86,9 +87,7 @@ def _consume(run: Run, counts: Counter[str], started: float) -> None:
                 last = now
                 console.print(f"{counts.total()}/{run.total}  {note}", markup=False)
     if run.stats.uncovered:
-        console.print(
-            f"{run.stats.uncovered} places of 4 x 4 pixels have no exemplar by regions and classes: all serve there"
-        )
+        console.print(uncovered_note(run.stats.uncovered))
     if run.stats.halved:
         console.print(
             f"out of memory {run.stats.halved} times: batches were halved, so that the last bits of these images "

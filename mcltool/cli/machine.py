@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 @click.option(
     "--photos",
     is_flag=True,
-    help="Translate drawings of clothes with photos of others, by shipped weights: takes seconds.",
+    help="Translate drawings of clothes in the style of other photos, with shipped weights: takes seconds.",
 )
 @click.option(
     "--steps", type=int, metavar="N", help="Training steps.  [default: what fits 5 minutes on a CPU]"
@@ -103,7 +103,7 @@ def _show_scores(metrics: Mapping[str, float]) -> None:
 def doctor(as_json: bool) -> int:
     """Look at versions, devices and their number formats, disk space, plugins, weights and feature networks.
 
-    Problems come with a hint. A note (!) is not an error: something is slow, or missing that only some commands need.
+    Problems come with a hint. A note (!) is not an error: something is slow, or only some commands need it.
     Exit code: 0 nothing is broken, 1 something is.
 
     \b
@@ -142,11 +142,16 @@ def _show(findings: Iterable[Finding]) -> None:
 
 
 @click.command(short_help="Measure this machine: images a second, and the time of a training step.")
-@click.option("--preset", metavar="NAME", help="Sizes of the networks.  [default: the data set's own]")
-@options.size("--size", "In pixels, multiples of 4.  [default: the preset's]")
-@click.option("--batch-size", type=int, default=1, metavar="B", help="Samples at once.  [default: 1]")
 @click.option(
-    "--plugin", default="ade20k", metavar="NAME", help="Data set of the conditions.  [default: ade20k]"
+    "--preset", metavar="NAME", help="Preset that sizes the networks.  [default: the data set's own]"
+)
+@options.size("--size", "In pixels, multiples of 4.  [default: the preset's]")
+@click.option("--batch-size", type=int, default=1, metavar="B", help="Samples in a batch.  [default: 1]")
+@click.option(
+    "--plugin",
+    default="ade20k",
+    metavar="NAME",
+    help="Data set whose conditions are used.  [default: ade20k]",
 )
 @click.option(
     "--precision", type=options.PRECISION, default="auto", help="Number format.  [default: auto, as fit]"
@@ -159,9 +164,9 @@ def _show(findings: Iterable[Finding]) -> None:
     type=click.FloatRange(0),
     default=60.0,
     metavar="S",
-    help="Seconds for everything; what would not fit is left out.  [default: 60]",
+    help="Time limit in seconds; measurements that would take longer are skipped.  [default: 60]",
 )
-@options.json("Print JSON: every figure in seconds, bytes, operations.")
+@options.json("Print JSON: times in seconds, memory in bytes, counts of operations.")
 def bench(
     preset: str | None,
     size: options.Size,
@@ -173,7 +178,7 @@ def bench(
     seconds: float,
     as_json: bool,
 ) -> None:
-    """Measure how fast this machine translates and trains, and how far that is from its limit.
+    """Measure how fast this machine translates and trains, and how close that is to the hardware's limit.
 
     Needs no data and no weights: inputs and parameters are random, which takes the same time. The limit is measured
     with large matrix products and convolutions.
@@ -199,18 +204,19 @@ def _show_report(report: Report) -> None:
     from mcltool.cli.tables import show_table
 
     machine, size = report.machine, "x".join(map(str, report.size))
-    about = f"{machine.name}, {machine.threads} threads, {machine.instructions}".removesuffix(", ")
     rates = [
         (form, f"{rate / 1e9:.0f}", f"{machine.convolution[form] / 1e9:.0f}")
         for form, rate in machine.matrix.items()
     ]
-    click.secho(about, bold=True)
+    about = f"{machine.name}, {machine.threads} threads, {machine.instructions}"
+    click.secho(about.removesuffix(", "), bold=True)
     show_table(("format", "product, GFLOP/s", "convolution, GFLOP/s"), rates, numbers=True)
     click.echo(
         f"\n{report.preset} at {size}, {report.channels} condition planes ({report.plugin}), {report.precision}, "
         f"batch {report.batch}, on {report.device}\n"
     )
-    for name, title in _FIGURES.items():
+    titles = ("exemplars all different", "one exemplar, repeating", "a training step")
+    for name, title in zip(("different", "repeating", "step"), titles, strict=True):
         if name in report.skipped:
             click.echo(f"{title:<26}skipped: {report.skipped[name]}")
         if name not in report.figures:
@@ -221,13 +227,6 @@ def _show_report(report: Report) -> None:
         share = figure.operations / times.median / machine.rate(report.precision)
         spread = f"{times.least:.3f} to {times.most:.3f} in {times.runs} runs"
         click.echo(f"{title:<26}{speed}{times.median:.3f} s ({spread}), {share:.0%} of the limit, {memory}")
-
-
-_FIGURES = {
-    "different": "exemplars all different",
-    "repeating": "one exemplar, repeating",
-    "step": "a training step",
-}
 
 
 @click.command(short_help="Print the script for shell completion.")

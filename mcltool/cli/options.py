@@ -76,7 +76,7 @@ def threads(command: Command) -> Command:
         default="auto",
         expose_value=False,
         callback=take,
-        help="Threads that compute, at most one a core; auto: $OMP_NUM_THREADS, else one for each core that this "
+        help="Threads to compute with, at most one per core; auto: $OMP_NUM_THREADS, else one per core that this "
         "process may use.  [default: auto]",
     )(command)
 
@@ -100,13 +100,13 @@ weights = click.option(
     "shapes: those shipped with mcltool, for its synthetic data set.  "
     "[default: the newest runs/*/weights.safetensors below the working folder]",
 )
-split = click.option("--split", type=click.Choice(["train", "val"]), help="Only this one.  [default: both]")
+split = click.option("--split", type=click.Choice(["train", "val"]), help="Only this split.  [default: both]")
 readers = click.option(
     "--workers",
     type=click.IntRange(0),
     metavar="N",
     callback=lambda context, option, given: cores() if given is None else given,
-    help="Processes that read; 0: this one.  [default: one a core]",
+    help="Reader processes; 0: this process reads.  [default: one per core]",
 )
 pack = click.option(
     "--data",
@@ -117,7 +117,7 @@ pack = click.option(
 )
 canvas = size(
     "--canvas",
-    "Height and width in pixels of the pictures that poses were found in, where their files do not say it.  "
+    "Height and width in pixels of the pictures that poses were found in, if their files do not say.  "
     "[default: the data set's own]",
     "HxW",
 )
@@ -125,21 +125,21 @@ labels = click.option(
     "--labels",
     metavar="NUMBERING",
     default="",
-    help="How label files are numbered, where it is not the data set's own way (standard). ade20k: zero-based (0 is "
-    "wall, 150 or 255 unknown). celebahq-mask: bisenet (the face-parsing network's), cocosnet.",
+    help="How label files are numbered, if not as the data set itself numbers them (standard). ade20k: zero-based (0 "
+    "is wall, 150 or 255 unknown). celebahq-mask: bisenet (the face-parsing network's), cocosnet.",
 )
 exif = click.option(
     "--exif/--no-exif",
     default=None,
-    help="Turn photos and label maps as their EXIF orientation says, or take them as they are stored.  "
-    "[default: turn them, and say how many]",
+    help="Rotate photos and label maps as their EXIF orientation says, or use them as stored.  "
+    "[default: rotate them, and say how many]",
 )
 condition = click.option(
     "--condition",
     metavar="NAME,...",
     default="",
-    help="Of a folder of your own, the conditions to take; edges are drawn from the photos where there are none.  "
-    "[default: what DIR/dataset.toml says, else all there are]",
+    help="For a folder of your own: which conditions to use; if it has none, edges are drawn from the photos.  "
+    "[default: those in DIR/dataset.toml, else all there are]",
 )
 
 # --- the data set ---
@@ -187,14 +187,14 @@ def data(command: Callable[..., Any]) -> Callable[..., Any]:
         "--plugin",
         metavar="NAME",
         shell_complete=complete_plugins,
-        help="Data set; mcltool plugins list names them.  [default: folder, a folder of your own, where --root is "
+        help="Data set; 'mcltool plugins list' shows them all.  [default: folder, for your own data, if --root is "
         "given]",
     )
     root = click.option(
         "--root",
         type=PATH,
         metavar="DIR",
-        help="Folder that the data set was unpacked to, or of your own data.  [default: $MCLTOOL_DATA/PLUGIN]",
+        help="Folder of the unpacked data set, or of your own data.  [default: $MCLTOOL_DATA/PLUGIN]",
     )
     return plugin(root(condition(canvas(labels(exif(gathered))))))
 

@@ -18,7 +18,7 @@ def plugins_group() -> None:
 
 
 @plugins_group.command("list")
-@options.json("Print JSON, one object a plugin.")
+@options.json("Print JSON, one object per plugin.")
 def plugins_list(as_json: bool) -> None:
     """List the installed data set plugins; broken ones are listed with the reason.
 
@@ -128,6 +128,6 @@ def plugins_new(name: str, out: Path | None) -> None:
     from mcltool.plugin.scaffold import write_package
 
     if name in plugins.names():
-        raise click.UsageError(f"there is a plugin {name!r} already, of {plugins.distribution(name)}")
+        raise click.UsageError(f"plugin {name!r} already exists, from {plugins.distribution(name)}")
     home = write_package(name, out or Path(f"mcltool-{name}"))
     click.echo(f"{home}: install it with pip install -e {home}, then mcltool plugins show {name}")

@@ -156,7 +156,7 @@ def fit(
     from mcltool.train.settings import choose_run, configure
 
     if as_json and not dry_run:
-        raise click.UsageError("--json: prints what --dry-run found; a run has its metrics.jsonl")
+        raise click.UsageError("--json needs --dry-run; a run writes its numbers to metrics.jsonl")
     from_file = read_toml(config) if config else {}
     if fit_memory := flags["batch_size"] == "auto":
         del flags["batch_size"]

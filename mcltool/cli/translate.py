@@ -45,19 +45,20 @@ def model_options(command: options.Command) -> options.Command:
             default="",
             callback=_words,
             help="Extra pictures for each result, separated by commas: warp (the warped exemplar), grid (condition, "
-            "exemplar, warp and result side by side), confidence (how sure each place is of its match).",
+            "exemplar, warp and result side by side), confidence (how sure the match is at each place).",
         ),
         click.option(
             "--size",
             metavar="keep|S|HxW",
             callback=_output_size,
-            help="Size of the results in pixels: S is the short side, HxW the whole picture, for conditions of that "
-            "aspect; keep: each condition's own. The network works at this size too.  [default: S of the training]",
+            help="Size of the results in pixels: S is the short side; HxW is the whole picture, for conditions of that "
+            "aspect; keep is each condition's own size. The network works at this size too.  [default: the short side "
+            "of the training]",
         ),
         click.option(
             "--provenance/--no-provenance",
             default=True,
-            help="Write into each picture that it is generated, by which weights and of what (PNG text, EXIF, XMP).  "
+            help="Record in each picture that it is generated, by which weights and from what (PNG text, EXIF, XMP).  "
             "[default: provenance]",
         ),
         click.option(
@@ -77,8 +78,8 @@ exemplar_option = click.option(
     "exemplars",
     multiple=True,
     metavar="PHOTO[:WEIGHT][@WHERE]",
-    help="Instead of EXEMPLAR, as often as you like: they act together. WEIGHT: relative to the others' 1. WHERE: "
-    "classes between ;, or a grey picture that is white where this photo may serve.",
+    help="Instead of EXEMPLAR; repeat it to combine several photos. WEIGHT: relative to the others, 1 if not given. "
+    "WHERE: class names with ; between them, or a grey picture that is white where this photo may be used.",
 )
 
 
@@ -199,7 +200,7 @@ def explain(
         from mcltool.tools.explain_several import explain_several
 
         if places:
-            raise UsageError("--at: looks at one exemplar; leave it out, or give one --exemplar")
+            raise UsageError("--at works with one exemplar: leave it out, or give one --exemplar")
         shares = explain_several(condition, chosen, out, file, part, device, canvas, labels)
         for exemplar, share in zip(chosen, shares, strict=True):
             click.echo(f"{exemplar.label(str(exemplar.path))}: {share:.1%} of the warped exemplar")

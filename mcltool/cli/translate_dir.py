@@ -43,7 +43,7 @@ def _batch_size(_: click.Context, __: click.Parameter, given: str) -> int:
     "--regions",
     type=PATH,
     metavar="DIR",
-    help="With --pair FILE.csv: grey pictures CONDITION/EXEMPLAR.png, white where the exemplar may serve.",
+    help="With --pair FILE.csv: grey pictures CONDITION/EXEMPLAR.png, white where the exemplar may be used.",
 )
 @click.option("--seed", type=int, default=0, metavar="N", help="For --pair random.  [default: 0]")
 @click.option("--pair-out", type=PATH, metavar="FILE.csv", help="Write which exemplar each condition got.")
@@ -58,7 +58,7 @@ def _batch_size(_: click.Context, __: click.Parameter, given: str) -> int:
     default="auto",
     metavar="N|auto",
     callback=_batch_size,
-    help="Images of the trained size at a time; auto: what suits the device.  [default: auto]",
+    help="Conditions in a batch, at the trained size; auto: what suits the device.  [default: auto]",
 )
 @click.option(
     "--workers",
@@ -75,13 +75,15 @@ def _batch_size(_: click.Context, __: click.Parameter, given: str) -> int:
     help="Memory for encoded exemplars.  [default: 512]",
 )
 @click.option(
-    "--shard", metavar="I/N", help="Do part I of N, in a job array; torchrun sets it itself.  [default: all]"
+    "--shard", metavar="I/N", help="Do part I of N, for job arrays; torchrun sets it itself.  [default: all]"
 )
 @click.option("--overwrite", is_flag=True, help="Redo everything.")
-@click.option("--retry-failed", is_flag=True, help="Try again what failed before, changed or not.")
+@click.option(
+    "--retry-failed", is_flag=True, help="Retry inputs that failed before, even if they have not changed."
+)
 @click.option("--dry-run", is_flag=True, help="Show what would be done; write nothing.")
 @click.option("--gallery", is_flag=True, help="Write OUT/index.html, a gallery of the results.")
-@click.option("--json", "as_json", is_flag=True, help="Sum up as one JSON line on stdout.")
+@click.option("--json", "as_json", is_flag=True, help="Print the summary as one line of JSON.")
 def translate_dir(
     conditions: Path,
     exemplars: Path,
@@ -169,7 +171,7 @@ def merge(out: Path) -> None:
 
 @manifest_group.command()
 @click.argument("out", type=PATH)
-@click.option("--json", "as_json", is_flag=True, help="As one JSON line.")
+@click.option("--json", "as_json", is_flag=True, help="Print the summary as one line of JSON.")
 def summary(out: Path, as_json: bool) -> None:
     """Count what is done in OUT, and list why inputs failed."""
     from mcltool.translate.manifest import summary as summed

@@ -82,7 +82,7 @@ def weights_get(name: str, index: str | None, url: str | None) -> None:
 
 @weights_group.command("convert")
 @click.argument("file", type=PATH)
-@click.option("--out", type=PATH, metavar="FILE", help="Where to.  [default: where it is looked for]")
+@click.option("--out", type=PATH, metavar="FILE", help="Output file.  [default: where mcltool looks for it]")
 def weights_convert(file: Path, out: Path | None) -> None:
     """Convert one of weights get's networks from a .pth FILE on disk, for machines that cannot download.
 

@@ -118,7 +118,7 @@ def _check_out(out: Path, condition: Path, exemplar: Path) -> None:
         if not path.exists():
             raise UsageError(f"{path}: no such file")
         if out.exists() and out.samefile(path):
-            raise UsageError(f"{out}: is an input; give another name to write to")
+            raise UsageError(f"{out}: is one of the inputs; choose another name")
 
 
 def read_one(plugin: DatasetPlugin, path: Path, part: str) -> Condition:

@@ -60,7 +60,7 @@ def explain_several(
     assert read.weights is not None
     pixels = [photo.pixels for photo in photos if photo.pixels is not None]
     encoded = [model.encode([photo])[0] for photo in pixels]
-    pictures = model.translate([read.pixels], [(encoded, read.weights)], warped=True)()
+    pictures = model.translate([read.pixels], [(encoded, read.weights)], ["warp"])()
     with torch.inference_mode():
         u_ND = model.model.condition_features(torch.from_numpy(read.pixels)[None].to(model.device))[0]
         givers = torch.eye(len(encoded), device=model.device)

@@ -18,7 +18,7 @@ from mcltool.core.images import read_photo
 from mcltool.core.lookup import default_weights, find_weights
 from mcltool.plugin.contract import Condition, ConditionSpec
 from mcltool.translate import reader
-from mcltool.translate.exemplars import Exemplar, Name, Style, between, check, together
+from mcltool.translate.exemplars import Exemplar, Name, Style, between, check, together, uncovered_note
 from mcltool.translate.job import plugin_of
 from mcltool.translate.pipeline import WINDOW_BATCHES, Pipeline
 from mcltool.translate.plan import Picture, Task
@@ -162,7 +162,7 @@ def _paired(
         style = next(styles, None)
         if style is None:
             raise UsageError(
-                f"{number} exemplars for more conditions: expected one a condition, or a single photo"
+                f"only {number} exemplars for more conditions: expected one for each, or a single photo"
             )
         yield condition, style
 
@@ -225,9 +225,7 @@ def translate_file(
         if made.image is None:
             raise DataError(made.cause)
         if made.uncovered:
-            tell(
-                f"{path}: {made.uncovered} places of 4 x 4 pixels have no exemplar by regions and classes: all serve"
-            )
+            tell(f"{path}: {uncovered_note(made.uncovered)}")
         label = " + ".join(exemplar.label(Path(exemplar.path).name) for exemplar in styles[path])
         for kind, picture in {**made.extras, "": made.image}.items():
             name = f"{path.stem}.{kind}{path.suffix}" if kind else path.name
@@ -245,4 +243,4 @@ def _check_out(out: Path, *inputs: Path) -> None:
         raise UsageError(f"{out}: expected the name of a picture to write, found a folder")
     for path in inputs:
         if out.exists() and path.exists() and out.samefile(path):
-            raise UsageError(f"{out}: is an input; give another name to write to")
+            raise UsageError(f"{out}: is one of the inputs; choose another name")

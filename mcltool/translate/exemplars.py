@@ -91,7 +91,7 @@ def together(style: Style) -> tuple[Exemplar, ...]:
 def between(exemplars: Sequence[Exemplar], count: int) -> list[tuple[Exemplar, ...]]:
     """``count`` styles, from all of the first of two exemplars to all of the second. Raises UsageError."""
     if len(exemplars) != 2 or count < 2:
-        raise UsageError(f"--morph {count}: goes between two exemplars, found {len(exemplars)}")
+        raise UsageError(f"--morph {count}: needs two --exemplar, found {len(exemplars)}")
     first, second = exemplars
     shares = [number / (count - 1) for number in range(count)]
     return [
@@ -173,6 +173,11 @@ def weights_of(
     free = ~weights.any(0)
     weights[:, free] = np.array([[exemplar.weight] for exemplar in exemplars], np.float32)
     return weights, int(free.sum())
+
+
+def uncovered_note(positions: int) -> str:
+    """What to say where ``weights_of`` found such positions."""
+    return f"{positions} blocks of 4 x 4 pixels are in no exemplar's region or classes: all are used there"
 
 
 def _region(path: Path, size: Size, grid: Size) -> Weights:

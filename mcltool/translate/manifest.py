@@ -131,11 +131,6 @@ def _entry(line: bytes, decode: Callable[[str], Any]) -> Entry | None:
     return entry if is_sound and max(abs(entry.milliseconds), abs(entry.finished)) < 1 << 53 else None
 
 
-def read_manifest(path: Path) -> list[Entry]:
-    """All entries of a manifest, in its order."""
-    return [entry for _, entry in read_lines(path)]
-
-
 def read_line(source: IO[bytes], place: int) -> bytes:
     """The line at ``place`` of an open manifest."""
     source.seek(place)

@@ -54,7 +54,7 @@ def pair_by_names(
         chosen = _match_stems(ids, exemplars)
         missing = np.flatnonzero(chosen < 0)
         if missing.size and pair == "stem":
-            some = f"{missing.size} of {count} conditions lack an exemplar of their name"
+            some = f"{missing.size} of {count} conditions have no exemplar of their name"
             raise UsageError(f"--pair stem: {some}, such as {ids[int(missing[0])]}")
     elif pair == "cycle":
         chosen = np.zeros(count, np.int32)
@@ -110,7 +110,7 @@ def read_list(
     found = np.array(sorted(rows), np.int32).reshape(-1, 2)
     missing = np.setdiff1d(np.arange(len(ids)), found[:, 0])
     if missing.size:
-        some = f"{missing.size} of {len(ids)} conditions lack a row and are left out"
+        some = f"{missing.size} of {len(ids)} conditions have no row and are left out"
         log.warning("%s: %s, such as %s", path, some, ids[int(missing[0])])
     if spec is None or not (regions or any(row.more for row in rows.values())):
         return Pairs(found[:, 0].copy(), found[:, 1].copy())
@@ -120,7 +120,7 @@ def read_list(
         exemplar = _exemplar(f"{path}, line {row.line}", row.more, folder / names[photo], drawn)
         groups.setdefault(condition, {})[photo] = exemplar
     if regions and not any(one.region for group in groups.values() for one in group.values()):
-        raise UsageError(f"--regions {regions}: has no CONDITION/EXEMPLAR.png of a pair in {path}")
+        raise UsageError(f"--regions {regions}: no CONDITION/EXEMPLAR.png in it belongs to a pair of {path}")
     mixtures = {}
     for condition, group in groups.items():
         check(list(group.values()), spec, f"{path}: {inputs[condition]}")

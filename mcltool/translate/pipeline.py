@@ -10,6 +10,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
 from mcltool.core.errors import DataError
@@ -20,7 +21,7 @@ from mcltool.translate.reader import Photo, Preparer, Request
 
 if TYPE_CHECKING:
     from mcltool.model.network import EncodedExemplar
-    from mcltool.translate.translator import Translator
+    from mcltool.translate.translator import Style, Translator
 
 WINDOW_BATCHES = 4
 """Batches a window: enough to fill batches of mixed sizes, few enough to keep memory small."""
@@ -51,9 +52,8 @@ class Stats:
 class Pipeline:
     """Reads and translates windows of tasks.
 
-    batch_size: conditions of the trained size a batch; of larger ones as many fewer as they have more pixels. kinds:
-    pictures wanted beside the outputs, as in Settings.save. workers: reader processes; 0 reads in a thread, which suits
-    a model that keeps the processor busy anyway. cache_mebibytes: for encoded exemplars.
+    batch_size: conditions of the trained size in a batch; of larger ones fewer. kinds: as in Settings.save. workers:
+    reader processes; 0 reads in a thread. cache_mebibytes: memory for encoded exemplars.
     """
 
     def __init__(
@@ -66,12 +66,12 @@ class Pipeline:
         cache_mebibytes: int = 512,
         stats: Stats | None = None,
     ) -> None:
-        self._translator, self._preparer = translator, preparer
-        self._batch_size, self._workers = batch_size, workers
-        self._warped = bool({"warp", "grid"} & set(kinds))
-        self._confident = "confidence" in kinds
-        self.stats = stats or Stats()
-        self.exemplars = ExemplarCache(self._encode, preparer.photo, batch_size, cache_mebibytes)
+        self._translator, self._preparer, self.stats = translator, preparer, stats or Stats()
+        self._batch_size, self._kinds, self._workers = batch_size, kinds, workers
+        self.exemplars = ExemplarCache(
+            lambda photos: self._fitting(len(photos), partial(translator.encode, photos)),
+            preparer.photo, batch_size, cache_mebibytes,
+        )  # fmt: skip
 
     def run(self, windows: Iterable[Sequence[Task]]) -> Generator[list[Task], None, None]:
         """All wanted tasks, translated or with the cause why not, a list a batch, window by window."""
@@ -131,14 +131,11 @@ class Pipeline:
         if not pairs:
             return []
         conditions = [task.pixels for task, _ in pairs if task.pixels is not None]
-        encoded = [[photo.encoded for photo in photos if photo.encoded] for _, photos in pairs]
-        styles = [
-            several[0] if task.weights is None else (several, task.weights)
-            for (task, _), several in zip(pairs, encoded, strict=True)
-        ]
-        made = self._fitting(
-            len(pairs), lambda: self._translator.translate(conditions, styles, self._warped, self._confident)
-        )
+        styles: list[Style] = []
+        for task, photos in pairs:
+            encoded = [photo.encoded for photo in photos if photo.encoded]
+            styles.append(encoded[0] if task.weights is None else (encoded, task.weights))
+        made = self._fitting(len(pairs), partial(self._translator.translate, conditions, styles, self._kinds))
         if made:
             self.stats.batches += 1
             return [_row(made, row) for row in range(len(pairs))]
@@ -147,9 +144,6 @@ class Pipeline:
         self._batch_size = max(1, self._batch_size // 2)
         half = len(pairs) // 2
         return self._forward(pairs[:half]) + self._forward(pairs[half:])
-
-    def _encode(self, photos: Sequence[Picture]) -> list[EncodedExemplar] | None:
-        return self._fitting(len(photos), lambda: self._translator.encode(photos))
 
     def _fitting(self, batch: int, compute: Callable[[], T]) -> T | None:
         """What ``compute`` gives; None where a batch does not fit into the device's memory."""

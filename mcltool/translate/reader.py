@@ -55,7 +55,7 @@ def output_size(size: Size, short_side: int) -> Size:
         raise DataError(f"{width} x {height} pixels: expected at most {MAX_ASPECT:g} times as long as wide")
     if short_side > MAX_SHORT_SIDE:
         raise DataError(
-            f"would be made {short_side} pixels on its short side; --size takes up to {MAX_SHORT_SIDE}"
+            f"its short side would be {short_side} pixels; --size allows at most {MAX_SHORT_SIDE}"
         )
     long_side = round(short_side * max(size) / min(size))
     return (short_side, long_side) if height <= width else (long_side, short_side)
@@ -172,8 +172,8 @@ class Preparer:
 
     def condition(self, task: Task) -> Task:
         """Read and resize a condition, and the regions of its exemplars. Errors of files are its cause, not raised."""
-        started, several = time.perf_counter(), len(task.exemplars) > 1
-        source = stamp([*task.files, *(files_of_regions(task.exemplars) if several else ())])
+        started = time.perf_counter()
+        source = stamp([*task.files, *files_of_regions(task.exemplars)])
         found: dict[str, Any] = {}
         try:
             read = read_condition(self.plugin, [Path(path) for path in task.files], task.part)

@@ -54,7 +54,7 @@ class Settings:
             raise UsageError(f"--quality {self.quality}: expected 1 to 100")
         for name in self.save:
             if name not in EXTRAS:
-                raise UsageError(f"--save {name}: must be of {', '.join(EXTRAS)}")
+                raise UsageError(f"--save {name}: must be one of {', '.join(EXTRAS)}")
         if self.batch_size < 0:
             raise UsageError(f"--batch-size {self.batch_size}: expected at least 1, or auto")
 
@@ -87,7 +87,9 @@ class Settings:
     def check_format(self) -> None:
         """Raises UsageError for a format that the installed Pillow does not write."""
         if self.format in ("webp", "avif") and not features.check(self.format):
-            raise UsageError(f"--format {self.format}: the installed Pillow cannot write it")
+            raise UsageError(
+                f"--format {self.format}: the installed Pillow cannot write it; choose png or jpg"
+            )
 
 
 def parse_output_size(text: str) -> OutputSize:

@@ -60,12 +60,11 @@ class Translator:
         self,
         conditions: Sequence[NDArray[Any]],
         styles: Sequence[Style],
-        warped: bool = False,
-        confident: bool = False,
+        kinds: Sequence[str] = (),
     ) -> Pictures:
         """The pictures (B, ...) of conditions of one size, as ``prepare_condition`` gives them, each in its style.
 
-        warped, confident: whether these pictures are wanted too. Raises RuntimeError where memory does not suffice; see
+        kinds: what is wanted beside them, as in Settings.save. Raises RuntimeError where memory does not suffice; see
         ``device.is_out_of_memory``.
         """
         with torch.inference_mode(), autocast(self.device, self.precision):
@@ -73,9 +72,9 @@ class Translator:
             exemplars = [self._mixture(style) for style in styles]
             made = self.model.translate(X, exemplars)
             found = {"image": _picture(made.image)}
-            if warped:
+            if {"warp", "grid"} & {*kinds}:
                 found["warp"] = _picture(made.warped)
-            if confident:
+            if "confidence" in kinds:
                 found["confidence"] = self._confidence(X, exemplars)
         return self._to_host(found)
 
