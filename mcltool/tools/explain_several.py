@@ -17,7 +17,7 @@ from mcltool.model.correspondence import mixture_warp
 from mcltool.translate.exemplars import Exemplar, check
 from mcltool.translate.job import plugin_of
 from mcltool.translate.plan import Task
-from mcltool.translate.reader import Preparer, files_of
+from mcltool.translate.reader import Preparer, files_of, read_condition
 from mcltool.translate.translator import Translator
 
 log = logging.getLogger(__name__)
@@ -49,13 +49,13 @@ def explain_several(
     plugin = plugin_of(weights, canvas, labels)
     check(exemplars, plugin.spec, "--exemplar")
     model = Translator(weights, plugin, "fp32", device)
-    preparer, found = Preparer(plugin, model.short_side, doubts=True), files_of(plugin, condition, part)
+    preparer, found = Preparer(plugin, model.short_side), files_of(plugin, condition, part)
     task = Task(0, "", "", "", tuple(map(fspath, found.files)), found.part, tuple(exemplars))
     read, photos = preparer.condition(task), [preparer.photo(one.path) for one in exemplars]
     for cause in filter(None, (read.cause, *(photo.cause for photo in photos))):
         raise DataError(cause)
-    if read.doubt:
-        log.warning("doubtful: %s", read.doubt)
+    if doubt := plugin.doubt(read_condition(plugin, found.files, found.part)):
+        log.warning("doubtful: %s", doubt)
     assert read.pixels is not None
     assert read.weights is not None
     pixels = [photo.pixels for photo in photos if photo.pixels is not None]

@@ -40,10 +40,9 @@ class Task:
     act together. wanted: False for a task that only completes a batch, so that the bytes of the others stay the same.
     alone: encode each exemplar by itself, because tasks of other windows may use it too.
 
-    From the reader: source, stamps of the files before they were read. doubt: what makes the condition look as if it
-    was read wrongly. pixels: the condition at its network size, (H, W) uint8 labels or (C, H, W) float32 in [0, 1].
-    size: of the output. weights: of its exemplars, where there are several; uncovered: positions at which regions and
-    classes left none, so that all serve.
+    From the reader: source, stamps of the files before they were read. pixels: the condition at its network size,
+    (H, W) uint8 labels or (C, H, W) float32 in [0, 1]. size: of the output. weights: of its exemplars, where there are
+    several; uncovered: positions at which regions and classes left none, so that all serve.
 
     From the pipeline: photos, the exemplars, (H, W, 3) each. made: the condition's pictures.
 
@@ -60,7 +59,6 @@ class Task:
     wanted: bool = True
     alone: bool = False
     source: str = ""
-    doubt: str = ""
     pixels: NDArray[Any] | None = None
     size: Size = (0, 0)
     weights: Weights | None = None

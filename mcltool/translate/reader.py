@@ -159,14 +159,11 @@ def prepare_photo(photo: Picture, short_side: int) -> Picture:
 class Preparer:
     """Reads conditions and exemplars for a model; pickled to reader processes.
 
-    trained: short side in pixels that the model was trained at. size: as in Settings. doubts: whether tasks shall have
-    them.
+    trained: short side in pixels that the model was trained at. size: as in Settings.
     """
 
-    def __init__(
-        self, plugin: DatasetPlugin, trained: int, size: OutputSize = "trained", doubts: bool = False
-    ) -> None:
-        self.plugin, self.size, self._trained, self._doubts = plugin, size, trained, doubts
+    def __init__(self, plugin: DatasetPlugin, trained: int, size: OutputSize = "trained") -> None:
+        self.plugin, self.size, self._trained = plugin, size, trained
         self._short_side = short_side_of(size, trained)
         plugin.short_side = 0 if size == "keep" else self._short_side
 
@@ -174,27 +171,23 @@ class Preparer:
         """Read and resize a condition, and the regions of its exemplars. Errors of files are its cause, not raised."""
         started = time.perf_counter()
         source = stamp([*task.files, *files_of_regions(task.exemplars)])
-        found: dict[str, Any] = {}
         try:
             read = read_condition(self.plugin, [Path(path) for path in task.files], task.part)
             try:
-                found = self._prepared(task, read)
+                task = self._prepared(task, read)
             except DataError as error:
-                found = {"cause": f"{task}: {error}"}
+                task = replace(task, cause=f"{task}: {error}")
         except McltoolError as error:
-            found = {"cause": str(error)}
-        return replace(task, source=source, milliseconds=1000 * (time.perf_counter() - started), **found)
+            task = replace(task, cause=str(error))
+        return replace(task, source=source, milliseconds=1000 * (time.perf_counter() - started))
 
-    def _prepared(self, task: Task, read: Condition) -> dict[str, Any]:
-        """The task's fields that the reader fills in."""
+    def _prepared(self, task: Task, read: Condition) -> Task:
         size = asked_size(read.size, self.size, self._trained)
-        found: dict[str, Any] = {"size": size, "doubt": self.plugin.doubt(read) if self._doubts else ""}
-        found["pixels"] = prepare_condition(self.plugin, read, network_size(size, min(size)))
-        if len(task.exemplars) > 1:
-            found["weights"], found["uncovered"] = weights_of(
-                task.exemplars, found["pixels"], read.size, self.plugin.spec
-            )
-        return found
+        pixels = prepare_condition(self.plugin, read, network_size(size, min(size)))
+        if len(task.exemplars) < 2:
+            return replace(task, size=size, pixels=pixels)
+        weights, uncovered = weights_of(task.exemplars, pixels, read.size, self.plugin.spec)
+        return replace(task, size=size, pixels=pixels, weights=weights, uncovered=uncovered)
 
     def photo(self, path: Name) -> Photo:
         """Read and resize an exemplar, likewise."""
