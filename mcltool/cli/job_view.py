@@ -1,4 +1,4 @@
-"""What a person sees of a directory job: a bar in a terminal or plain lines, and summaries."""
+"""What a person sees of a directory job: a bar in a terminal or plain lines, summaries, and a gallery to browse."""
 
 from __future__ import annotations
 
@@ -10,19 +10,30 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
+from functools import lru_cache
+from itertools import islice
+from pathlib import Path
 from types import FrameType
 from typing import Any
+from urllib.parse import quote
 
 import numpy as np
 from rich.console import Console
 from rich.progress import TextColumn
 
 from mcltool.cli.tables import bar
-from mcltool.core.errors import printable
+from mcltool.core.errors import DataError, printable
+from mcltool.core.files import write_text
+from mcltool.core.images import read_photo
+from mcltool.core.pictures import embedded, page
 from mcltool.translate.exemplars import uncovered_note
-from mcltool.translate.manifest import STATUSES
+from mcltool.translate.job import Job
+from mcltool.translate.manifest import STATUSES, manifests, read_lines
+from mcltool.translate.plan import Task
+from mcltool.translate.reader import Preparer
 from mcltool.translate.resume import DONE, FAILED, PENDING
 from mcltool.translate.run import Run
+from mcltool.translate.saving import picture_of
 
 PLAIN_SECONDS = 10.0
 """At most one plain line in this many seconds, failures aside."""
@@ -30,6 +41,13 @@ FIRST_TASKS = 10
 """Tasks that --dry-run names."""
 MOST_FAILURES = 20
 """Failures that are shown one by one; the rest are in the manifest."""
+
+MOST_PICTURES = 240
+"""Galleries of larger jobs show so many, evenly spread: each takes 15 to 30 KB of the page."""
+MOST_LISTED = 200
+"""Failures that a gallery lists."""
+THUMBNAIL = 224
+"""Longest side in pixels."""
 
 
 def show(run: Run, as_json: bool = False) -> Counter[str]:
@@ -164,3 +182,61 @@ def _interruptible(console: Console) -> Iterator[None]:
     finally:
         for number, before in known.items():
             signal.signal(number, before)
+
+
+# --- the gallery ---
+
+
+def write_gallery(run: Run) -> Path:
+    """Write OUT/index.html with what a run has made: one file, nothing fetched. Returns its path."""
+    out, total = run.job.out, len(run.plan)
+    step = -(-total // MOST_PICTURES)
+    cards = [_card(run.job, run.plan[number]) for number in run.plan.in_order()[::step]]
+    lines = (entry for path in manifests(out) for _, entry in read_lines(path) if entry.status == "failed")
+    failed = [(printable(entry.input), printable(entry.cause)) for entry in islice(lines, MOST_LISTED + 1)]
+    text = page(
+        "gallery",
+        title=printable(os.fspath(out)),
+        cards=[card for card in cards if card],
+        total=total,
+        spread=step > 1,
+        failed=failed[:MOST_LISTED],
+        more_failed=len(failed) > MOST_LISTED,
+    )
+    write_text(out / "index.html", text)
+    return out / "index.html"
+
+
+def _card(job: Job, task: Task) -> dict[str, Any]:
+    """What the page shows of a task; nothing where there is no output."""
+    result = _thumbnail(job.out / task.output)
+    if not result:
+        return {}
+    read = Preparer(job.plugin, THUMBNAIL).condition(task)
+    condition = ""
+    if read.pixels is not None:
+        condition = embedded(picture_of(read.pixels, job.plugin.spec), THUMBNAIL)
+    exemplars = [
+        (printable(one.label(os.path.relpath(one.path, job.exemplars.folder))), _photo(os.fspath(one.path)))
+        for one in task.exemplars
+    ]
+    return {
+        "input": printable(task.input),
+        "href": quote(os.fsencode(task.output)),
+        "result": result,
+        "condition": condition,
+        "exemplars": exemplars,
+    }
+
+
+@lru_cache(64)
+def _photo(path: str) -> str:
+    return _thumbnail(Path(path))
+
+
+def _thumbnail(path: Path) -> str:
+    """A picture as a data address; "" for one that cannot be read."""
+    try:
+        return embedded(read_photo(path, THUMBNAIL), THUMBNAIL)
+    except DataError:
+        return ""

@@ -116,7 +116,7 @@ def translate_dir(
       mcltool translate-dir masks/ photos/ out/ --shard 2/8   the second of eight machines
       torchrun --nproc-per-node 4 -m mcltool translate-dir masks/ photos/ out/
     """
-    from mcltool.cli.job_view import show, show_plan
+    from mcltool.cli.job_view import show, show_plan, write_gallery
     from mcltool.data.reading import unread
     from mcltool.translate.folder import Shard, settle_ranks
     from mcltool.translate.job import Job, Options
@@ -141,8 +141,6 @@ def translate_dir(
     counts = show(run, as_json)
     failed = counts["failed"] if shard else settle_ranks(out, part, counts["failed"])
     if gallery and (shard or part.index == 0):
-        from mcltool.translate.gallery import write_gallery
-
         click.echo(f"gallery: {write_gallery(run)}", err=True)
     return 1 if failed else 0
 

@@ -16,12 +16,13 @@ from mcltool.core import files
 from mcltool.core.errors import DataError, UsageError
 from mcltool.core.images import read_photo
 from mcltool.core.lookup import default_weights, find_weights
+from mcltool.core.pictures import Picture
 from mcltool.plugin.contract import Condition, ConditionSpec
 from mcltool.translate import reader
 from mcltool.translate.exemplars import Exemplar, Name, Style, between, check, together, uncovered_note
 from mcltool.translate.job import plugin_of
 from mcltool.translate.pipeline import WINDOW_BATCHES, Pipeline
-from mcltool.translate.plan import Picture, Task
+from mcltool.translate.plan import Task
 from mcltool.translate.saving import pictures_to_save, provenance, resized, save_picture
 from mcltool.translate.settings import Settings
 from mcltool.translate.translator import Translator

@@ -14,9 +14,10 @@ from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
 from mcltool.core.errors import DataError
+from mcltool.core.pictures import Picture
 from mcltool.data.workers import Ahead
 from mcltool.translate.exemplars import Name
-from mcltool.translate.plan import Picture, Pictures, Task
+from mcltool.translate.plan import Pictures, Task
 from mcltool.translate.reader import Photo, Preparer, Request
 
 if TYPE_CHECKING:
@@ -164,8 +165,7 @@ class ExemplarCache:
     Those of one size that only one window uses are encoded in batches, always the same ones; one that windows share is
     encoded by itself. So each exemplar's bits depend on the plan alone. One that cannot be read is not opened again.
 
-    encode: photos of one size; None where the device's memory does not suffice. read: reads a photo that is in no
-    window, such as one that was dropped and is needed again.
+    encode: photos of one size; None where memory does not suffice. read: a photo that no window has read.
     """
 
     def __init__(

@@ -18,14 +18,13 @@ from numpy.typing import NDArray
 
 from mcltool.core.errors import UsageError
 from mcltool.core.files import IMAGE_SUFFIXES, walk_names
+from mcltool.core.pictures import Picture
 from mcltool.core.pixels import Size
 from mcltool.plugin.contract import ConditionFiles, DatasetPlugin
 from mcltool.translate.exemplars import Exemplar, Weights
 from mcltool.translate.names import OutputNames, check_distinct, check_id, stem
 
 Indices = NDArray[np.int32]
-Picture = NDArray[np.uint8]
-"""(H, W, 3) RGB."""
 Pictures = Callable[[], dict[str, NDArray[Any]]]
 """What the network made: waits until it has arrived in this computer's memory, and gives it by kind: "image" and "warp"
 (H, W, 3) uint8, "confidence" (H / 4, W / 4) float32 in [0, 1]."""

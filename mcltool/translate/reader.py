@@ -16,12 +16,13 @@ from numpy.typing import NDArray
 
 from mcltool.core.errors import DataError, McltoolError
 from mcltool.core.images import check_is_file, read_photo
+from mcltool.core.pictures import Picture
 from mcltool.core.pixels import Size, resize_photo, same_aspect
 from mcltool.core.process import cores
 from mcltool.plugin.contract import Condition, ConditionFiles, DatasetPlugin, rendered
 from mcltool.translate.exemplars import Name, files_of_regions, weights_of
 from mcltool.translate.manifest import stamp
-from mcltool.translate.plan import Picture, Task
+from mcltool.translate.plan import Task
 
 if TYPE_CHECKING:
     from mcltool.model.network import EncodedExemplar

@@ -18,10 +18,10 @@ from PIL.PngImagePlugin import PngInfo
 import mcltool
 from mcltool.core import files
 from mcltool.core.errors import DataError, printable
-from mcltool.core.pictures import contact_sheet, heat
+from mcltool.core.pictures import Picture, contact_sheet, heat
 from mcltool.core.pixels import Size, resize_photo
 from mcltool.plugin.contract import ConditionSpec
-from mcltool.translate.plan import Picture, Task
+from mcltool.translate.plan import Task
 
 PNG = {"compress_level": 1, "compress_type": 3}
 """Run lengths after PNG's filters: a quarter to half the time of Pillow's own level 6, for photos 1 to 4% larger."""
@@ -44,7 +44,7 @@ def pictures_to_save(task: Task, kinds: Sequence[str], spec: ConditionSpec) -> d
             continue
         found[kind] = warp = resized(made["warp"], size)
         if kind == "grid":
-            row = [_picture_of(task.pixels, spec), *task.photos, warp, image]
+            row = [picture_of(task.pixels, spec), *task.photos, warp, image]
             titles = ("condition", *["exemplar"] * len(task.photos), "warped", "result")
             found[kind] = contact_sheet([row], titles, max(96, image.shape[0]))
     return found | {"": image}
@@ -102,7 +102,8 @@ def resized(picture: Picture, size: Size) -> Picture:
     return resize_photo(np.ascontiguousarray(picture), size)
 
 
-def _picture_of(planes: NDArray[Any], spec: ConditionSpec) -> Picture:
+def picture_of(planes: NDArray[Any], spec: ConditionSpec) -> Picture:
+    """A condition as the network sees it, (H, W) or (C, H, W), in its palette's colours."""
     from mcltool.data.batch import condition_picture  # which imports torch
 
     return condition_picture(planes if planes.ndim == 2 else planes.transpose(1, 2, 0), spec)
