@@ -23,7 +23,15 @@ def run(*args: str) -> Result:
 
 
 @pytest.mark.parametrize(
-    "args", [["--help"], ["fit", "--help"], ["translate-dir", "-h"], ["--version"], ["plugins", "list"]]
+    "args",
+    [
+        ["--help"],
+        ["fit", "--help"],
+        ["translate-dir", "-h"],
+        ["--version"],
+        ["plugins", "list"],
+        ["weights", "list"],
+    ],
 )
 def test_help_and_listing_import_no_torch(args: list[str]) -> None:
     code = f"""

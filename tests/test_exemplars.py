@@ -115,7 +115,7 @@ def test_exemplars_of_one_condition_make_one_output_and_the_manifest_names_them(
     grey("left.png", [[255, 0]], 32)
     result = run("--pair", "list.csv", "--pair-out", "again.csv", "--save", "grid,confidence")
     assert result.exit_code == 0, result.output
-    assert "places" in result.output, "at 5.png's right half above no exemplar is left"
+    assert "blocks" in result.output, "at 5.png's right half above no exemplar is left"
     found = manifest(work / "out")
     assert len(found) == 6
     assert found["0.png"]["exemplar"] == f"a.png + b.png:0.5@{FIRST}"

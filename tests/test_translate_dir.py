@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import errno
 import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import IO, Any
 
@@ -74,6 +76,22 @@ def test_running_again_does_what_is_missing_and_nothing_else(work: Path) -> None
     (work / "out" / "a.png").unlink()
     assert "1 ok, 2 skipped" in run().output
     assert files(work / "out") == before
+
+
+def test_a_job_with_nothing_left_to_do_loads_no_torch(work: Path) -> None:
+    run()
+    words = ["translate-dir", "masks", "photos", "out", "--precision", "fp32"]
+    code = f"""
+import sys
+from mcltool.cli.main import cli
+try:
+    cli({words!r})
+finally:
+    print("torch" in sys.modules)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert "3 skipped" in done.stdout
+    assert done.stdout.splitlines()[-1] == "False"
 
 
 def test_what_other_weights_inputs_or_settings_made_is_made_anew(work: Path) -> None:

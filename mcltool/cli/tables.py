@@ -26,14 +26,13 @@ from rich.style import Style
 from rich.table import Table
 from rich.text import Text
 
-from mcltool.plugin.conformance import Check
-from mcltool.plugin.contract import RGB, ConditionSpec
-from mcltool.train.runs import Overview
-
 if TYPE_CHECKING:
     from mcltool.core.config import Config, TrainConfig
     from mcltool.data.check import SplitReport
+    from mcltool.plugin.conformance import Check
+    from mcltool.plugin.contract import RGB, ConditionSpec
     from mcltool.train.estimate import Estimate
+    from mcltool.train.runs import Overview
 
 
 SHOWN = 50
