@@ -19,7 +19,7 @@ from mcltool.cli.main import cli
 from mcltool.core.config import DataConfig, resolve
 from mcltool.data.check import SplitReport, check_split
 from mcltool.data.dataset import TrainingData
-from mcltool.data.pack_format import read_header
+from mcltool.data.pack import read_header
 from mcltool.data.packing import PackOptions, pack
 from mcltool.plugin.registry import load_packed, use_reading
 

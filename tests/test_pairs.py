@@ -20,9 +20,10 @@ from mcltool.core.config import DataConfig
 from mcltool.core.errors import McltoolError, UsageError
 from mcltool.data.assembly import store_retrieved
 from mcltool.data.dataset import EvaluationData, TrainingData
-from mcltool.data.pack import PackedDataset, open_data
+from mcltool.data.exemplars import Called, Names, match_names, open_data
+from mcltool.data.pack import PackedDataset
 from mcltool.data.packing import PackOptions, pack
-from mcltool.data.pairs import Called, Names, match_names, read_pairs, read_rows, write_pairs
+from mcltool.data.pairs import read_pairs, read_rows, write_pairs
 from mcltool.plugin import registry as plugins
 from mcltool.plugin.contract import Sample
 

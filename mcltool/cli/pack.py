@@ -130,7 +130,7 @@ def pack_check(file: Path, as_json: bool) -> int:
     Exit code: 0 all is well, 1 something is damaged, 2 it is no pack.
     """
     from mcltool.cli.tables import progress, show_problems
-    from mcltool.data.pack_format import check_pack, read_header
+    from mcltool.data.pack import check_pack, read_header
 
     count = sum(read_header(file).samples.values())
     problems = []
@@ -158,7 +158,7 @@ def pack_check(file: Path, as_json: bool) -> int:
 def pack_info(file: Path, as_json: bool) -> None:
     """Show what a pack holds and how it was made."""
     from mcltool.cli.tables import show_facts
-    from mcltool.data.pack_format import describe_pack
+    from mcltool.data.pack import describe_pack
 
     found = describe_pack(file)
     if as_json:

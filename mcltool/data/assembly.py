@@ -16,8 +16,7 @@ from numpy.typing import NDArray
 
 from mcltool.core.errors import McltoolError
 from mcltool.core.files import replacing
-from mcltool.data.pack_format import ATTRIBUTE, PackHeader, digest_of
-from mcltool.data.pack_layout import ARRAYS
+from mcltool.data.pack_format import ARRAYS, ATTRIBUTE, PackHeader, digest_of
 
 VERSION = ("v110", "v110")
 """HDF5's file format: the first with checksums of its own structure."""

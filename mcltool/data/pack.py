@@ -1,30 +1,31 @@
-"""Packs as data sets, and the data that a run reads, from files or from a pack."""
+"""Reading packs: as data sets, which take the place of those they were made from; and what they say of themselves."""
 
 from __future__ import annotations
 
-import logging
 import os
-from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import h5py
 import numpy as np
 from numpy.typing import NDArray
 
 from mcltool.core.config import DataConfig
-from mcltool.core.errors import UsageError
-from mcltool.core.pixels import Photo
+from mcltool.core.errors import DataError, UsageError
+from mcltool.core.pixels import Photo, Size
 from mcltool.data.geometry import load_size
-from mcltool.data.pack_format import Bucket, open_file, read_header, reading, size_text
-from mcltool.data.pairs import Called, match_names, read_pairs
+from mcltool.data.pack_format import (
+    ATTRIBUTE,
+    Bucket,
+    PackHeader,
+    cause_of,
+    check_layout,
+    check_split,
+    digest_of,
+)
 from mcltool.plugin.contract import Condition, ConditionFiles, ConditionSpec, DatasetPlugin, Sample, Truth
-
-if TYPE_CHECKING:
-    from mcltool.data.dataset import EvaluationData, TrainingData
-
-log = logging.getLogger(__name__)
 
 
 class PackedDataset(DatasetPlugin):
@@ -142,80 +143,89 @@ def splits_of(dataset: DatasetPlugin) -> Sequence[str]:
     return list(dataset.header.samples) if isinstance(dataset, PackedDataset) else ("train", "val")
 
 
-def open_data(
-    plugin: DatasetPlugin, root: Path | None, config: DataConfig, seed: int, pairs: Path | None = None
-) -> tuple[TrainingData, EvaluationData]:
-    """The training samples and the held-out pairs of a data set.
-
-    plugin: a pack takes the place of its plugin (PackedDataset). pairs: a list of exemplars (see
-    mcltool.data.pairs), which goes before the one that a pack may hold. Raises UsageError where the data set
-    is not there or has no samples, a pack's pictures are too small, or a list names none of the samples.
-    """
-    from mcltool.data.dataset import EvaluationData, TrainingData  # which import torch
-
-    train, val = plugin.index(root, "train"), plugin.index(root, "val")
-    lacking: Mapping[int, str] = {}
-    retrieved: Sequence[Sequence[int]] | None
-    exemplars: Sequence[Sample | None] | None
-    if pairs is not None:
-        retrieved, exemplars, lacking = _listed(pairs, train, val)
-    else:
-        retrieved, exemplars = _packed(plugin, config, val)
-    exemplars = exemplars or _other_views(train, val)
-    held_out = EvaluationData(plugin, val, config, exemplars, lacking)
-    return TrainingData(plugin, train, config, seed, retrieved), held_out
+def read_header(path: Path) -> PackHeader:
+    """What a pack says of itself. Raises UsageError where it is none or more than a pack may be."""
+    with open_file(path) as file, reading(path, "its layout", "pack it again"):
+        try:
+            header = PackHeader.from_json(bytes(file.attrs[ATTRIBUTE]).decode())
+        except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
+            raise UsageError(f"{path}: not a pack of mcltool ({cause_of(error)})") from None
+        check_layout(path, file, header.samples)
+        return header
 
 
-_Lists = tuple[Sequence[Sequence[int]] | None, Sequence[Sample | None] | None]
-"""Candidates for training, by number; the exemplar of each held-out sample, where one is named."""
+def describe_pack(path: Path) -> dict[str, Any]:
+    """What ``pack info`` shows, for JSON. Raises as ``read_header``."""
+    header = read_header(path)
+    splits = {}
+    with open_file(path) as file, reading(path, "its layout"):
+        for split, count in header.samples.items():
+            group = file[split]
+            names = group["group"][...]
+            splits[split] = {
+                "samples": count,
+                "groups": len(np.unique(names[names != b""])),
+                "shapes": len(group["buckets"]),
+                "retrieved": group["retrieved"].shape[1] if "retrieved" in group else 0,
+            }
+    about = {
+        name: getattr(header, name) for name in ("plugin", "plugin_version", "mcltool", "size", "compression")
+    }
+    condition = {"kind": header.spec.kind, "names": header.spec.names}
+    return about | condition | {"bytes": path.stat().st_size, "splits": splits}
 
 
-def _listed(
-    path: Path, train: Sequence[Sample], val: Sequence[Sample]
-) -> tuple[Sequence[Sequence[int]], Sequence[Sample | None], Mapping[int, str]]:
-    """Candidates for training; the first exemplar of each held-out sample's line; and what is the matter where there is
-    none, by the sample's number."""
-    pairs, called, held_out = read_pairs(path), Called.of(train), Called.of(val)
-    several: set[str] = set()
-    retrieved = match_names(pairs, called, called, several)
-    # CoCosNet takes exemplars of held-out photos from the training photos.
-    firsts = [(line or [-1])[0] for line in match_names(pairs, held_out, held_out + called, several)]
-    if several:
-        log.warning(
-            "%s: %d names may be of several photos, such as %s, and are left out; give their paths",
-            path, len(several), min(several),
-        )  # fmt: skip
-    if train and not any(retrieved) and all(n == -1 for n in firsts):
-        raise UsageError(
-            f"{path}: names none of the {len(train) + len(val)} samples; expected lines of their ids, "
-            f"key,exemplar,..., like {called.ids[0]},{called.ids[-1]}"
-        )
-    lacking = {i: "has a first exemplar that is not there" for i, n in enumerate(firsts) if n is None}
-    views = Counter(sample.group for sample in val if sample.group)  # whoever has another view needs no line
-    lacking |= {i: "has no line" for i, n in enumerate(firsts) if n == -1 and views[val[i].group] < 2}
-    unknown = sum(n is None for line in retrieved for n in line)
-    if unknown:
-        log.warning("%s: %d exemplars of training photos are not there, and are left out", path, unknown)
-    chosen = [_nth(val, train, n) if n is not None and n >= 0 else None for n in firsts]
-    return [[n for n in line if n is not None] for line in retrieved], chosen, lacking
+def check_pack(path: Path) -> Iterator[tuple[str, str]]:
+    """``check_split`` of every split. Raises UsageError or DataError where that cannot even be begun."""
+    with open_file(path) as file:
+        for split in read_header(path).samples:
+            with reading(path, split):
+                group = file[split]
+                table = group.get("retrieved")
+                if table is not None and bytes(table.attrs["digest"]) != digest_of(table[...]):
+                    yield f"{split}: retrieved", "the exemplars' numbers are not those that were stored"
+                for name, problem in check_split(group):
+                    yield f"{split}: {name}", problem
 
 
-def _nth(first: Sequence[Sample], second: Sequence[Sample], number: int) -> Sample:
-    return first[number] if number < len(first) else second[number - len(first)]
+def open_file(path: Path) -> h5py.File:
+    """A pack's file to read. Raises UsageError where it is not there, is cut off or not HDF5."""
+    try:
+        # Without a cache, chunks go straight to where they are wanted. Packs are replaced, never written to:
+        # they need no lock, which not every network file system has.
+        return h5py.File(path, "r", rdcc_nbytes=0, locking=False)
+    except FileNotFoundError:
+        raise UsageError(f"{path}: no such pack; 'mcltool pack' makes one") from None
+    except IsADirectoryError:
+        raise UsageError(f"{path}: expected a pack (.h5), found a folder") from None
+    except PermissionError:
+        raise UsageError(f"{path}: no permission to read it") from None
+    except OSError as error:
+        cause = str(error)
+        if "signature not found" in cause:
+            raise UsageError(f"{path}: not a pack (not an HDF5 file)") from None
+        what = "cut off" if "truncated" in cause else "cannot be opened, perhaps damaged"
+        raise UsageError(f"{path}: {what}; pack it again ({cause_of(error)})") from None
 
 
-def _other_views(train: Sequence[Sample], val: Sequence[Sample]) -> Sequence[Sample | None] | None:
-    """For held-out samples whose group has no other member there, one of the training samples."""
-    sizes = Counter(sample.group for sample in val if sample.group)
-    alone = {group for group, size in sizes.items() if size == 1}
-    views = {sample.group: sample for sample in train if sample.group in alone} if alone else {}
-    return [views.get(sample.group) if sample.group in alone else None for sample in val] if views else None
+@contextmanager
+def reading(path: Path, what: str, way_out: str = "") -> Iterator[None]:
+    """Turn whatever h5py raises within the block into a DataError."""
+    try:
+        yield
+    except (
+        OSError,
+        LookupError,
+        ValueError,
+        TypeError,
+        AttributeError,
+        ArithmeticError,
+        RuntimeError,
+    ) as error:
+        way_out = way_out or f"'mcltool pack check {path}' says what else"
+        raise DataError(f"{path}: {what} cannot be read ({cause_of(error)}); {way_out}") from None
 
 
-def _packed(plugin: DatasetPlugin, config: DataConfig, val: Sequence[Sample]) -> _Lists:
-    if not isinstance(plugin, PackedDataset):
-        return None, None
-    plugin.check_size(config)
-    found = plugin.retrieved("val")
-    held_out = [val[numbers[0]] if numbers else None for numbers in found] if found is not None else None
-    return plugin.retrieved("train"), held_out
+def size_text(size: Size) -> str:
+    """As --size takes it: S, or HxW."""
+    return str(size[0]) if size[0] == size[1] else f"{size[0]}x{size[1]}"

@@ -10,16 +10,17 @@
         raster           (m, H, W) or (m, H, W, C) uint8; of measures uint16 or float32   } what conditions have
         points           (m, K, 2) float32                                                }
 
-A chunk is one sample. ``pack_layout`` refuses all else.
+A chunk is one sample. A pack may come from anywhere, so ``check_layout`` refuses whatever HDF5 could be made to read or
+run for it: unknown objects, filters besides lzf and gzip, links, storage elsewhere.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from hashlib import blake2b
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -27,14 +28,24 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from mcltool.core.errors import DataError, UsageError
+from mcltool.core.errors import UsageError
 from mcltool.core.files import parse_json
+from mcltool.core.images import MAX_PIXELS
 from mcltool.core.pixels import Photo, Size
-from mcltool.data.pack_layout import TABLES, check_layout
 from mcltool.plugin.contract import Condition, ConditionSpec
 
 FORMAT = 1
 ATTRIBUTE = "mcltool_pack"
+TABLES = ("id", "group", "place", "checksum")
+ARRAYS: dict[str, tuple[set[str], set[int]]] = {
+    "photo": ({"uint8"}, {4}),
+    "raster": ({"uint8", "uint16", "float32"}, {3, 4}),
+    "points": ({"float32"}, {3}),
+}
+"""What a bucket may hold: element types and numbers of dimensions."""
+MAX_SAMPLE = 3 * MAX_PIXELS
+"""Numbers a sample's array may have: a file of no bytes can say that it holds any."""
+_FILTERS = {h5py.h5z.FILTER_DEFLATE, h5py.h5z.FILTER_LZF}
 
 
 @dataclass(frozen=True)
@@ -129,21 +140,8 @@ def check_split(group: h5py.Group) -> Iterator[tuple[str, str]]:
             if found != expected:
                 problem = "its bytes are not those that were packed (checksum)"
         except (OSError, KeyError, ValueError, IndexError) as error:
-            problem = f"cannot be read ({_cause(error)})"
+            problem = f"cannot be read ({cause_of(error)})"
         yield name.decode(errors="replace"), problem
-
-
-def check_pack(path: Path) -> Iterator[tuple[str, str]]:
-    """``check_split`` of every split. Raises UsageError or DataError where that cannot even be begun."""
-    with open_file(path) as file:
-        for split in read_header(path).samples:
-            with reading(path, split):
-                group = file[split]
-                table = group.get("retrieved")
-                if table is not None and bytes(table.attrs["digest"]) != digest_of(table[...]):
-                    yield f"{split}: retrieved", "the exemplars' numbers are not those that were stored"
-                for name, problem in check_split(group):
-                    yield f"{split}: {name}", problem
 
 
 def digest_of(table: NDArray[np.int32]) -> bytes:
@@ -151,80 +149,67 @@ def digest_of(table: NDArray[np.int32]) -> bytes:
     return blake2b(np.ascontiguousarray(table).data, digest_size=8).hexdigest().encode()
 
 
-def read_header(path: Path) -> PackHeader:
-    """What a pack says of itself. Raises UsageError where it is none or more than a pack may be."""
-    with open_file(path) as file, reading(path, "its layout", "pack it again"):
-        try:
-            header = PackHeader.from_json(bytes(file.attrs[ATTRIBUTE]).decode())
-        except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
-            raise UsageError(f"{path}: not a pack of mcltool ({_cause(error)})") from None
-        check_layout(path, file, header.samples)
-        return header
-
-
-def describe_pack(path: Path) -> dict[str, Any]:
-    """What ``pack info`` shows, for JSON. Raises as ``read_header``."""
-    header = read_header(path)
-    splits = {}
-    with open_file(path) as file, reading(path, "its layout"):
-        for split, count in header.samples.items():
-            group = file[split]
-            names = group["group"][...]
-            splits[split] = {
-                "samples": count,
-                "groups": len(np.unique(names[names != b""])),
-                "shapes": len(group["buckets"]),
-                "retrieved": group["retrieved"].shape[1] if "retrieved" in group else 0,
-            }
-    about = {
-        name: getattr(header, name) for name in ("plugin", "plugin_version", "mcltool", "size", "compression")
-    }
-    condition = {"kind": header.spec.kind, "names": header.spec.names}
-    return about | condition | {"bytes": path.stat().st_size, "splits": splits}
-
-
-def open_file(path: Path) -> h5py.File:
-    """A pack's file to read. Raises UsageError where it is not there, is cut off or not HDF5."""
-    try:
-        # Without a cache, chunks go straight to where they are wanted. Packs are replaced, never written to:
-        # they need no lock, which not every network file system has.
-        return h5py.File(path, "r", rdcc_nbytes=0, locking=False)
-    except FileNotFoundError:
-        raise UsageError(f"{path}: no such pack; 'mcltool pack' makes one") from None
-    except IsADirectoryError:
-        raise UsageError(f"{path}: expected a pack (.h5), found a folder") from None
-    except PermissionError:
-        raise UsageError(f"{path}: no permission to read it") from None
-    except OSError as error:
-        cause = str(error)
-        if "signature not found" in cause:
-            raise UsageError(f"{path}: not a pack (not an HDF5 file)") from None
-        what = "cut off" if "truncated" in cause else "cannot be opened, perhaps damaged"
-        raise UsageError(f"{path}: {what}; pack it again ({_cause(error)})") from None
-
-
-@contextmanager
-def reading(path: Path, what: str, way_out: str = "") -> Iterator[None]:
-    """Turn whatever h5py raises within the block into a DataError."""
-    try:
-        yield
-    except (
-        OSError,
-        LookupError,
-        ValueError,
-        TypeError,
-        AttributeError,
-        ArithmeticError,
-        RuntimeError,
-    ) as error:
-        way_out = way_out or f"'mcltool pack check {path}' says what else"
-        raise DataError(f"{path}: {what} cannot be read ({_cause(error)}); {way_out}") from None
-
-
-def size_text(size: Size) -> str:
-    """As --size takes it: S, or HxW."""
-    return str(size[0]) if size[0] == size[1] else f"{size[0]}x{size[1]}"
-
-
-def _cause(error: Exception) -> str:
+def cause_of(error: Exception) -> str:
     return " ".join(str(error).split()) or type(error).__name__
+
+
+def check_layout(path: Path, file: h5py.File, samples: Mapping[str, int]) -> None:
+    """Every object of a pack is known, is in the file itself, and is stored in a way that runs nothing.
+
+    samples: how many each split has, by the header. Raises UsageError for anything else.
+    """
+    _check_group(path, file, set(samples), set(samples))
+    for split, count in samples.items():
+        group = file[split]
+        _check_group(path, group, {*TABLES, "buckets"}, {*TABLES, "buckets", "retrieved"})
+        for name in set(group) - {"buckets"}:
+            _check_dataset(path, group[name])
+            table = group[name]
+            if table.ndim < 1 or len(table) != count:
+                raise UsageError(f"{path}: {table.name} is not of {count} samples; pack it again")
+            if table.nbytes > path.stat().st_size:  # tables are stored as they are: this one is not there
+                raise UsageError(f"{path}: {table.name} is larger than the file, refused")
+        _check_group(path, group["buckets"], set(), None)
+        for bucket in group["buckets"].values():
+            _check_group(path, bucket, {"photo"}, set(ARRAYS))
+            for name, (dtypes, dimensions) in ARRAYS.items():
+                if name in bucket:
+                    _check_dataset(path, bucket[name])
+                    if str(bucket[name].dtype) not in dtypes or bucket[name].ndim not in dimensions:
+                        found = f"{bucket[name].shape} {bucket[name].dtype}"
+                        raise UsageError(f"{path}: {bucket[name].name} is {found}; pack it again")
+            _check_samples(path, bucket)
+
+
+def _check_samples(path: Path, bucket: h5py.Group) -> None:
+    """Its arrays have as many samples each, one a chunk, of a size that can be meant, and of one picture."""
+    count, *picture = bucket["photo"].shape
+    for name in bucket:
+        array = bucket[name]
+        rows, *shape = array.shape
+        alike = rows == count and (name == "points" or shape[:2] == picture[:2])
+        if not alike or array.chunks != (1, *shape) or prod(shape) > MAX_SAMPLE or 0 in shape:
+            raise UsageError(
+                f"{path}: {array.name} is {array.shape} in chunks of {array.chunks}; pack it again"
+            )
+
+
+def _check_group(path: Path, group: Any, needed: set[str], allowed: set[str] | None) -> None:
+    """It is a group, it holds the objects of these names, and holds them itself. allowed: None for any."""
+    names = set(group) if isinstance(group, h5py.Group) else None
+    if names is None or not needed <= names or (allowed is not None and not names <= allowed):
+        raise UsageError(f"{path}: {group.name} is not laid out as in a pack; pack it again")
+    for name in names:
+        if not isinstance(group.get(name, getlink=True), h5py.HardLink):
+            raise UsageError(f"{path}: {group.name.rstrip('/')}/{name} is a link to elsewhere, refused")
+
+
+def _check_dataset(path: Path, dataset: Any) -> None:
+    """It is an array of plain numbers or bytes in this file."""
+    if not isinstance(dataset, h5py.Dataset) or dataset.dtype.kind not in "uifS":
+        raise UsageError(f"{path}: {dataset.name} is no array of plain numbers, refused")
+    if dataset.external or dataset.is_virtual:
+        raise UsageError(f"{path}: {dataset.name} is stored in another file, refused")
+    layout = dataset.id.get_create_plist()
+    if not {layout.get_filter(number)[0] for number in range(layout.get_nfilters())} <= _FILTERS:
+        raise UsageError(f"{path}: {dataset.name} needs a filter of its own to be read, refused")

@@ -27,8 +27,7 @@ from mcltool.core.locks import locked
 from mcltool.core.pixels import Photo, Size
 from mcltool.data.assembly import VERSION, assemble, create_bucket, write_tables
 from mcltool.data.geometry import cover
-from mcltool.data.pack_format import FORMAT, PackHeader, check_split, checksum, kind_of
-from mcltool.data.pack_layout import ARRAYS
+from mcltool.data.pack_format import ARRAYS, FORMAT, PackHeader, check_split, checksum, kind_of
 from mcltool.data.reading import View, device_input, distinct, read_view
 from mcltool.data.workers import in_processes
 from mcltool.plugin.contract import Condition, DatasetPlugin, Sample

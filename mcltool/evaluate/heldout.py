@@ -18,8 +18,8 @@ from mcltool.core.files import digest, read_json, write_text
 from mcltool.core.pictures import save_png
 from mcltool.core.pixels import Size, resize_photo
 from mcltool.core.weights import load_model, read_header
+from mcltool.data.exemplars import open_data
 from mcltool.data.export import export_conditions
-from mcltool.data.pack import open_data
 from mcltool.data.reading import doubts_among
 from mcltool.evaluate.inputs import Request
 from mcltool.evaluate.job import score_folder

@@ -95,8 +95,7 @@ def load_packed(path: Path, name: str | None = None) -> DatasetPlugin:
     Raises UsageError where the file is not a pack, its plugin is not installed in the same version, or ``name`` is
     another plugin.
     """
-    from mcltool.data.pack import PackedDataset
-    from mcltool.data.pack_format import read_header
+    from mcltool.data.pack import PackedDataset, read_header
 
     made_with = read_header(path).plugin
     if name not in (None, made_with):

@@ -14,7 +14,7 @@ from mcltool.core.device import pick_device, pick_precision
 from mcltool.core.errors import UsageError
 from mcltool.core.lookup import find_weights
 from mcltool.data.dataset import EvaluationData, TrainingData
-from mcltool.data.pack import open_data
+from mcltool.data.exemplars import open_data
 from mcltool.model.vgg import random_vgg
 from mcltool.plugin.contract import DatasetPlugin
 from mcltool.train.distributed import Ranks, own_device

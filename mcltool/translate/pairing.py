@@ -15,7 +15,8 @@ import numpy as np
 
 from mcltool.core import files
 from mcltool.core.errors import UsageError
-from mcltool.data.pairs import Names, Row, read_rows
+from mcltool.data.exemplars import Names
+from mcltool.data.pairs import Row, read_rows
 from mcltool.plugin.contract import ConditionSpec
 from mcltool.translate.exemplars import Exemplar, check, parse_classes, parse_weight
 from mcltool.translate.names import Lookup, stem

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from mcltool_shapes import ShapesPlugin
 
-from mcltool.data.pack_format import check_pack
+from mcltool.data.pack import check_pack
 from mcltool.data.packing import PackOptions, pack
 
 RESULTS = Path(__file__).parent / "results"

@@ -192,7 +192,8 @@ def _table(folder: Path) -> None:
 
 
 def _list(folder: Path) -> None:
-    from mcltool.data.pairs import Called, match_names, read_pairs
+    from mcltool.data.exemplars import Called, match_names
+    from mcltool.data.pairs import read_pairs
 
     called = Called.of([Sample(f"img/{name}", Path(f"{name}.jpg")) for name in "abcd"])
     for row in match_names(read_pairs(_only(folder)), called, called):
@@ -201,8 +202,7 @@ def _list(folder: Path) -> None:
 
 def _pack(folder: Path) -> None:
     """As training and ``pack check|info`` do."""
-    from mcltool.data.pack import PackedDataset
-    from mcltool.data.pack_format import check_pack, describe_pack, read_header
+    from mcltool.data.pack import PackedDataset, check_pack, describe_pack, read_header
 
     path = _only(folder)
     header = read_header(path)
