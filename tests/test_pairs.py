@@ -60,7 +60,7 @@ def test_lists_name_samples_by_id_path_or_file_name(line: str, expected: list[in
     path = tmp_path / "pairs.txt"
     path.write_text(f"\n{line}\r\n", "utf-8-sig")
     called = Called.of(SAMPLES)
-    *others, found = match_names(read_pairs(path), called, called)
+    *others, found = match_names(read_pairs(path), called, called)[0]
     assert (others, [number for number in found if number is not None]) == ([[], [], []], expected)
 
 

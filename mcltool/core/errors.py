@@ -54,6 +54,14 @@ def printable(text: str) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in shown)
 
 
+def one_line(error: BaseException) -> str:
+    """An error's words in one line, after its type where it is none of ours."""
+    words = " ".join(str(error).split())
+    if isinstance(error, McltoolError):
+        return words
+    return f"{type(error).__name__}: {words}" if words else type(error).__name__
+
+
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """The text " (did you mean X?)" with the name in ``known`` that is closest to ``name``; "" if none is close."""
     from difflib import get_close_matches

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mcltool.core.errors import McltoolError, UsageError
+from mcltool.core.errors import UsageError, one_line
 from mcltool.core.pixels import Size
 from mcltool.data.reading import distinct, doubts_of, mismatch, photo_of, planes_of, summed_up
 from mcltool.data.retrieval import Vector, describe_view
@@ -142,13 +142,13 @@ def examine_sample(plugin: DatasetPlugin, sample: Sample) -> SampleReport:
         pixels = photo_of(plugin, sample, side)
         photo = pixels.shape[0], pixels.shape[1]
     except Exception as error:
-        problems.append(_line(error))
+        problems.append(one_line(error))
     try:
         read = plugin.condition(sample, side)
         condition, shares = read.size, _shares(planes_of(plugin, read), plugin.spec.channels)
         doubts = doubts_of(plugin, sample, read)
     except Exception as error:
-        problems.append(_line(error))
+        problems.append(one_line(error))
     if photo and condition and (cause := mismatch(plugin, sample, photo, condition)):
         problems.append(cause)
     if photo and condition and not problems:
@@ -212,9 +212,3 @@ def _shares(planes: NDArray[Any], channels: int) -> NDArray[np.float64]:
     if planes.ndim == 2:
         return np.bincount(planes.ravel(), minlength=channels) / planes.size
     return np.asarray(planes.mean((1, 2), dtype=np.float64))
-
-
-def _line(error: Exception) -> str:
-    """What a user reads of an error; one that a plugin should not raise is named."""
-    words = " ".join(str(error).split())
-    return words if isinstance(error, McltoolError) else f"{type(error).__name__}: {words}"

@@ -59,11 +59,11 @@ def _listed(
     """Candidates for training; the first exemplar of each held-out sample's line; and what is the matter where there is
     none, by the sample's number."""
     pairs, called, held_out = read_pairs(path), Called.of(train), Called.of(val)
-    several: set[str] = set()
-    retrieved = match_names(pairs, called, called, several)
+    retrieved, several = match_names(pairs, called, called)
     # CoCosNet takes exemplars of held-out photos from the training photos.
-    firsts = [(line or [-1])[0] for line in match_names(pairs, held_out, held_out + called, several)]
-    if several:
+    matched, more = match_names(pairs, held_out, held_out + called)
+    firsts = [(line or [-1])[0] for line in matched]
+    if several := several | more:
         log.warning(
             "%s: %d names may be of several photos, such as %s, and are left out; give their paths",
             path, len(several), min(several),
@@ -171,13 +171,9 @@ class Called:
         return Called([*self.ids, *more.ids], [*self.photos, *more.photos])
 
 
-def match_names(
-    pairs: Pairs, samples: Called, candidates: Called, several: set[str] | None = None
-) -> list[list[int | None]]:
-    """For each of ``samples`` the numbers in ``candidates`` of its exemplars, in the list's order, without itself.
-
-    None stands for a name that is no candidate's or several's; the latter go into ``several``.
-    """
+def match_names(pairs: Pairs, samples: Called, candidates: Called) -> tuple[list[list[int | None]], set[str]]:
+    """For each of ``samples`` the numbers in ``candidates`` of its exemplars, in the list's order, without itself; None
+    for a name that is no candidate's or several's. And the names that are several's."""
     keys, names = Names(samples.ids, samples.photos), Names(candidates.ids, candidates.photos)
     distinct = {name for exemplars in pairs.values() for name in exemplars}  # a photo is the exemplar of many
     meant = {name: names.find(name) for name in distinct}
@@ -192,6 +188,4 @@ def match_names(
         elif index:
             own = places.get((samples.ids[index[0]], samples.photos[index[0]]), -1)
             matched[index[0]] += [n for name in exemplars if (n := numbers[name]) != own]
-    if several is not None:
-        several |= unclear
-    return matched
+    return matched, unclear

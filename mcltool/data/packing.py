@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 import mcltool
-from mcltool.core.errors import McltoolError
+from mcltool.core.errors import McltoolError, one_line
 from mcltool.core.files import write_bytes
 from mcltool.core.locks import locked
 from mcltool.core.pixels import Photo, Size
@@ -165,9 +165,7 @@ def _make_part(part: _Part) -> PackStep:
             views.append(view)
             enlarged += is_enlarged
         except Exception as error:  # a plugin's own mistake as well; another sample may be fine
-            words = " ".join(str(error).split())
-            name = "" if isinstance(error, McltoolError) else f"{type(error).__name__}: "
-            problems.append((sample.id, name + words))
+            problems.append((sample.id, one_line(error)))
     if not problems:
         write_bytes(part.path, _image(part, views, enlarged))
     return PackStep("read", len(part.samples), tuple(problems), enlarged)

@@ -15,7 +15,7 @@ from pathlib import Path, PurePosixPath
 from typing import Literal
 
 from mcltool.core.config import resolve
-from mcltool.core.errors import McltoolError, UsageError
+from mcltool.core.errors import McltoolError, UsageError, one_line
 from mcltool.core.presets import PRESETS
 from mcltool.data.dataset import TrainingData
 from mcltool.plugin import conformance_reading
@@ -204,7 +204,7 @@ def run_checks(plugin: DatasetPlugin, root: Path | None) -> Iterator[Check]:
         except (AssertionError, McltoolError) as error:
             yield Check(name, "failed", " ".join(str(error).split()))
         except Exception as error:
-            yield Check(name, "failed", " ".join(f"{type(error).__name__}: {error}".split()))
+            yield Check(name, "failed", one_line(error))
         else:
             yield Check(name, "passed", note)
 

@@ -17,7 +17,7 @@ from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import Literal
 
-from mcltool.core.errors import UsageError, did_you_mean
+from mcltool.core.errors import UsageError, did_you_mean, one_line
 from mcltool.plugin.contract import CONTRACT_VERSION, ConditionSpec, DatasetPlugin
 
 GROUP = "mcltool.datasets"
@@ -201,8 +201,7 @@ def _make(name: str, entries: list[EntryPoint]) -> DatasetPlugin:
     except (_BrokenError, KeyboardInterrupt):
         raise
     except BaseException as error:
-        words = " ".join(str(error).split())
-        raise _BrokenError(f"{type(error).__name__}: {words}" if words else type(error).__name__) from error
+        raise _BrokenError(one_line(error)) from error
 
 
 def _checked(name: str, loaded: object) -> DatasetPlugin:

@@ -196,7 +196,7 @@ def _list(folder: Path) -> None:
     from mcltool.data.pairs import read_pairs
 
     called = Called.of([Sample(f"img/{name}", Path(f"{name}.jpg")) for name in "abcd"])
-    for row in match_names(read_pairs(_only(folder)), called, called):
+    for row in match_names(read_pairs(_only(folder)), called, called)[0]:
         assert all(number is None or 0 <= number < 4 for number in row)
 
 
