@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
@@ -19,7 +18,7 @@ from mcltool.core.ranges import (
     Width,
     check,
     check_ranges,
-)
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -39,7 +38,7 @@ class ModelConfig:
     condition_embedding: Whole = 0
     """E: learned numbers a class that encoder, generator and discriminator read in place of K one-hot planes; 0
     reads the planes as they are. Layers at full resolution then have E inputs, not K."""
-    encoder_stem: int = 1
+    encoder_stem: Literal[1, 2, 4] = 1
     """Pixels a side that the encoders' first layer takes at once: 1, 2 or 4. The widths then begin at that part of
     the size, and finer resolutions cost nothing."""
     encoder_widths: tuple[Width, ...] = (64, 128, 256, 512, 512)
@@ -70,21 +69,15 @@ class ModelConfig:
 
     def __post_init__(self) -> None:
         check_ranges("model", self)
-        check(self.encoder_stem in (1, 2, 4), "model.encoder_stem", "must be 1, 2 or 4")
         taken = self.encoder_stem.bit_length() - 1  # halvings in the stem
         _check_count("encoder_widths", self.encoder_widths, 3 - taken, 6 - taken)
         _check_count("generator_widths", self.generator_widths, 3, 6)
         _check_count("discriminator_widths", self.discriminator_widths, 1, 6)
         check(self.spade_kernel % 2 == 1, "model.spade_kernel", "must be odd")
-        self._check_network()
-
-    def _check_network(self) -> None:
-        """Settings that this network does not read must not look as if it did."""
         other = "published" if self.network == "lean" else "lean"
-        defaults = {item.name: item.default for item in dataclasses.fields(self)}
-        for name in _OF_ONE_NETWORK[other]:
+        for name in _OF_ONE_NETWORK[other]:  # what this network does not read must not look as if it did
             unused = f"is for model.network = {other!r}, this is {self.network!r}"
-            check(getattr(self, name) == defaults[name], f"model.{name}", unused)
+            check(getattr(self, name) == getattr(ModelConfig, name), f"model.{name}", unused)
         if self.network == "published":
             fits = len(self.encoder_widths) in (4, 5)
             check(fits, "model.encoder_widths", "the published encoders have 4 or 5 convolutions")
