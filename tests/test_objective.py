@@ -147,6 +147,16 @@ def test_a_weight_of_zero_leaves_its_term_out(
     assert image.shape == (2, 3, SIZE, SIZE)
 
 
+def test_each_objective_compiles_into_one_graph(
+    net: MCLNet, discriminator: Discriminator, x: Batch, phi: VGGFeatures
+) -> None:
+    """As train.compile has them; here no code is generated."""
+    generator = GeneratorObjective(net, EVERYTHING, SPEC)
+    features, adversarial = FeatureObjective(phi, EVERYTHING), AdversarialObjective(discriminator, EVERYTHING)
+    for module, arguments in ((generator, (x, 0)), (features, (x, x.target)), (adversarial, (x, x.target))):
+        torch.compile(module, backend="eager", fullgraph=True)(*arguments)
+
+
 def test_before_the_generator_joins_the_warped_exemplar_stands_in_its_place(net: MCLNet, x: Batch) -> None:
     terms, image = GeneratorObjective(net, EVERYTHING, SPEC)(x, 0, generate=False)
     assert set(terms) == set(CORRESPONDENCE_TERMS)

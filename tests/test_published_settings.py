@@ -24,8 +24,7 @@ from mcltool.data.dataset import TrainingData
 from mcltool.model.vgg import VGGFeatures, random_vgg
 from mcltool.plugin import registry
 from mcltool.train.objective import TERMS
-from mcltool.train.optimiser import Optimiser
-from mcltool.train.trainer import Trainer
+from mcltool.train.trainer import Optimiser, Trainer
 
 NAMES = ("paper-ade20k", "paper-celebahq-mask", "paper-celebahq-parts", "paper-deepfashion")
 

@@ -209,12 +209,12 @@ def test_a_trainer_restored_in_another_memory_layout_takes_the_same_step(tmp_pat
     ours, theirs = small_trainer(), small_trainer(train__seed=5)
     (batch,) = batches(ours.config)
     ours.step(batch)
-    tensors, values = ours.state()
+    tensors, values = checkpoints.state_of(ours)
     contiguous = {name: tensor.contiguous() for name, tensor in tensors.items()}
-    theirs.load_state(ours.average.state_dict(), contiguous, values)
+    checkpoints.load_state(theirs, ours.average.state_dict(), contiguous, values)
     ours.step(batch)
     theirs.step(batch)
-    assert same(ours.state()[0], theirs.state()[0])
+    assert same(checkpoints.state_of(ours)[0], checkpoints.state_of(theirs)[0])
 
 
 # --- From the command line ---

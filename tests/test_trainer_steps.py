@@ -103,7 +103,9 @@ def test_the_gradient_norm_is_that_of_all_gradients() -> None:
 
 def everything(trainer: Trainer) -> dict[str, Tensor]:
     """Weights, moments and averages, but for the discriminator's estimates of its spectral norms."""
-    tensors = trainer.state()[0] | {f"average/{n}": t for n, t in trainer.average.state_dict().items()}
+    tensors = checkpoints.state_of(trainer)[0] | {
+        f"average/{n}": t for n, t in trainer.average.state_dict().items()
+    }
     return {name: t.clone() for name, t in tensors.items() if not name.endswith(("_u", "_v"))}
 
 

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from functools import partial
+
+from torch.utils.checkpoint import checkpoint
+
 from mcltool.core.config import ModelConfig
 from mcltool.model import lean, published
 from mcltool.model.blocks import ResidualBlock
@@ -17,7 +21,7 @@ JUDGES: dict[str, type[PatchDiscriminator]] = {
     "published": PublishedPatchDiscriminator,
 }
 LARGE_BLOCKS = (ResidualBlock, lean.SpadeBlock, published.SpadeBlock, published.TailBlock)
-"""What training may compute again in the backward pass instead of keeping it."""
+"""What ``recompute_blocks`` computes again."""
 
 
 def make_network(config: ModelConfig, condition_channels: int, size: tuple[int, int]) -> MCLNet:
@@ -35,3 +39,10 @@ def make_discriminator(config: ModelConfig, condition_channels: int) -> Discrimi
     return Discriminator(
         condition_channels, widths, scales, config.condition_embedding, JUDGES[config.network]
     )
+
+
+def recompute_blocks(net: MCLNet) -> None:
+    """Have the large blocks keep only their inputs, and compute the rest again in the backward pass."""
+    for block in net.modules():
+        if isinstance(block, LARGE_BLOCKS):
+            block.forward = partial(checkpoint, block.forward, use_reentrant=False)  # type: ignore[method-assign]

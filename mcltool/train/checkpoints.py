@@ -14,7 +14,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import torch
 from safetensors.torch import load_file, save_file
+from torch import Tensor
 
 from mcltool.core import files
 from mcltool.core.errors import McltoolError, naming
@@ -23,7 +25,7 @@ from mcltool.core.weights import WeightsHeader, save_weights
 from mcltool.train.run_folder import Checkpoint, checkpoint_folders, checkpoints_in
 
 if TYPE_CHECKING:
-    from mcltool.train.trainer import Trainer
+    from mcltool.train.trainer import Optimiser, Trainer
 
 FORMAT_VERSION = 1
 log = logging.getLogger(__name__)
@@ -47,7 +49,7 @@ def write_checkpoint(
         with limited(f"{final}: writing it", LONG_LOOKS, RESUME), naming(final):
             temporary.mkdir(parents=True)
             save_weights(temporary / "weights.safetensors", trainer.average.state_dict(), header)
-            tensors, values = trainer.state()
+            tensors, values = state_of(trainer)
             stored = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
             save_file(stored, temporary / "training.safetensors")
             digests = {file.name: files.digest(file) for file in temporary.iterdir()}
@@ -82,7 +84,62 @@ def restore(checkpoint: Checkpoint, trainer: Trainer) -> None:
     """Bring ``trainer`` to the state of ``checkpoint``."""
     average = load_file(checkpoint.path / "weights.safetensors")
     tensors = load_file(checkpoint.path / "training.safetensors")
-    trainer.load_state(average, tensors, checkpoint.state["trainer"])
+    load_state(trainer, average, tensors, checkpoint.state["trainer"])
+
+
+def state_of(trainer: Trainer) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """All that a step changes: tensors by name, but for ``average``'s, and plain values."""
+    parts = {
+        "net": trainer.net.state_dict(),
+        "discriminator": trainer.discriminator.state_dict(),
+        "optimiser": _moments(trainer.optimiser),
+        "optimiser_d": _moments(trainer.optimiser_d),
+    }
+    tensors = {f"{part}/{name}": tensor for part, found in parts.items() for name, tensor in found.items()}
+    scalers = {
+        "scaler": trainer.optimiser.scaler.state_dict(),
+        "scaler_d": trainer.optimiser_d.scaler.state_dict(),
+    }
+    return tensors, {"step": trainer.steps_done, **scalers}
+
+
+def load_state(
+    trainer: Trainer, average: Mapping[str, Tensor], tensors: Mapping[str, Tensor], values: Mapping[str, Any]
+) -> None:
+    """Have ``trainer`` go on from what ``average.state_dict()`` and ``state_of`` gave, exactly."""
+
+    def of(part: str) -> dict[str, Tensor]:
+        return {n.removeprefix(f"{part}/"): t for n, t in tensors.items() if n.startswith(f"{part}/")}
+
+    trainer.average.load_state_dict(average)
+    trainer.net.load_state_dict(of("net"))
+    trainer.discriminator.load_state_dict(of("discriminator"))
+    _load_optimiser(trainer.optimiser, of("optimiser"), values["scaler"])
+    _load_optimiser(trainer.optimiser_d, of("optimiser_d"), values["scaler_d"])
+    trainer.steps_done = int(values["step"])
+
+
+def _moments(optimiser: Optimiser) -> dict[str, Tensor]:
+    """Adam's state as "PARAMETER/MOMENT"; parameters that never had a gradient have none."""
+    return {
+        f"{name}/{key}": value
+        for name, parameter in optimiser.parameters.items()
+        for key, value in optimiser.adam.state.get(parameter, {}).items()
+    }
+
+
+def _load_optimiser(optimiser: Optimiser, moments: Mapping[str, Tensor], scaler: Mapping[str, Any]) -> None:
+    state: dict[int, dict[str, Tensor]] = {}
+    for index, (name, parameter) in enumerate(optimiser.parameters.items()):
+        for key in ("step", "exp_avg", "exp_avg_sq"):
+            if (value := moments.get(f"{name}/{key}")) is not None:
+                # Fused kernels walk through memory: a moment must lie there as its parameter does.
+                like = parameter if value.shape == parameter.shape else value
+                state.setdefault(index, {})[key] = torch.empty_like(like, requires_grad=False).copy_(value)
+    adam = optimiser.adam
+    adam.load_state_dict({"state": state, "param_groups": adam.state_dict()["param_groups"]})
+    if optimiser.scaler.is_enabled():
+        optimiser.scaler.load_state_dict(dict(scaler))
 
 
 def newest_whole(folder: Path) -> Checkpoint | None:

@@ -15,11 +15,10 @@ from mcltool.core.config import Config
 from mcltool.core.device import Precision, autocast
 from mcltool.data.batch import random_batch
 from mcltool.model.blocks import divide_by_spectral_norms
-from mcltool.model.build import make_discriminator, make_network
+from mcltool.model.build import make_discriminator, make_network, recompute_blocks
 from mcltool.model.vgg import random_vgg
 from mcltool.plugin.contract import ConditionSpec
 from mcltool.train.objective import AdversarialObjective, FeatureObjective, GeneratorObjective
-from mcltool.train.trainer import recompute_blocks
 
 FLOAT = 4
 """Bytes of a stored number: weights, gradients and moments are float32 in every precision."""

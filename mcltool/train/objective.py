@@ -74,7 +74,7 @@ class GeneratorObjective(nn.Module):
 
         X_BEHW: the embedded condition.
         """
-        net, w, size, terms = self.net, self.weights, (X_BEHW.shape[2], X_BEHW.shape[3]), Terms()
+        net, w, size = self.net, self.weights, (X_BEHW.shape[2], X_BEHW.shape[3])
         photos = {"exemplar": x.exemplar}
         if w.mcl or w.cons:
             photos["target"] = x.target
@@ -95,6 +95,7 @@ class GeneratorObjective(nn.Module):
         seen_BNV = attention_warp(u_BND, v["exemplar"], values_BNV, net.temperature)
         warped = net.from_values(seen_BNV[:, :, :colours], (size[0] // STRIDE, size[1] // STRIDE))
 
+        terms: Terms = {}
         if w.warp:
             terms["warp"] = losses.l1(warped, x.target, x.paired)
         if with_mask:
@@ -132,12 +133,13 @@ class FeatureObjective(nn.Module):
 
     def forward(self, x: Batch, image: Tensor) -> Terms:
         """image: (B, 3, H, W), the generated one."""
-        w, terms = self.weights, Terms()
+        w = self.weights
         of_target = ({w.perc_layer} if w.perc else set()) | (set(FEATURE_LAYERS) if w.feat else set())
         of_exemplar = set(CONTEXTUAL_LAYERS) if w.ctx else set()
         out = self._layers(image, of_target | of_exemplar)
         with torch.no_grad():
             target, exemplar = self._layers(x.target, of_target), self._layers(x.exemplar, of_exemplar)
+        terms: Terms = {}
         if w.perc:
             terms["perc"] = losses.perceptual(out[w.perc_layer], target[w.perc_layer])
         if w.feat:
@@ -169,8 +171,9 @@ class AdversarialObjective(nn.Module):
         All share the graph: take the terms' gradient with respect to the image alone, and the loss's with
         respect to the discriminator's parameters alone.
         """
-        w, terms = self.weights, Terms()
+        w = self.weights
         real, fake = judge(self.discriminator, x.condition, x.target, image, step if w.augment else None)
+        terms: Terms = {}
         if w.gan:
             terms["gan"] = losses.hinge_generator([scale[-1] for scale in fake])
         if w.fm:

@@ -4,25 +4,22 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
-from functools import partial
 from operator import attrgetter
-from typing import Any, TypeVar
 
 import torch
 import torch._functorch.config
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
-from torch.utils.checkpoint import checkpoint
+from torch.nn.utils import get_total_norm
 
-from mcltool.core.config import Config
+from mcltool.core.config import Config, TrainConfig
 from mcltool.core.device import Precision, autocast, frozen, spare_waiting
 from mcltool.data.batch import Batch
 from mcltool.model.blocks import divide_by_spectral_norms, divided_once
-from mcltool.model.build import LARGE_BLOCKS, make_discriminator, make_network
-from mcltool.model.network import MCLNet
+from mcltool.model.build import make_discriminator, make_network, recompute_blocks
 from mcltool.model.vgg import VGGFeatures
 from mcltool.plugin.contract import ConditionSpec
 from mcltool.train.distributed import ALONE, Ranks
@@ -34,9 +31,51 @@ from mcltool.train.objective import (
     Terms,
     weighted,
 )
-from mcltool.train.optimiser import Optimiser
 
-Network = TypeVar("Network", bound=nn.Module)
+
+class Optimiser:
+    """Adam over the parameters of ``module``, fused where the device has that.
+
+    rate: the learning rate, which each step has a share of. eps: Adam's epsilon. precision: "fp16" scales the loss, so
+    that small gradients do not vanish; the scale falls after each step that overflowed.
+    """
+
+    def __init__(
+        self, module: nn.Module, train: TrainConfig, rate: float, precision: Precision, eps: float = 1e-8
+    ) -> None:
+        self.parameters = dict(module.named_parameters())
+        device = next(module.parameters()).device.type
+        self.rate = rate
+        betas = (train.beta1, train.beta2)
+        self.adam = torch.optim.Adam(
+            self.parameters.values(), lr=rate, betas=betas, eps=eps, fused=device != "mps"
+        )
+        self.scaler = torch.amp.GradScaler(device, enabled=precision == "fp16")
+
+    def begin(self, share: float) -> None:
+        """Forget the gradients of the step before; this one has ``share`` of the learning rate."""
+        self.adam.zero_grad(set_to_none=True)
+        for group in self.adam.param_groups:
+            group["lr"] = self.rate * share
+
+    def scaled(self, loss: Tensor) -> Tensor:
+        """``loss`` times the scaler's factor: all gradients until ``gradient_norm`` carry it."""
+        return self.scaler.scale(loss)
+
+    def backward(self, loss: Tensor, inputs: Sequence[Tensor] | None = None, keep: bool = False) -> None:
+        """Add the gradients of ``loss``, scaled; only to ``inputs`` where given. keep: the graph is needed again."""
+        torch.autograd.backward(self.scaler.scale(loss), inputs=inputs, retain_graph=keep)
+
+    def gradient_norm(self) -> Tensor:
+        """Norm of all gradients, which are unscaled from here on."""
+        self.scaler.unscale_(self.adam)
+        return get_total_norm([p.grad for p in self.parameters.values() if p.grad is not None])
+
+    def descend(self, finite: bool) -> None:
+        """Take the step, or where something is not ``finite`` leave everything as it is."""
+        if finite:
+            self.scaler.step(self.adam)
+        self.scaler.update()
 
 
 @dataclass(frozen=True)
@@ -76,8 +115,11 @@ class Trainer:
         self.config, self.spec, self.total = config, spec, total
         self.device, self.precision, self.ranks = device, precision, ranks
         model, train = config.model, config.train
-        self.net = _placed(make_network(model, spec.channels, config.data.size), device)
-        self.discriminator = _placed(make_discriminator(model, spec.channels), device)
+        self.net = make_network(model, spec.channels, config.data.size)
+        self.discriminator = make_discriminator(model, spec.channels)
+        for module in (self.net, self.discriminator):
+            module.to(device)
+            module.to(memory_format=torch.channels_last)
         if start:
             self.net.load_state_dict(start)
         if train.freeze:
@@ -89,19 +131,18 @@ class Trainer:
         if train.recompute:
             recompute_blocks(self.net)
         if not train.compile:
-            for network in (self.net, self.discriminator):
-                spare_waiting(network, device, precision)
+            spare_waiting(self.net, device, precision)
+            spare_waiting(self.discriminator, device, precision)
         objective = GeneratorObjective(self.net, config.loss, spec)
         objective_d = AdversarialObjective(self.discriminator, config.loss)
         self.phi = frozen(phi, device, precision) if phi else None
         self.objective_phi = FeatureObjective(self.phi, config.loss) if self.phi else None
         if train.compile:
-            torch._functorch.config.donated_buffer = (
-                False  # the discriminator's graph serves two backward passes
-            )
-            for module in (objective, objective_d, self.objective_phi):
-                if module:
-                    module.compile()
+            # The discriminator's graph serves two backward passes.
+            torch._functorch.config.donated_buffer = False
+            for each in (objective, objective_d, self.objective_phi):
+                if each:
+                    each.compile()
         self.objective, self.objective_d = ranks.wrap(objective), ranks.wrap(objective_d)
         self.steps_done = 0
 
@@ -112,13 +153,13 @@ class Trainer:
 
     def step(self, *parts: Batch) -> StepResult:
         """Train on one batch, given in ``train.accumulate`` parts of one size."""
-        rate = self._set_learning_rate()
         generate = self.generates
         wanted = self.config.loss.gan or self.config.loss.fm
         adversarial = bool(generate and wanted and self._has_reached(self.config.train.gan_start))
         used = [self.optimiser, *([self.optimiser_d] if adversarial else [])]
+        rate = self._rate()
         for optimiser in used:
-            optimiser.clear()
+            optimiser.begin(rate)
         found = []
         for number, part in enumerate(parts, 1):
             with self._exchanging(number == len(parts)), divided_once(self.net):
@@ -134,7 +175,9 @@ class Trainer:
             self._update_average()
         self.steps_done += 1
         losses = {f"loss_{name}": value for name, value in zip(names, numbers, strict=False)}
-        return StepResult(self.steps_done, losses, rate, numbers[len(names)], not finite)
+        return StepResult(
+            self.steps_done, losses, rate * self.config.train.lr, numbers[len(names)], not finite
+        )
 
     def _add_gradients(self, batch: Batch, generate: bool, adversarial: bool, share: float) -> Terms:
         """Add ``share`` times the gradients of one part.
@@ -172,29 +215,6 @@ class Trainer:
             terms, judged = terms | more, {"discriminator": loss.detach().float()}
         return {name: term.detach() for name, term in terms.items()}, judged
 
-    def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
-        """All that a step changes: tensors by name, but for ``average``'s, and plain values."""
-        tensors = _prefixed("net", self.net.state_dict())
-        tensors |= _prefixed("discriminator", self.discriminator.state_dict())
-        tensors |= _prefixed("optimiser", self.optimiser.tensors())
-        tensors |= _prefixed("optimiser_d", self.optimiser_d.tensors())
-        scalers = {
-            "scaler": self.optimiser.scaler.state_dict(),
-            "scaler_d": self.optimiser_d.scaler.state_dict(),
-        }
-        return tensors, {"step": self.steps_done, **scalers}
-
-    def load_state(
-        self, average: Mapping[str, Tensor], tensors: Mapping[str, Tensor], values: Mapping[str, Any]
-    ) -> None:
-        """Go on from what ``average.state_dict()`` and ``state`` gave, exactly."""
-        self.average.load_state_dict(average)
-        self.net.load_state_dict(_of(tensors, "net"))
-        self.discriminator.load_state_dict(_of(tensors, "discriminator"))
-        self.optimiser.load(_of(tensors, "optimiser"), values["scaler"])
-        self.optimiser_d.load(_of(tensors, "optimiser_d"), values["scaler_d"])
-        self.steps_done = int(values["step"])
-
     def _exchanging(self, last: bool) -> AbstractContextManager[object]:
         """Processes exchange gradients once a step, with the last part."""
         waiting = ExitStack()
@@ -206,14 +226,12 @@ class Trainer:
     def _has_reached(self, share: float) -> bool:
         return self.steps_done >= share * self.total
 
-    def _set_learning_rate(self) -> float:
-        """A short warm-up, constant over the first half, then linearly to 0 (docs/method.md, section 6)."""
+    def _rate(self) -> float:
+        """Share of the learning rate: a short warm-up, 1 over the first half, then linearly to 0 (docs/method.md,
+        section 6)."""
         done = self.steps_done / self.total
         warm = (self.steps_done + 1) / max(1, min(100, self.total // 20))
-        factor = min(1.0, warm, 2 * (1 - done))
-        for optimiser in (self.optimiser, self.optimiser_d):
-            optimiser.set_rate(factor)
-        return self.config.train.lr * factor
+        return min(1.0, warm, 2 * (1 - done))
 
     def _update_average(self) -> None:
         """EMA of the weights; its memory grows with the run so that early steps do not linger."""
@@ -224,24 +242,3 @@ class Trainer:
             live = [attrgetter(name)(self.net) for name in mine]
             torch._foreach_lerp_(list(mine.values()), live, 1 - decay)
         self.net.train()
-
-
-def _placed(module: Network, device: torch.device) -> Network:
-    module.to(device)
-    module.to(memory_format=torch.channels_last)
-    return module
-
-
-def recompute_blocks(net: MCLNet) -> None:
-    """Have the large blocks keep only their inputs, and compute the rest again in the backward pass."""
-    for block in net.modules():
-        if isinstance(block, LARGE_BLOCKS):
-            block.forward = partial(checkpoint, block.forward, use_reentrant=False)  # type: ignore[method-assign]
-
-
-def _prefixed(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    return {f"{prefix}/{name}": tensor for name, tensor in tensors.items()}
-
-
-def _of(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    return {n.removeprefix(f"{prefix}/"): t for n, t in tensors.items() if n.startswith(f"{prefix}/")}
