@@ -18,11 +18,10 @@ from training import batches, small_config, small_job, small_trainer
 from mcltool.cli.main import cli
 from mcltool.core.locks import locked
 from mcltool.train import display
-from mcltool.train.curves import HEIGHT, WIDTH, Curve, curves_of, smoothed, sparkline, svg
 from mcltool.train.estimate import estimate
 from mcltool.train.loop import fit
 from mcltool.train.recorder import Progress
-from mcltool.train.report import GRIDS, write_report
+from mcltool.train.report import GRIDS, HEIGHT, WIDTH, curves_of, smoothed, svg, write_report
 from mcltool.train.run_folder import RunFolder
 from mcltool.train.trainer import StepResult
 
@@ -43,7 +42,7 @@ def test_curves_are_the_numbers_of_the_rows_without_what_was_not_finite() -> Non
         {"step": 2, "loss_a": None, "lr": 1},
         {"step": 5, "loss_a": 1.0, "lr": 2},
     ]
-    assert curves_of(rows) == [Curve("loss_a", [1, 5], [3.0, 1.0]), Curve("lr", [2, 5], [1.0, 2.0])]
+    assert curves_of(rows) == {"loss_a": [(1, 3.0), (5, 1.0)], "lr": [(2, 1.0), (5, 2.0)]}
 
 
 def test_the_running_mean_begins_as_a_plain_mean_and_forgets() -> None:
@@ -60,7 +59,7 @@ def points(drawn: str, kind: str) -> list[tuple[float, float]]:
 
 
 def test_a_curve_runs_from_edge_to_edge_and_from_lowest_to_highest() -> None:
-    drawn = svg(Curve("loss_a", [10, 20, 40], [1.0, 5.0, 3.0]), "a")
+    drawn = svg([(10, 1.0), (20, 5.0), (40, 3.0)], "a")
     (x0, y0), (x1, y1), (x2, y2) = points(drawn, "raw")
     assert (x1 - x0) * 2 == pytest.approx(x2 - x1, abs=0.2)  # steps 10 and 20 apart
     assert y0 - y1 == pytest.approx(2 * (y0 - y2), abs=0.2)  # 4 and 2 above the lowest; y grows downward
@@ -69,7 +68,7 @@ def test_a_curve_runs_from_edge_to_edge_and_from_lowest_to_highest() -> None:
 
 
 def test_a_long_curve_is_thinned_out_and_keeps_its_last_point() -> None:
-    many = Curve("loss_a", list(range(10_000)), [0.0] * 9_999 + [1.0])
+    many = [(step, float(step == 9_999)) for step in range(10_000)]
     found = points(svg(many, "a"), "raw")
     assert len(found) <= 302
     assert found[-1][1] < found[0][1]
@@ -77,14 +76,14 @@ def test_a_long_curve_is_thinned_out_and_keeps_its_last_point() -> None:
 
 def test_one_point_and_a_level_line_can_be_drawn() -> None:
     """In the middle, where they are seen, and not on the axes."""
-    dot = svg(Curve("a", [7], [2.0]), "a")
+    dot = svg([(7, 2.0)], "a")
     found = re.search(r"<circle class=dot cx='([\d.]+)' cy='([\d.]+)'", dot)
     assert found
     assert abs(float(found[1]) - WIDTH / 2) < WIDTH / 6
     assert abs(float(found[2]) - HEIGHT / 2) < HEIGHT / 6
     assert ">2<" in dot
     assert ">step 7<" in dot
-    (_, y0), (_, y1) = points(svg(Curve("a", [1, 2], [2.0, 2.0]), "a"), "raw")
+    (_, y0), (_, y1) = points(svg([(1, 2.0), (2, 2.0)], "a"), "raw")
     assert y0 == y1 == float(found[2])
 
 
@@ -92,7 +91,7 @@ def test_one_point_and_a_level_line_can_be_drawn() -> None:
     ("low", "high"), [(-1.2345e-5, -1.1e-5), (2339.0, 123456.0), (1234.5, 1234.6), (0.1, 0.10001)]
 )
 def test_the_ends_of_an_axis_are_told_apart_and_not_cut_off(low: float, high: float) -> None:
-    drawn = svg(Curve("a", [1, 2], [low, high]), "a")
+    drawn = svg([(1, low), (2, high)], "a")
     labels = re.findall(r"<text x='([\d.]+)' y='[\d.]+' text-anchor='end'>([^<]+)<", drawn)[:2]
     assert labels[0][1] != labels[1][1]
     for x, text in labels:
@@ -101,11 +100,11 @@ def test_the_ends_of_an_axis_are_told_apart_and_not_cut_off(low: float, high: fl
 
 def test_a_sparkline_goes_up_and_down_and_fits() -> None:
     assert (
-        sparkline([0.0, 1.0, 0.5, 1.0, 0.0], 5) == "▁█▅█▁"
-        or sparkline([0.0, 1.0, 0.5, 1.0, 0.0], 5)[2] in "▄▅"
+        display.sparkline([0.0, 1.0, 0.5, 1.0, 0.0], 5) == "▁█▅█▁"
+        or display.sparkline([0.0, 1.0, 0.5, 1.0, 0.0], 5)[2] in "▄▅"
     )
-    assert len(sparkline([float(i) for i in range(1000)], 32)) <= 32
-    assert sparkline([], 5) == ""
+    assert len(display.sparkline([float(i) for i in range(1000)], 32)) <= 32
+    assert display.sparkline([], 5) == ""
 
 
 # --- The report ---

@@ -6,7 +6,7 @@ import math
 import sys
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 
@@ -18,14 +18,15 @@ from rich.table import Table
 from rich.text import Text
 
 from mcltool.evaluate.picture import marked
-from mcltool.train.curves import smoothed, sparkline
 from mcltool.train.recorder import Progress
+from mcltool.train.report import smoothed
 
 PLAIN_SECONDS = 10.0
 """At most one plain line in this many seconds, checkpoints and skipped steps aside."""
 HISTORY = 400
 """Steps that the short history of a loss goes back."""
-SPARK = 32
+BARS, SPARK = "▁▂▃▄▅▆▇█", 32
+"""Of that history: its letters, from low to high, and how many there are."""
 
 
 @contextmanager
@@ -124,3 +125,14 @@ def _facts(step: Progress) -> str:
 
 def _scores(scores: Mapping[str, float]) -> str:
     return marked({name.removeprefix("val_"): value for name, value in scores.items()})
+
+
+def sparkline(values: Sequence[float], width: int) -> str:
+    """The last values as ``width`` bars at most, between their lowest and highest."""
+    if not values:
+        return ""
+    stride = -(-len(values) // width)
+    parts = [values[i : i + stride] for i in range(0, len(values), stride)]
+    means = [sum(part) / len(part) for part in parts]
+    low, span = min(means), (max(means) - min(means)) or 1.0
+    return "".join(BARS[round((value - low) / span * (len(BARS) - 1))] for value in means)
