@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from mcltool.model.augment import augmented
+from mcltool.model.discriminator import augmented
 
 B, SIDE = 64, 32
 

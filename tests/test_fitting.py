@@ -15,9 +15,8 @@ from mcltool.cli.main import cli
 from mcltool.core.config import Config
 from mcltool.core.errors import UsageError
 from mcltool.data.batch import Batch
-from mcltool.train import fitting
-from mcltool.train.estimate import estimate
-from mcltool.train.fitting import MARGIN, USABLE, fitted
+from mcltool.train import memory
+from mcltool.train.memory import MARGIN, USABLE, estimate, fitted
 from mcltool.train.trainer import Trainer
 
 pytestmark = pytest.mark.slow
@@ -32,7 +31,7 @@ def run(*args: str) -> Result:
 def enough_for(config: Config, monkeypatch: pytest.MonkeyPatch, more: float = 1.02) -> None:
     """As if as much memory were free as ``config`` takes, and a little more."""
     needed = MARGIN / USABLE * more * estimate(config, SPEC, "fp32", "none").total
-    monkeypatch.setattr(fitting, "free_memory", lambda device: int(needed))
+    monkeypatch.setattr(memory, "free_memory", lambda device: int(needed))
 
 
 @pytest.mark.parametrize(("parts", "recompute"), [(1, False), (2, False), (6, False), (6, True)])
@@ -50,7 +49,7 @@ def test_parts_are_as_few_as_fit(parts: int, recompute: bool, monkeypatch: pytes
 
 
 def test_too_little_memory_for_one_sample_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fitting, "free_memory", lambda device: 2**20)
+    monkeypatch.setattr(memory, "free_memory", lambda device: 2**20)
     with pytest.raises(
         UsageError, match=r"even one sample at a time takes about .* GiB, and 0.0 are free; lower --size"
     ):
@@ -70,8 +69,8 @@ def test_on_a_gpu_steps_are_tried(monkeypatch: pytest.MonkeyPatch) -> None:
             if tried[-1] > 2:
                 raise torch.OutOfMemoryError("CUDA out of memory")
 
-    monkeypatch.setattr(fitting, "Trainer", StandIn)
-    monkeypatch.setattr(fitting, "free_memory", lambda device: 2**40)
+    monkeypatch.setattr(memory, "Trainer", StandIn)
+    monkeypatch.setattr(memory, "free_memory", lambda device: 2**40)
     monkeypatch.setattr(torch.cuda, "empty_cache", lambda: None)
     found, _ = fitted(small_config(train__batch_size=8), SPEC, torch.device("cuda"), "fp32", None)
     assert (tried, found.train.accumulate) == ([8, 4, 2], 4)
@@ -82,7 +81,7 @@ def test_a_trial_step_trains_every_network(monkeypatch: pytest.MonkeyPatch) -> N
     losses: list[str] = []
     step = Trainer.step
     monkeypatch.setattr(Trainer, "step", lambda self, *parts: losses.extend(step(self, *parts).losses))
-    assert fitting._try_step(config, SPEC, CPU, "fp32", None, 1)
+    assert memory._try_step(config, SPEC, CPU, "fp32", None, 1)
     assert {"loss_mcl", "loss_rec", "loss_gan", "loss_discriminator"} <= set(losses)
 
 
@@ -95,12 +94,12 @@ def test_fit_says_how_and_keeps_it_on_resume(tmp_path: Path, monkeypatch: pytest
     monkeypatch.chdir(tmp_path)
     dry = run(*FIT, "--dry-run", "--json", "--set", "train.accumulate=2")
     needed = MARGIN / USABLE * sum(json.loads(dry.output)["memory"].values())
-    monkeypatch.setattr(fitting, "free_memory", lambda device: int(1.02 * needed))
+    monkeypatch.setattr(memory, "free_memory", lambda device: int(1.02 * needed))
     result = run(*FIT, "--batch-size", "auto", "--set", "train.validation_samples=0")
     assert result.exit_code == 0, result.output
     assert "batch 8 in 2 parts of 4: takes about" in result.output
 
-    monkeypatch.setattr(fitting, "free_memory", lambda device: 2**50)
+    monkeypatch.setattr(memory, "free_memory", lambda device: 2**50)
     result = run(*FIT, "--batch-size", "auto", "--resume", "--max-steps", "2")
     assert result.exit_code == 0, result.output
     train = json.loads(Path("r/config.json").read_text())["train"]

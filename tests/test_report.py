@@ -18,8 +18,8 @@ from training import batches, small_config, small_job, small_trainer
 from mcltool.cli.main import cli
 from mcltool.core.locks import locked
 from mcltool.train import display
-from mcltool.train.estimate import estimate
 from mcltool.train.loop import fit
+from mcltool.train.memory import estimate
 from mcltool.train.recorder import Progress
 from mcltool.train.report import GRIDS, HEIGHT, WIDTH, curves_of, smoothed, svg, write_report
 from mcltool.train.run_folder import RunFolder

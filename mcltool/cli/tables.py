@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from mcltool.data.check import SplitReport
     from mcltool.plugin.conformance import Check
     from mcltool.plugin.contract import RGB, ConditionSpec
-    from mcltool.train.estimate import Estimate
+    from mcltool.train.memory import Estimate
     from mcltool.train.runs import Overview
 
 

@@ -6,6 +6,7 @@ import logging
 import os
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Literal
 
 import torch
 
@@ -13,21 +14,26 @@ from mcltool.core.config import Config
 from mcltool.core.device import pick_device, pick_precision
 from mcltool.core.errors import UsageError
 from mcltool.core.lookup import find_weights
+from mcltool.core.pretrained import CAFFE_VGG, NETWORKS, load_scales, load_vgg
 from mcltool.data.dataset import EvaluationData, TrainingData
 from mcltool.data.exemplars import open_data
-from mcltool.model.vgg import random_vgg
+from mcltool.model.vgg import VGGFeatures, layer_scales, random_vgg
 from mcltool.plugin.contract import DatasetPlugin
 from mcltool.train.distributed import Ranks, own_device
-from mcltool.train.estimate import Estimate, estimate
 from mcltool.train.finetune import start_from
-from mcltool.train.fitting import fitted
 from mcltool.train.loggers import check_loggers
-from mcltool.train.perceptual import perceptual_choice, perceptual_network
-from mcltool.train.recorder import total_steps
+from mcltool.train.memory import Estimate, estimate, fitted
 from mcltool.train.run_folder import RunFolder
 from mcltool.train.trainer import Trainer
 
 log = logging.getLogger(__name__)
+
+Choice = Literal["vgg", "caffe", "random", "none"]
+
+_WAYS_OUT = {
+    "vgg": "get them with 'mcltool weights get vgg19', or choose --perceptual random or --perceptual none",
+    "caffe": "'mcltool weights convert' a vgg19_conv.pth with them, or choose --perceptual vgg",
+}
 
 
 @dataclass(frozen=True)
@@ -105,3 +111,39 @@ def check_places(folder: RunFolder, weights: Path, resume: bool) -> None:
         existing = next(path for path in (place, *place.parents) if path.exists())
         if not existing.is_dir() or not os.access(existing, os.W_OK):
             raise UsageError(f"{place}: cannot be written: {existing} is not a writable directory")
+
+
+def total_steps(config: Config, samples: int) -> int:
+    """Steps of a run: as many as are asked for, else as the epochs make."""
+    train = config.train
+    return train.max_steps or max(1, train.epochs * samples // train.batch_size)
+
+
+def perceptual_choice(config: Config) -> Choice:
+    """The network that ``train.perceptual`` means for this configuration."""
+    choice = config.train.perceptual
+    if choice == "auto":
+        choice = "none" if config.preset in ("tiny", "small") else "vgg"
+    return choice if config.loss.perc or config.loss.feat or config.loss.ctx else "none"
+
+
+def perceptual_network(config: Config) -> tuple[VGGFeatures | None, Choice]:
+    """The network for ``train.perceptual``, in the units that loss weights are in, and which one it is.
+
+    Raises UsageError where its weights, or their feature scales, are missing.
+    """
+    choice = perceptual_choice(config)
+    if choice == "none":
+        return None, choice
+    if choice == "random":
+        network = random_vgg()
+        return network.in_published_units(layer_scales(network)), choice
+    kind = CAFFE_VGG if choice == "caffe" else NETWORKS["vgg19"]
+    if not kind.path.exists():
+        name = kind.title.removesuffix(" weights").removeprefix("torchvision's ")
+        raise UsageError(
+            f"{kind.path}: the {name} weights of the perceptual loss are missing; {_WAYS_OUT[choice]}"
+        )
+    network = load_vgg(kind.path)
+    # Caffe's features have the published units as they are.
+    return network if choice == "caffe" else network.in_published_units(load_scales(kind.path)), choice

@@ -9,7 +9,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from mcltool.core.config import Config
 from mcltool.core.device import memory_used
 from mcltool.core.pictures import save_png
 from mcltool.core.weights import WeightsHeader
@@ -190,9 +189,3 @@ class Clock:
     def forget(self) -> None:
         """Count from now on."""
         self.since = time.monotonic()
-
-
-def total_steps(config: Config, samples: int) -> int:
-    """Steps of a run: as many as are asked for, else as the epochs make."""
-    train = config.train
-    return train.max_steps or max(1, train.epochs * samples // train.batch_size)

@@ -18,7 +18,7 @@ from mcltool.model.network import MCLNet
 from mcltool.model.vgg import random_vgg
 from mcltool.tools.bench.machine import Times, peak, repeated, reset_peak
 from mcltool.tools.bench.run import Subject, translating
-from mcltool.train.perceptual import perceptual_choice
+from mcltool.train.job import perceptual_choice
 from mcltool.train.trainer import Trainer
 
 

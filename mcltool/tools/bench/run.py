@@ -36,8 +36,8 @@ from mcltool.tools.bench.machine import (
     reset_peak,
     synchronise,
 )
-from mcltool.train.estimate import estimate
-from mcltool.train.perceptual import perceptual_choice
+from mcltool.train.job import perceptual_choice
+from mcltool.train.memory import estimate
 from mcltool.train.trainer import Trainer
 from mcltool.translate.translator import Translator
 
