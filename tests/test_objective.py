@@ -147,6 +147,7 @@ def test_a_weight_of_zero_leaves_its_term_out(
     assert image.shape == (2, 3, SIZE, SIZE)
 
 
+@pytest.mark.slow
 def test_each_objective_compiles_into_one_graph(
     net: MCLNet, discriminator: Discriminator, x: Batch, phi: VGGFeatures
 ) -> None:
