@@ -84,12 +84,6 @@ def difference(subject: Subject) -> dict[str, float]:
     return {"max": gap.max().item(), "mean": gap.mean().item(), "deviation": exact.std().item()}
 
 
-def whole(parts: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """The sum of ``parts``."""
-    sums = {key: sum(part[key] for part in parts) for key in ("operations", "bytes", "floor", "seconds")}
-    return {"name": "all", **sums}
-
-
 def _facts(subject: Subject, before: int) -> dict[str, Any]:
     facts = {"batch": subject.config.train.batch_size, "precision": subject.precision}
     return facts | {"memory": peak(subject.device), "before": before}
