@@ -18,7 +18,7 @@ from mcltool.core.ranges import (
     Width,
     check,
     check_ranges,
-)  # fmt: skip
+)
 
 
 @dataclass(frozen=True)
