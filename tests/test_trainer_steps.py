@@ -98,6 +98,17 @@ def test_the_gradient_norm_is_that_of_all_gradients() -> None:
     assert result.gradient_norm == pytest.approx(math.sqrt(squares), rel=1e-4)
 
 
+def test_larger_gradients_are_scaled_down_to_the_configured_norm_network_by_network() -> None:
+    free, held = small_trainer(), small_trainer(train__clip_gradient=0.01)
+    (batch,) = batches(free.config)
+    step, clipped = free.step(batch), held.step(batch)
+    assert clipped.gradient_norm == step.gradient_norm > 0.01, "what is logged is the norm before"
+    for ours, theirs in ((held.net, free.net), (held.discriminator, free.discriminator)):
+        pairs = [(p.grad, q.grad) for p, q in zip(ours.parameters(), theirs.parameters(), strict=True)]
+        a, b = (torch.cat([g.flatten() for g in each if g is not None]) for each in zip(*pairs, strict=True))
+        torch.testing.assert_close(a, b * min(1, 0.01 / float(b.norm())), rtol=1e-4, atol=1e-9)
+
+
 # --- Something is not finite ---
 
 

@@ -15,6 +15,7 @@ _RECIPE: Settings = {
     "model.residual": True,
     "train.beta1": 0.5,
     "train.beta2": 0.99,
+    "train.clip_gradient": 5.0,
     "train.generator_start": 0.15,
     "train.gan_start": 0.25,
     "loss.rec": 10.0,

@@ -211,6 +211,8 @@ class TrainConfig:
     """Adam's decay of their squares' mean."""
     eps: Positive = 1e-8
     """Adam's epsilon for encoders, correspondence and generator; the discriminator's is 1e-8."""
+    clip_gradient: Weight = 0.0
+    """Norm that the gradients of each optimiser are scaled down to where theirs is larger; 0: they are left alone."""
     generator_start: Share = 0.0
     """Share of the steps that train the correspondence alone, before the generator joins."""
     gan_start: Share = 0.0

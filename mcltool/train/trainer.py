@@ -13,7 +13,7 @@ import torch
 import torch._functorch.config
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
-from torch.nn.utils import get_total_norm
+from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 
 from mcltool.core.config import Config, TrainConfig
 from mcltool.core.device import Precision, autocast, frozen, spare_waiting
@@ -45,7 +45,7 @@ class Optimiser:
     ) -> None:
         self.parameters = dict(module.named_parameters())
         device = next(module.parameters()).device.type
-        self.rate = rate
+        self.rate, self.largest_norm = rate, train.clip_gradient
         betas = (train.beta1, train.beta2)
         self.adam = torch.optim.Adam(
             self.parameters.values(), lr=rate, betas=betas, eps=eps, fused=device != "mps"
@@ -67,9 +67,12 @@ class Optimiser:
         torch.autograd.backward(self.scaler.scale(loss), inputs=inputs, retain_graph=keep)
 
     def gradient_norm(self) -> Tensor:
-        """Norm of all gradients, which are unscaled from here on."""
+        """Norm of all gradients; from here on they are unscaled, and scaled down to ``train.clip_gradient``."""
         self.scaler.unscale_(self.adam)
-        return get_total_norm([p.grad for p in self.parameters.values() if p.grad is not None])
+        norm = get_total_norm([p.grad for p in self.parameters.values() if p.grad is not None])
+        if self.largest_norm:
+            clip_grads_with_norm_(self.parameters.values(), self.largest_norm, norm)
+        return norm
 
     def descend(self, finite: bool) -> None:
         """Take the step, or where something is not ``finite`` leave everything as it is."""
