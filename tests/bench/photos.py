@@ -5,7 +5,8 @@
 MASKS and PHOTOS: folders of held-out photos and masks of class numbers, of the same stems. Each condition (a mask, or a
 file of --conditions) is translated with a photo chosen at random. The same pairs are then scored as: the output; the
 warped exemplar; the condition's own photo; the exemplar as it is; the mask in mean colours of the exemplar's classes.
---check: the script that scores a folder of outputs, which shares no code with mcltool.
+--check: the script that scores a folder of outputs, which shares no code with mcltool. Beside its numbers, "tint": the
+mean absolute difference of a class's mean colours in picture and exemplar, each less its own grey, colours in [0, 1].
 """
 
 from __future__ import annotations
@@ -29,6 +30,8 @@ Row = dict[str, str]
 Picture = NDArray[np.uint8]
 Maker = Callable[[Row, tuple[int, int]], Picture]
 """What stands in the output's place, (H, W, 3), for a line of the manifest and the output's (width, height)."""
+FEWEST = 30
+"""Pixels of a class whose colour counts, as in --check."""
 
 
 def main() -> None:
@@ -67,7 +70,22 @@ def main() -> None:
         "exemplars": lambda row, size: picture(photos[stem(row["exemplar"])], size),
         "painted": painted,
     }
-    found = {name: scored(rows, make, args) for name, make in makers.items()}
+
+    def tint(make: Maker) -> float:
+        """Of classes that have FEWEST pixels in both."""
+        found = []
+        for row in rows:
+            with Image.open(args.out / row["output"]) as output:
+                size = output.size
+            ours, theirs = make(row, size) / 255, picture(photos[stem(row["exemplar"])], size) / 255
+            wanted, there = (classes(masks[stem(row[name])], size) for name in ("input", "exemplar"))
+            for k in np.intersect1d(wanted, there):
+                if min((wanted == k).sum(), (there == k).sum()) >= FEWEST:
+                    a, b = ours[wanted == k].mean(0), theirs[there == k].mean(0)
+                    found.append(np.abs((a - a.mean()) - (b - b.mean())).mean())
+        return round(float(np.mean(found)), 4)
+
+    found = {name: scored(rows, make, args) | {"tint": tint(make)} for name, make in makers.items()}
     print(json.dumps(found, indent=1))
 
 
