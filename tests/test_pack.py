@@ -17,6 +17,7 @@ import mcltool.data.pack
 from mcltool.cli.main import cli
 from mcltool.core.errors import DataError, UsageError
 from mcltool.data.dataset import EvaluationData, TrainingData
+from mcltool.data.exemplars import open_data
 from mcltool.data.loader import SampleStream, training_loader
 from mcltool.data.pack import PackedDataset
 from mcltool.data.packing import PackOptions, pack
@@ -110,6 +111,18 @@ def test_a_larger_pack_serves_a_smaller_size_and_a_smaller_one_is_refused(
     for size in ((64, 64), (32, 96)):
         with pytest.raises(UsageError, match=r"packed at 40x80, training at .* pack again with --size"):
             dataset.check_size(replace(CONFIG, size=size))
+
+
+@pytest.mark.parametrize("listed", [False, True])
+def test_a_pack_too_small_is_refused_with_and_without_a_list_of_exemplars(
+    tmp_path: Path, album: Path, listed: bool
+) -> None:
+    dataset = PackedDataset(Album(), album)
+    ids = [sample.id for sample in dataset.index(None, "train")]
+    (tmp_path / "pairs.csv").write_text(f"{ids[0]},{ids[1]}\n")
+    pairs = tmp_path / "pairs.csv" if listed else None
+    with pytest.raises(UsageError, match="packed at 40x80"):
+        open_data(dataset, None, replace(CONFIG, size=(64, 64)), 0, pairs)
 
 
 def test_held_out_pairs_come_from_a_pack_too(album: Path) -> None:

@@ -36,6 +36,8 @@ def open_data(
     """
     from mcltool.data.dataset import EvaluationData, TrainingData  # which import torch
 
+    if isinstance(plugin, PackedDataset):
+        plugin.check_size(config)
     train, val = plugin.index(root, "train"), plugin.index(root, "val")
     lacking: Mapping[int, str] = {}
     retrieved: Sequence[Sequence[int]] | None
@@ -43,7 +45,7 @@ def open_data(
     if pairs is not None:
         retrieved, exemplars, lacking = _listed(pairs, train, val)
     else:
-        retrieved, exemplars = _packed(plugin, config, val)
+        retrieved, exemplars = _packed(plugin, val)
     exemplars = exemplars or _other_views(train, val)
     held_out = EvaluationData(plugin, val, config, exemplars, lacking)
     return TrainingData(plugin, train, config, seed, retrieved), held_out
@@ -95,10 +97,9 @@ def _other_views(train: Sequence[Sample], val: Sequence[Sample]) -> Sequence[Sam
     return [views.get(sample.group) if sample.group in alone else None for sample in val] if views else None
 
 
-def _packed(plugin: DatasetPlugin, config: DataConfig, val: Sequence[Sample]) -> _Lists:
+def _packed(plugin: DatasetPlugin, val: Sequence[Sample]) -> _Lists:
     if not isinstance(plugin, PackedDataset):
         return None, None
-    plugin.check_size(config)
     found = plugin.retrieved("val")
     held_out = [val[numbers[0]] if numbers else None for numbers in found] if found is not None else None
     return plugin.retrieved("train"), held_out
