@@ -29,9 +29,9 @@ from mcltool.data.pack_format import PackHeader
 from mcltool.data.pairs import read_pairs
 from mcltool.data.pairs import write_pairs as write_lists
 from mcltool.translate.manifest import Entry, Journal, read_lines
-from mcltool.translate.names import OutputNames, check_id
+from mcltool.translate.names import check_id
 from mcltool.translate.pairing import read_list, write_pairs
-from mcltool.translate.plan import Pairs
+from mcltool.translate.plan import OutputNames, Pairs
 
 pytestmark = pytest.mark.slow
 

@@ -29,11 +29,11 @@ from mcltool.core.pictures import embedded, page
 from mcltool.translate.exemplars import uncovered_note
 from mcltool.translate.job import Job
 from mcltool.translate.manifest import STATUSES, manifests, read_lines
-from mcltool.translate.plan import Task
 from mcltool.translate.reader import Preparer
 from mcltool.translate.resume import DONE, FAILED, PENDING
 from mcltool.translate.run import Run
 from mcltool.translate.saving import picture_of
+from mcltool.translate.task import Task
 
 PLAIN_SECONDS = 10.0
 """At most one plain line in this many seconds, failures aside."""

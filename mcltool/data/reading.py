@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -155,7 +156,7 @@ def unread(folder: Path) -> str:
     """A line on the files below ``folder`` that may be pictures of a kind that is not read; "" where there are none."""
     kinds: Counter[str] = Counter()
     names: list[str] = []
-    for name, suffix in _files(folder):
+    for name, suffix in chain.from_iterable(_files(folder)):
         known = suffix in IMAGE_SUFFIXES or suffix in _NO_PICTURES
         if not known and (suffix or _begins_like_a_picture(folder / name)):  # else README, LICENSE
             kinds[suffix or "without suffix"] += 1
@@ -169,18 +170,21 @@ def unread(folder: Path) -> str:
 def unused(root: Path, samples: Iterable[Sample]) -> str:
     """A line on the pictures below ``root`` that are in none of ``samples``; "" where there are none."""
     used = {os.path.abspath(path) for s in samples for path in (s.photo, *s.condition) if path is not None}
-    pictures = (name for name, suffix in _files(root) if suffix in IMAGE_SUFFIXES)
+    pictures = (name for name, suffix in chain.from_iterable(_files(root)) if suffix in IMAGE_SUFFIXES)
     left = [name for name in pictures if os.path.abspath(os.path.join(root, name)) not in used]
     return f"in no sample: {len(left)} pictures below {root} ({_some(left)})" if left else ""
 
 
-def _files(folder: Path) -> Iterator[tuple[str, str]]:
-    """Name and suffix of each file below ``folder``, sorted; what is hidden is left out."""
+def _files(folder: Path) -> Iterator[list[tuple[str, str]]]:
+    """Name and suffix of each file below ``folder``, a list a folder, sorted; what is hidden is left out."""
     for place, folders, files in os.walk(folder):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         inner = os.path.relpath(place, folder)
-        for name in sorted(name for name in files if not name.startswith(".")):
-            yield os.path.normpath(os.path.join(inner, name)), os.path.splitext(name)[1].lower()
+        yield [
+            (os.path.normpath(os.path.join(inner, name)), os.path.splitext(name)[1].lower())
+            for name in sorted(files)
+            if not name.startswith(".")
+        ]
 
 
 def _begins_like_a_picture(path: Path) -> bool:

@@ -19,8 +19,8 @@ from mcltool.data.exemplars import Names
 from mcltool.data.pairs import Row, read_rows
 from mcltool.plugin.contract import ConditionSpec
 from mcltool.translate.exemplars import Exemplar, check, parse_classes, parse_weight
-from mcltool.translate.names import Lookup, stem
-from mcltool.translate.plan import Indices, Mixture, Pairs, Plan
+from mcltool.translate.names import Lookup
+from mcltool.translate.plan import Indices, Mixture, Pairs, Plan, stem
 
 log = logging.getLogger("mcltool.translate")
 

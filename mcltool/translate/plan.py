@@ -7,68 +7,23 @@ which alone takes half a gigabyte.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mcltool.core.errors import UsageError
 from mcltool.core.files import IMAGE_SUFFIXES, walk_names
-from mcltool.core.pictures import Picture
-from mcltool.core.pixels import Size
 from mcltool.plugin.contract import ConditionFiles, DatasetPlugin
-from mcltool.translate.exemplars import Exemplar, Weights
-from mcltool.translate.names import OutputNames, check_distinct, check_id, stem
+from mcltool.translate.exemplars import Exemplar
+from mcltool.translate.names import check_distinct, check_id, hashes, repeated
+from mcltool.translate.task import Task
 
 Indices = NDArray[np.int32]
-Pictures = Callable[[], dict[str, NDArray[Any]]]
-"""What the network made: waits until it has arrived in this computer's memory, and gives it by kind: "image" and "warp"
-(H, W, 3) uint8, "confidence" (H / 4, W / 4) float32 in [0, 1]."""
-
-
-@dataclass(frozen=True, eq=False)
-class Task:
-    """One condition to translate; each stage hands on a copy with what it has found.
-
-    From the plan: number, its place there. input, exemplar, output: relative to CONDITIONS, EXEMPLARS and OUT, with "/"
-    between folders; several exemplars as their label. files, part: as in ConditionFiles. exemplars: one, or those that
-    act together. wanted: False for a task that only completes a batch, so that the bytes of the others stay the same.
-    alone: encode each exemplar by itself, because tasks of other windows may use it too.
-
-    From the reader: source, stamps of the files before they were read. pixels: the condition at its network size,
-    (H, W) uint8 labels or (C, H, W) float32 in [0, 1]. size: of the output. weights: of its exemplars, where there are
-    several; uncovered: positions at which regions and classes left none, so that all serve.
-
-    From the pipeline: photos, the exemplars, (H, W, 3) each. made: the condition's pictures.
-
-    From any of them: milliseconds, spent so far. cause: why there is no picture.
-    """
-
-    number: int
-    input: str
-    exemplar: str
-    output: str
-    files: tuple[str, ...]
-    part: str = ""
-    exemplars: tuple[Exemplar, ...] = ()
-    wanted: bool = True
-    alone: bool = False
-    source: str = ""
-    pixels: NDArray[Any] | None = None
-    size: Size = (0, 0)
-    weights: Weights | None = None
-    uncovered: int = 0
-    photos: Sequence[Picture] = ()
-    made: Pictures | None = None
-    milliseconds: float = 0.0
-    cause: str = ""
-
-    def __str__(self) -> str:
-        return self.files[0]
 
 
 class Mixture(NamedTuple):
@@ -207,3 +162,67 @@ class Plan(Sequence[Task]):
     def in_order(self) -> NDArray[np.intp]:
         """The tasks' numbers in the order of the conditions."""
         return np.lexsort((self.pairs.exemplars, self.pairs.conditions))
+
+
+class OutputNames:
+    """The output of each task: ID.png, with the whole input name (a.jpg.png) where two would collide, and
+    ID--EXEMPLAR.png where a condition has several outputs.
+
+    ids, inputs: of the conditions, without and with suffix. exemplars: names with suffix. suffix: with its dot. extras:
+    pictures that are saved beside each output, as ID.KIND.png. Raises UsageError where names still collide.
+    """
+
+    def __init__(
+        self,
+        ids: Sequence[str],
+        inputs: Sequence[str],
+        exemplars: Sequence[str],
+        pairs: Pairs,
+        suffix: str,
+        extras: Sequence[str] = (),
+    ) -> None:
+        self._ids, self._inputs, self._exemplars, self._pairs = ids, inputs, exemplars, pairs
+        self._suffix, self._kinds = suffix, ("", *extras)
+        self._whole = np.zeros(len(inputs), bool)
+        self._whole_exemplar = np.zeros(0, bool)
+        self._several = len(pairs.conditions) > len(inputs)
+        if self._several:
+            self._whole_exemplar = repeated(hashes((stem(name) for name in exemplars), len(exemplars)))
+        self._separate()
+
+    def __getitem__(self, task: int) -> str:
+        return self.of(task, "")
+
+    def of(self, task: int, kind: str) -> str:
+        """The name of the task's extra picture ``kind``; "" for its output."""
+        condition = self._pairs.conditions[task]
+        base: str = self._inputs[condition] if self._whole[condition] else self._ids[condition]
+        if self._several:
+            exemplar = self._pairs.exemplars[task]
+            name = self._exemplars[exemplar]
+            name = name if self._whole_exemplar[exemplar] else stem(name)
+            base = f"{base}--{name.replace('/', '--')}"
+        return f"{base}.{kind}{self._suffix}" if kind else base + self._suffix
+
+    def _all(self) -> Iterator[str]:
+        tasks = range(len(self._pairs.conditions))
+        return (self.of(task, kind) for kind in self._kinds for task in tasks)
+
+    def _separate(self) -> None:
+        """Take the whole name for all whose output collides, until none does."""
+        conditions, kinds = self._pairs.conditions, len(self._kinds)
+        while True:
+            twice = repeated(hashes(self._all(), kinds * len(conditions)))
+            owners = np.unique(np.tile(conditions, kinds)[twice])
+            if self._whole[owners].all():
+                break
+            self._whole[owners] = True
+        if twice.any():
+            name = next(name for name, is_twice in zip(self._all(), twice, strict=True) if is_twice)
+            raise UsageError(f"{name}: would be the output of two inputs; rename one of them")
+
+
+def stem(name: str) -> str:
+    """A file's name without its suffix."""
+    head, dot, _ = name.rpartition(".")
+    return head if dot and not head.endswith("/") and head else name

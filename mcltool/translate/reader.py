@@ -22,7 +22,7 @@ from mcltool.core.process import cores
 from mcltool.plugin.contract import Condition, ConditionFiles, DatasetPlugin, rendered
 from mcltool.translate.exemplars import Name, files_of_regions, weights_of
 from mcltool.translate.manifest import stamp
-from mcltool.translate.plan import Task
+from mcltool.translate.task import Task
 
 if TYPE_CHECKING:
     from mcltool.model.network import EncodedExemplar
@@ -170,8 +170,8 @@ class Preparer:
 
     def condition(self, task: Task) -> Task:
         """Read and resize a condition, and the regions of its exemplars. Errors of files are its cause, not raised."""
-        started = time.perf_counter()
-        source = stamp([*task.files, *files_of_regions(task.exemplars)])
+        started, several = time.perf_counter(), len(task.exemplars) > 1
+        source = stamp([*task.files, *(files_of_regions(task.exemplars) if several else ())])
         try:
             read = read_condition(self.plugin, [Path(path) for path in task.files], task.part)
             try:
