@@ -164,13 +164,14 @@ main()
 
 
 def hanging(where: str, *command: str, interrupt: bool = False) -> tuple[int, list[str]]:
-    """Exit code and lines of a command in which the function ``where`` never ends, all limits being half a second."""
+    """Exit code and lines of a command in which the function ``where`` never ends. Limits: 3 s, from then on half a second."""
     program = f"""
 import pkgutil, signal, sys, threading
 from mcltool.core import patience
 from mcltool.data import loader
-patience.LOOK_SECONDS, patience.LOOKS, patience.LONG_LOOKS, loader.BATCH_LOOKS = 0.05, 10, 10, 10
+patience.LOOK_SECONDS, patience.LOOKS, patience.LONG_LOOKS, loader.BATCH_LOOKS = 0.3, 10, 10, 10
 def hang(*_):
+    patience.LOOK_SECONDS = 0.05
     {"threading.Timer(0.2, signal.raise_signal, [signal.SIGINT]).start()" if interrupt else ""}
     print("hangs", file=sys.stderr, flush=True)
     threading.Event().wait()
