@@ -164,7 +164,7 @@ main()
 
 
 def hanging(where: str, *command: str, interrupt: bool = False) -> tuple[int, list[str]]:
-    """Exit code and lines of a command in which the function ``where`` never ends. Limits: 3 s, from then on half a second."""
+    """Exit code and lines of a command in which ``where`` hangs. Limits: 3 s; once it hangs, half a second."""
     program = f"""
 import pkgutil, signal, sys, threading
 from mcltool.core import patience
