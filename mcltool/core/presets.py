@@ -8,7 +8,7 @@ from typing import Any
 Settings = Mapping[str, Any]
 """Settings by address, e.g. {"loss.mcl": 0.05}."""
 
-# Losses and schedule that work on real photographs (docs/results.md). The published ones, which collapse there, are the
+# Losses and schedule that work on real photographs (docs/recipe.md). The published ones, which collapse there, are the
 # defaults of sections.py and the configurations paper-*.
 _RECIPE: Settings = {
     "model.temperature": 0.03,

@@ -51,7 +51,7 @@ WANTED = {
     "detail": Range(0.0, 0.7, 1.2, 2.0),
     "patch": Range(-1.0, 0.0, 0.4, 1.2),
 }
-"""What each measure should be. They were set on photos of people, faces, streets and garments (docs/results.md)."""
+"""What each measure should be. They were set on photos of people, faces, streets and garments (docs/photos.md)."""
 
 
 def measure(

@@ -34,7 +34,7 @@ def normal_parameter(*shape: int, deviation: float = 1.0) -> nn.Parameter:
 
 EMBEDDING_DEVIATION = 0.1
 """Of an embedding's numbers at the start. At 1 they drown the three colours beside them, and a discriminator takes
-hundreds of steps to tell a blur from a photo (docs/results.md)."""
+hundreds of steps to tell a blur from a photo (docs/recipe.md)."""
 
 
 class ConditionEmbedding(nn.Module):

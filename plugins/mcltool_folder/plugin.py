@@ -29,7 +29,7 @@ class FolderPlugin(DatasetPlugin):
 
     name: ClassVar[str] = "folder"
     _description: Description | None = None
-    preset: ClassVar[str] = "small"  # measured on such folders (docs/results.md); needs no perceptual network
+    preset: ClassVar[str] = "small"  # measured on such folders (docs/photos.md); needs no perceptual network
     _kinds: tuple[Kind, ...] = ()
     _spec: ConditionSpec
 

@@ -1,4 +1,4 @@
-"""What a model makes of held-out photographs, beside what is easily had. Prints JSON (docs/results.md).
+"""What a model makes of held-out photographs, beside what is easily had. Prints JSON (docs/photos.md).
 
     python tests/bench/photos.py WEIGHTS MASKS PHOTOS OUT --check ../shared/tools/real_check.py [--conditions DIR]
 
