@@ -1,4 +1,4 @@
-"""Line drawings, made of faces and read from files: see mcltool.core.drawings and mcltool_celebahq.edges."""
+"""Line drawings, made of faces and read from files: see mcltool.core.drawings and mcltool_celebahq.drawings."""
 
 from __future__ import annotations
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from faces import FACE, box_mask, make_root
 from mcltool_celebahq import CelebAHQPartsPlugin
-from mcltool_celebahq.parts import HEAD, PLANES, SIDES
+from mcltool_celebahq.drawings import HEAD, PLANES, SIDES
 from PIL import Image
 
 from mcltool import Condition, DataError

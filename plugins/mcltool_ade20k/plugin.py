@@ -17,8 +17,7 @@ from mcltool import (
     read_labels,
     walk_files,
 )
-from mcltool_ade20k.classes import NAMES, PALETTE
-from mcltool_ade20k.full import decode
+from mcltool_ade20k.classes import NAMES, PALETTE, decode
 
 SPLITS = {"train": "training", "val": "validation"}
 ARCHIVE = "ADEChallengeData2016"

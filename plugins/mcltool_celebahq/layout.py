@@ -94,14 +94,8 @@ def index_faces(root: Path | None, split: str, with_photo: bool, numbering: str 
 
 def mask_pattern(photo: Path) -> Path:
     """The files that the part masks of ``photo`` are, with "*" for the part."""
-    folder, prefix = _masks_of(photo)
-    return folder / f"{prefix}*.png"
-
-
-def _masks_of(photo: Path) -> tuple[Path, str]:
-    """The folder of a photo's part masks and what their names begin with."""
     number = int(photo.stem)
-    return photo.parents[1] / MASKS / str(number // MASKS_A_FOLDER), f"{number:05d}_"
+    return photo.parents[1] / MASKS / str(number // MASKS_A_FOLDER) / f"{number:05d}_*.png"
 
 
 def _find_home(root: Path | None) -> Path:

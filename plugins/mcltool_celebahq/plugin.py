@@ -24,20 +24,19 @@ from mcltool import (
     read_drawing,
     read_labels,
 )
-from mcltool_celebahq.classes import MIRROR, NAMES, NUMBERINGS, PALETTE
-from mcltool_celebahq.edges import draw_face
-from mcltool_celebahq.faces import doubt_of
-from mcltool_celebahq.layout import PAGE, Faces, index_faces, mask_pattern
-from mcltool_celebahq.masks import face_conditions, read_parts, split_name
-from mcltool_celebahq.parts import (
+from mcltool_celebahq.classes import MIRROR, NAMES, NUMBERINGS, PALETTE, doubt_of
+from mcltool_celebahq.drawings import (
     COLOURS,
     PLANES,
     STACK,
+    draw_face,
     is_stack,
     part_planes,
     read_planes,
     write_planes,
 )
+from mcltool_celebahq.layout import PAGE, Faces, index_faces, mask_pattern
+from mcltool_celebahq.masks import face_conditions, read_parts, split_name
 from mcltool_celebahq.splits import SPLITS
 
 _FEW = 16
@@ -48,7 +47,7 @@ _LABELS = ConditionSpec("labels", NAMES, PALETTE)
 
 
 class _Faces(DatasetPlugin):
-    """What both have in common: the folders, and that the part masks of a face are one condition.
+    """What the three have in common: the folders, and that the part masks of a face are one condition.
 
     Expected below the root, or below CelebAMask-HQ in it, as the archive unpacks: CelebA-HQ-img/N.jpg and
     CelebAMask-HQ-mask-anno/{N // 2000}/NNNNN_part.png, a mask a part that the face has. Where there are no part masks,
@@ -150,7 +149,7 @@ class CelebAHQPlugin(_Faces):
 
 
 class CelebAHQPartsPlugin(_Faces):
-    """30000 portraits with the 15 planes of the published edges (see parts.PLANES).
+    """30000 portraits with the 15 planes of the published edges (see drawings.PLANES).
 
     To translate, a condition is the part masks of a face, and for the edges inside of them their photo; or what
     ``write_condition`` wrote. A drawing alone does not do: the distance maps are of parts.

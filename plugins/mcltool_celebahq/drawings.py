@@ -1,4 +1,5 @@
-"""The 15 planes of the published edges: all lines, a distance map a part of the head, and the parts' outlines."""
+"""Line drawings of faces, made of the masks of their parts and of their photos; and the 15 planes of the published
+edges: all lines, a distance map a part of the head, and the parts' outlines."""
 
 from __future__ import annotations
 
@@ -10,9 +11,14 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from mcltool import Condition, DataError, read_photo, replacing
+from mcltool import Condition, DataError, draw_lines, outlines, read_photo, replacing
 from mcltool_celebahq.classes import MIRROR, NAMES, PALETTE
-from mcltool_celebahq.edges import LINE, draw_face
+
+LINE = 255
+"""The value of lines in a drawing, 0 elsewhere."""
+
+# Where the photo's own edges are drawn, and not only outlines of parts.
+_TEXTURED = np.isin(np.arange(256), [NAMES.index(name) for name in ("background", "hair", "hat", "cloth")])
 
 HEAD = (
     *("skin", "nose", "eye_g", "l_eye", "r_eye", "l_brow", "r_brow", "l_ear", "r_ear"),
@@ -39,6 +45,25 @@ STEP = 3
 STACK = "_planes.png"
 """How the file is called that holds the planes of a face, one below the other."""
 _CROSS = cv2.getStructuringElement(cv2.MORPH_CROSS, (3, 3))
+
+
+def draw_face(
+    labels: NDArray[np.uint8], photo: Path | None, short_side: int, upright: bool = True
+) -> NDArray[np.uint8]:
+    """The line drawing (H, W), 0 or LINE, of a face: outlines of its parts, and the photo's edges (Canny) in
+    hair, hat, clothes and background.
+
+    labels: (h, w) classes. photo: a file with the same picture at any size; None: outlines alone.
+    short_side: that of the drawing in pixels, so that its lines are as fine as the picture that it is for;
+    never above the labels' own, which 0 stands for. upright: as in ``read_photo``.
+    """
+    own = min(labels.shape)
+    scale = min(short_side or own, own) / own
+    height, width = (max(1, round(side * scale)) for side in labels.shape)
+    labels = np.asarray(cv2.resize(labels, (width, height), interpolation=cv2.INTER_NEAREST_EXACT), np.uint8)
+    if photo is None:
+        return outlines(labels) * np.uint8(LINE)
+    return draw_lines(read_photo(photo, min(height, width), upright), labels, _TEXTURED[labels])
 
 
 def part_planes(
