@@ -15,6 +15,7 @@ from PIL import Image
 from mcltool import DataError, UsageError, read_labels, read_photo
 from mcltool_folder.classes import find_classes, shade
 from mcltool_folder.description import MOST_CLASSES, RGB, ClassEntry
+from mcltool_folder.files import codes_of
 
 VOID = 255
 """The number that label maps have where nobody labelled anything."""
@@ -208,7 +209,7 @@ def _is_between(colours: NDArray[np.float32], ends: NDArray[np.float32]) -> NDAr
 
 def _worst(files: Sequence[Path], codes: Sequence[int]) -> float:
     """The share to allow for colours that are nearly a class's. Raises UsageError where a mask has too many."""
-    shares = [float(np.isin(_codes(read_photo(path)), codes, invert=True).mean()) for path in files]
+    shares = [float(np.isin(codes_of(read_photo(path)), codes, invert=True).mean()) for path in files]
     worst = int(np.argmax(shares))
     if shares[worst] > MOST_NEAR:
         raise UsageError(
@@ -222,12 +223,8 @@ def _colours(picture: NDArray[np.uint8]) -> dict[int, int]:
     """Pixels by colour."""
     if found := Image.fromarray(picture).getcolors(1 << 16):  # ten times as fast, where colours are few
         return {_code(colour): times for times, colour in found}  # type: ignore[arg-type]
-    codes, times = np.unique(_codes(picture), return_counts=True)
+    codes, times = np.unique(codes_of(picture), return_counts=True)
     return dict(zip(codes.tolist(), times.tolist(), strict=True))
-
-
-def _codes(colours: NDArray[np.uint8]) -> NDArray[np.uint32]:
-    return np.asarray(colours @ np.array([1 << 16, 1 << 8, 1], np.uint32), np.uint32)
 
 
 def _code(colour: RGB) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import colorsys
 import re
 from pathlib import Path
 
@@ -69,8 +70,6 @@ def _checked(
 
 def shade(number: int) -> RGB:
     """A colour for a class that has none, unlike those of the numbers beside it."""
-    import colorsys
-
     if number == 0:
         return 24, 26, 36
     red, green, blue = colorsys.hsv_to_rgb(

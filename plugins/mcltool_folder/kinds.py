@@ -27,8 +27,7 @@ from mcltool import (
 )
 from mcltool.poses import PosePlugin
 from mcltool_folder.description import RGB, Part
-from mcltool_folder.files import write_array, write_image
-from mcltool_folder.masks import read_mask, write_mask
+from mcltool_folder.files import read_mask, write_array, write_image, write_mask
 
 Planes = NDArray[np.float32]
 
