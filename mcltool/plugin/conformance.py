@@ -5,7 +5,6 @@ A check is a function of a Subject: it returns a note for the reader or "", and 
 
 from __future__ import annotations
 
-import re
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -20,12 +19,11 @@ from mcltool.core.presets import PRESETS
 from mcltool.data.dataset import TrainingData
 from mcltool.plugin import conformance_reading
 from mcltool.plugin.conformance_reading import SkipError, Subject, require, require_raises
-from mcltool.plugin.contract import CONTRACT_VERSION, ConditionSpec, DatasetPlugin, Sample
+from mcltool.plugin.contract import CONTRACT_VERSION, PLUGIN_NAME, ConditionSpec, DatasetPlugin, Sample
 
 SPLITS = ("train", "val")
 STATED = 500
 """Samples of each split whose files are looked for."""
-NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
 
 
 def check_identity(subject: Subject) -> str:
@@ -33,7 +31,7 @@ def check_identity(subject: Subject) -> str:
     made_for = f"made for contract version {plugin.contract}, this mcltool has version {CONTRACT_VERSION}"
     require(1 <= plugin.contract <= CONTRACT_VERSION, made_for)
     require(
-        isinstance(plugin.name, str) and NAME.fullmatch(plugin.name),
+        isinstance(plugin.name, str) and PLUGIN_NAME.fullmatch(plugin.name),
         f"name {plugin.name!r}: expected a-z0-9-",
     )
     require(

@@ -6,6 +6,7 @@ training and ``translate-dir`` alike. Everything here is plain data: no tensors,
 
 from __future__ import annotations
 
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -21,12 +22,14 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 __all__ = [
-    "CONTRACT_VERSION", "IMAGE_SUFFIXES", "RGB", "Condition", "ConditionFiles", "ConditionSpec", "DatasetPlugin",
-    "PointDrawing", "Sample", "Truth", "rendered", "walk_files",
+    "CONTRACT_VERSION", "IMAGE_SUFFIXES", "PLUGIN_NAME", "RGB", "Condition", "ConditionFiles", "ConditionSpec",
+    "DatasetPlugin", "PointDrawing", "Sample", "Truth", "rendered", "walk_files",
 ]  # fmt: skip
 
 CONTRACT_VERSION = 2
 """The version that plugins are made for. Plugins made for version 1 still work."""
+
+PLUGIN_NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
 
 PointDrawing = Callable[[Any, Any, Any, Any], Any]  # DatasetPlugin.draw_points
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from mcltool.core.errors import UsageError
 from mcltool.core.files import write_text
+from mcltool.plugin.contract import PLUGIN_NAME
 
-_NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
 _LONGEST = 40
 _FILES = ("pyproject.toml", "README.md", "mcltool_two_tone.py", "tests/test_two_tone.py")
 
@@ -19,7 +19,7 @@ def write_package(name: str, folder: Path) -> Path:
 
     Raises UsageError for a name that cannot be used, and where ``folder`` exists or cannot be written.
     """
-    if not _NAME.fullmatch(name) or len(name) > _LONGEST:
+    if not PLUGIN_NAME.fullmatch(name) or len(name) > _LONGEST:
         raise UsageError(f"{name}: a plugin's name is lower case, a-z 0-9 and single -, such as street-views")
     if folder.exists() or folder.is_symlink():
         raise UsageError(f"{folder}: exists already; give another --out")
