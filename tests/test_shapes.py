@@ -240,7 +240,6 @@ def test_outlines_have_no_symmetry(number: int) -> None:
     mirrored = max(alike(area(a, True)) for a in np.deg2rad(np.arange(0, 360, 5)))
     assert turned < 0.85
     assert mirrored < 0.85
-    assert outlines.likeness(number) == pytest.approx((turned, mirrored), abs=0.05)
 
 
 # Textures and truth

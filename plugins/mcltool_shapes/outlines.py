@@ -58,19 +58,3 @@ def inside(outline: int, u: NDArray[np.float32], v: NDArray[np.float32]) -> NDAr
     # float32 rounds the angle pi up to the table's end: the first entry follows the last
     index = turn.astype(np.int32) & (ANGLES - 1)
     return np.asarray(u * u + v * v <= _SQUARES[outline][index])
-
-
-def likeness(outline: int) -> tuple[float, float]:
-    """How symmetrical an outline is, as two largest intersections over union, in [0, 1].
-
-    With itself turned by 45 to 315 degrees, and with its mirror image turned by any angle, about the origin.
-    """
-    squares = RADII[outline] ** 2
-    mirrored = squares[::-1]
-
-    def overlap(other: NDArray[np.float64], steps: range) -> float:
-        turned = (np.roll(other, step) for step in steps)
-        return max(float(np.minimum(squares, t).sum() / np.maximum(squares, t).sum()) for t in turned)
-
-    eighth = ANGLES // 8
-    return overlap(squares, range(eighth, ANGLES - eighth + 1, 8)), overlap(mirrored, range(0, ANGLES, 8))

@@ -11,13 +11,13 @@ from numpy.typing import NDArray
 
 from mcltool import Condition, ConditionSpec, DatasetPlugin, Sample, Truth, UsageError, read_labels
 from mcltool_shapes.outlines import NAMES
-from mcltool_shapes.scene import Scene, draw_scene, rasterise
+from mcltool_shapes.scene import Raster, Scene, background_frame, draw_scene, rasterise
 from mcltool_shapes.styles import Style, draw_style
-from mcltool_shapes.truth import exact_truth
 
 SPLITS = {"train": 20_000, "val": 1_000}
 VIEWS = 4
 """Samples of one group: one style, different layouts."""
+BACKGROUND = 0
 
 _SPEC = ConditionSpec(
     kind="labels",
@@ -85,7 +85,7 @@ class ShapesPlugin(DatasetPlugin):
         shape's frame is its outline's radius, the background's is the image's side.
         """
         style = self._style(exemplar)
-        return exact_truth(self._scene(condition), self._scene(exemplar), style, short_side)
+        return _exact_truth(self._scene(condition), self._scene(exemplar), style, short_side)
 
     def _scene(self, sample: Sample) -> Scene:
         split, number = _parse(sample)
@@ -102,3 +102,57 @@ def _parse(sample: Sample) -> tuple[int, int]:
     if split not in SPLITS or not number.isdecimal():
         raise UsageError(f"shapes: no sample {sample.id!r}; ids are like 'train/000123'")
     return list(SPLITS).index(split), int(number)
+
+
+def _exact_truth(condition: Scene, exemplar: Scene, style: Style, side: int) -> Truth:
+    """What ``condition`` looks like in the ``style`` of ``exemplar``, at ``side`` x ``side`` pixels.
+
+    The source of a pixel is its own place in an instance of its class in the exemplar, where that instance is
+    inside the image and on top there (at the pixel nearest to the exact position). Of several such
+    instances the one nearest in the image counts. Background comes from the same position. Coordinates:
+    integers at pixel centres.
+    """
+    here, there = rasterise(condition, side), rasterise(exemplar, side)
+    source = _sources(here, there, exemplar, side)
+    shown = np.unique(there.layer[there.layer >= 0]).tolist()
+    frames = [(BACKGROUND, background_frame(side))]
+    frames += [(exemplar[i].label, exemplar[i].to_frame(side)) for i in shown]
+    return Truth(
+        image=style.paint(here.labels, here.place),
+        labels=here.labels.copy(),
+        exemplar_labels=there.labels.copy(),
+        background=BACKGROUND,
+        visible=~np.isnan(source[..., 0]),
+        source=source,
+        place=np.ascontiguousarray(here.place.transpose(1, 2, 0)),
+        frames=tuple((label, frame.astype(np.float32)) for label, frame in frames),
+    )
+
+
+def _sources(here: Raster, there: Raster, exemplar: Scene, side: int) -> NDArray[np.float32]:
+    """(S, S, 2) x, y in the exemplar of every pixel of ``here``, NaN where hidden."""
+    source = np.full((side, side, 2), np.nan, np.float32)
+    nearest = np.full((side, side), np.inf)
+    for index, shape in enumerate(exemplar):
+        rows, columns = np.nonzero(here.labels == shape.label)
+        m = shape.from_frame(side)
+        x, y = m[:, :2] @ here.place[:, rows, columns] + m[:, 2:]
+        distance = (x - columns) ** 2 + (y - rows) ** 2
+        better = _shows(there.layer, index, x, y) & (distance < nearest[rows, columns])
+        rows, columns = rows[better], columns[better]
+        nearest[rows, columns] = distance[better]
+        source[rows, columns, 0], source[rows, columns, 1] = x[better], y[better]
+    rows, columns = np.nonzero((here.labels == BACKGROUND) & (there.labels == BACKGROUND))
+    source[rows, columns, 0], source[rows, columns, 1] = columns, rows
+    return source
+
+
+def _shows(
+    layer: NDArray[np.int8], index: int, x: NDArray[np.float64], y: NDArray[np.float64]
+) -> NDArray[np.bool_]:
+    """Whether instance ``index`` is what ``layer`` shows at the pixels nearest to (x, y)."""
+    column, row = np.floor(x + 0.5).astype(np.int64), np.floor(y + 0.5).astype(np.int64)
+    height, width = layer.shape
+    within = (column >= 0) & (column < width) & (row >= 0) & (row < height)
+    shown = layer[row.clip(0, height - 1), column.clip(0, width - 1)]
+    return np.asarray(within & (shown == index))
