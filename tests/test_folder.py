@@ -199,6 +199,7 @@ def test_masks_are_turned_as_photos_are(tmp_path):
         ("classes.txt", "0 ground\n1 tall tree\n2 sky\n", ("ground", "tall tree", "sky")),
         ("classes.csv", "id,name\n2,sky\n0,ground\n1,tree\n", ("sky", "ground", "tree")),
         ("classes.txt", "ground\ntree\nsky\n", ("ground", "tree", "sky")),
+        ("classes.csv", 'id,name\n0,ground\n1,"tall tree"\n2,"sky"\n', ("ground", "tall tree", "sky")),
         (
             "classes.csv",
             "name,id,r,g,b\nground,0,1,2,3\ntree,1,4,5,6\nsky,2,7,8,9\n",

@@ -13,8 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from mcltool import DataError, UsageError, read_labels, read_photo
-from mcltool_folder.classes import find_classes, shade
-from mcltool_folder.description import MOST_CLASSES, RGB, ClassEntry
+from mcltool_folder.classes import MOST_CLASSES, RGB, ClassEntry, find_classes, shade
 from mcltool_folder.files import codes_of
 
 VOID = 255

@@ -4,15 +4,26 @@ from __future__ import annotations
 
 import colorsys
 import re
+from dataclasses import dataclass
 from pathlib import Path
 
 from mcltool import UsageError
-from mcltool_folder.description import RGB, ClassEntry
 
+RGB = tuple[int, int, int]
+MOST_CLASSES = 255
 NAMES = ("classes.csv", "classes.txt")
 _HEX = re.compile(r"#([0-9a-fA-F]{6})\b")
 _SPLIT = re.compile(r"[,;\s]+")
 _NUMBERS, _COLOURS = ("number", "id", "index", "value"), ("r", "red", "colour", "color")
+
+
+@dataclass(frozen=True)
+class ClassEntry:
+    """One class of a mask. number: its value in numbered masks. colour: in coloured masks, and on screen."""
+
+    name: str
+    number: int | None = None
+    colour: RGB = (0, 0, 0)
 
 
 def find_classes(root: Path) -> tuple[Path, list[ClassEntry]] | None:
@@ -51,6 +62,7 @@ def _entry(path: Path, line: str, place: int, colour_first: bool) -> ClassEntry:
     words = [word for word in map(str.strip, _SPLIT.split(_HEX.sub("", line))) if word]
     numbers = [int(word) for word in words if word.isdecimal()]
     name = " ".join(word for word in words if not word.isdecimal()) or " ".join(words)
+    name = name.replace('"', "")  # as spreadsheets write names with a comma or a space
     if len(numbers) >= 3 and colour is None:
         *first, red, green, blue = numbers[: 3 if colour_first else 4]
         return _checked(path, line, name, first[0] if first else None, (red, green, blue))

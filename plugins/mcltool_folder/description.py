@@ -18,26 +18,15 @@ from pathlib import Path, PurePosixPath
 from typing import Any, Literal
 
 from mcltool import UsageError
+from mcltool_folder.classes import MOST_CLASSES, ClassEntry
 
 NAME = "dataset.toml"
 KINDS = ("labels", "edges", "depth", "normals", "picture", "poses")
-MOST_CLASSES = 255
-
-RGB = tuple[int, int, int]
 
 
 def _key(default: Any, says: str, *kinds: str) -> Any:
     """A key of the file. says: the comment beside it. kinds: of conditions that have it; none: all."""
     return field(default=default, metadata={"says": says, "kinds": kinds})
-
-
-@dataclass(frozen=True)
-class ClassEntry:
-    """One class of a mask. number: its value in numbered masks. colour: in coloured masks, and on screen."""
-
-    name: str
-    number: int | None = None
-    colour: RGB = (0, 0, 0)
 
 
 @dataclass(frozen=True)
@@ -85,6 +74,15 @@ class Part:
     def kinds(self) -> set[str]:
         """Its own, and labels where it is drawn along the outlines of masks."""
         return {self.kind, "labels"} if self.made and self.files else {self.kind}
+
+    def has(self, key: dataclasses.Field[Any]) -> bool:
+        kinds = key.metadata.get("kinds")
+        return not kinds or bool({*kinds} & self.kinds)
+
+    def strays(self) -> list[str]:
+        """Keys that have a value although no condition of its kind has them."""
+        unfit = (key for key in dataclasses.fields(self) if not self.has(key))
+        return [key.name for key in unfit if getattr(self, key.name) != key.default]
 
 
 @dataclass(frozen=True)
@@ -140,7 +138,12 @@ class Description:
     def read(cls, path: Path) -> Description:
         """The description in a TOML file. Raises UsageError naming it and the nearest known key."""
         try:
-            return typing.cast(Description, _build(cls, tomllib.loads(path.read_text("utf-8")), ""))
+            found = typing.cast(Description, _build(cls, tomllib.loads(path.read_text("utf-8-sig")), ""))
+            for n, part in enumerate(found.condition):
+                _require(
+                    not part.strays(), f"condition[{n}].{', '.join(part.strays())}: not a key of {part.kind}"
+                )
+            return found
         except OSError as error:
             raise UsageError(f"{path}: cannot be read ({error.strerror})") from None
         except (ValueError, RecursionError) as error:
@@ -165,8 +168,7 @@ def _entries(value: Description | Part, leave_out: str) -> list[str]:
     """A line for each key that its kind has."""
     lines = []
     for item in dataclasses.fields(value):
-        kinds = item.metadata.get("kinds")
-        if item.name == leave_out or (kinds and isinstance(value, Part) and not {*kinds} & value.kinds):
+        if item.name == leave_out or (isinstance(value, Part) and not value.has(item)):
             continue
         found = getattr(value, item.name)
         text = f"{item.name} = {_toml(found)}" if found is not None else f"# {item.name} ="

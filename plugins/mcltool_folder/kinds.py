@@ -26,7 +26,8 @@ from mcltool import (
     read_photo,
 )
 from mcltool.poses import PosePlugin
-from mcltool_folder.description import RGB, Part
+from mcltool_folder.classes import RGB
+from mcltool_folder.description import Part
 from mcltool_folder.files import read_mask, write_array, write_image, write_mask
 
 Planes = NDArray[np.float32]

@@ -15,7 +15,8 @@ from PIL import Image
 
 from mcltool import DataError, Sample, UsageError, photo_size, read_measure, read_photo
 from mcltool_folder.census import look_at_masks
-from mcltool_folder.description import ClassEntry, Description, Part
+from mcltool_folder.classes import ClassEntry
+from mcltool_folder.description import Description, Part
 from mcltool_folder.layout import Layout, find_layout
 from mcltool_folder.parts import share_out
 from mcltool_folder.samples import find_samples
