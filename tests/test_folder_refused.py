@@ -137,9 +137,10 @@ def test_more_than_255_classes(tmp_path):
         ("val = 2", "val: a folder, or a share between 0 and 1"),
         ('val = "."', "val: '.' is the folder of train too"),
         ("flip = 1", "flip: 1, expected true or false"),
+        ('condition = [{ kind = "poses", made = true }]', "condition[0].made: not a key of poses"),
         (
-            'condition = [{ kind = "edges", made = true, range = [0, 9], void = 0 }]',
-            "condition[0].range, void: not a key of edges",
+            'condition = [{ kind = "edges", made = true, range = [0, 9] }]',
+            "condition[0].range: not a key of edges",
         ),
         ('group = "("', "group: '(' is not a regular expression"),
         ('condition = [{ kind = "labels", files = "masks" }]', "classes: expected 1 to 255"),

@@ -68,7 +68,6 @@ class Part:
         _require(0 <= self.near <= 1, "near: a share, 0 to 1")
         _require(self.range is None or self.range[0] < self.range[1], "range: expected [least, most]")
         _require(self.kind not in ("depth", "normals") or self.range is not None, "range: missing")
-        _require(self.made is False or self.kind == "edges", "made: only edges can be made from photos")
 
     @property
     def kinds(self) -> set[str]:
@@ -140,9 +139,8 @@ class Description:
         try:
             found = typing.cast(Description, _build(cls, tomllib.loads(path.read_text("utf-8-sig")), ""))
             for n, part in enumerate(found.condition):
-                _require(
-                    not part.strays(), f"condition[{n}].{', '.join(part.strays())}: not a key of {part.kind}"
-                )
+                for key in part.strays():
+                    raise UsageError(f"condition[{n}].{key}: not a key of {part.kind}")
             return found
         except OSError as error:
             raise UsageError(f"{path}: cannot be read ({error.strerror})") from None
