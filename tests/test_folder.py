@@ -199,7 +199,11 @@ def test_masks_are_turned_as_photos_are(tmp_path):
         ("classes.txt", "0 ground\n1 tall tree\n2 sky\n", ("ground", "tall tree", "sky")),
         ("classes.csv", "id,name\n2,sky\n0,ground\n1,tree\n", ("sky", "ground", "tree")),
         ("classes.txt", "ground\ntree\nsky\n", ("ground", "tree", "sky")),
-        ("classes.csv", 'id,name\n0,ground\n1,"tall tree"\n2,"sky"\n', ("ground", "tall tree", "sky")),
+        (
+            "classes.csv",
+            '"id","name"\n0,ground\n"1","tall, old tree"\n2,"level 7 sky"\n',
+            ("ground", "tall, old tree", "level 7 sky"),
+        ),
         (
             "classes.csv",
             "name,id,r,g,b\nground,0,1,2,3\ntree,1,4,5,6\nsky,2,7,8,9\n",

@@ -137,10 +137,10 @@ def test_more_than_255_classes(tmp_path):
         ("val = 2", "val: a folder, or a share between 0 and 1"),
         ('val = "."', "val: '.' is the folder of train too"),
         ("flip = 1", "flip: 1, expected true or false"),
-        ('condition = [{ kind = "poses", made = true }]', "condition[0].made: not a key of poses"),
+        ('condition = [{ kind = "poses", made = true }]', "made: only edges can be made from photos"),
         (
-            'condition = [{ kind = "edges", made = true, range = [0, 9] }]',
-            "condition[0].range: not a key of edges",
+            'condition = [{ kind = "edges", made = true, range = [0, 9], void = 0.0 }]',
+            "condition[0].range, condition[0].void: not a key of this kind of condition",
         ),
         ('group = "("', "group: '(' is not a regular expression"),
         ('condition = [{ kind = "labels", files = "masks" }]', "classes: expected 1 to 255"),
@@ -225,3 +225,9 @@ def test_every_key_of_the_file_is_explained(tmp_path):
     assert keys
     assert all("#" in line for line in keys)
     assert Description.from_json(look_at(tmp_path).description.to_json()) == look_at(tmp_path).description
+
+
+def test_a_byte_order_mark_is_no_fault(tmp_path):
+    description = look_at(trees.split_folders(tmp_path, "masks")).description
+    (tmp_path / "dataset.toml").write_text(write_toml(description, []), "utf-8-sig")
+    assert Description.read(tmp_path / "dataset.toml") == description

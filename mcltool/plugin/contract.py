@@ -30,6 +30,7 @@ CONTRACT_VERSION = 2
 """The version that plugins are made for. Plugins made for version 1 still work."""
 
 PLUGIN_NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
+"""What a plugin's name may be."""
 
 PointDrawing = Callable[[Any, Any, Any, Any], Any]  # DatasetPlugin.draw_points
 

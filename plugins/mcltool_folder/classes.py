@@ -13,7 +13,7 @@ RGB = tuple[int, int, int]
 MOST_CLASSES = 255
 NAMES = ("classes.csv", "classes.txt")
 _HEX = re.compile(r"#([0-9a-fA-F]{6})\b")
-_SPLIT = re.compile(r"[,;\s]+")
+_WORD = re.compile(r'"([^"]*)"|([^,;\s]+)')
 _NUMBERS, _COLOURS = ("number", "id", "index", "value"), ("r", "red", "colour", "color")
 
 
@@ -30,7 +30,7 @@ def find_classes(root: Path) -> tuple[Path, list[ClassEntry]] | None:
     """The classes that a file in ``root`` lists; None where there is no such file.
 
     A line is a number or a colour (three numbers, or #rrggbb) and a name, in any order, between commas, tabs or
-    spaces; a line of a name alone is the class of the line's number, from 0. Raises UsageError.
+    spaces, in quotes or not; a line of a name alone is the class of the line's number, from 0. Raises UsageError.
     """
     found = [root / name for name in NAMES if (root / name).is_file()]
     if not found:
@@ -42,7 +42,7 @@ def find_classes(root: Path) -> tuple[Path, list[ClassEntry]] | None:
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(f"{found[0]}: cannot be read ({error})") from None
     lines = [line for line in lines if line and not line.startswith("//")]
-    heading = [word.strip().lower() for word in _SPLIT.split(lines[0])] if lines else []
+    heading = [word.lower() for word in _words(lines[0])] if lines else []
     has_heading = bool({*heading} & {"name", "class", "label"}) and bool({*heading} & {*_NUMBERS, *_COLOURS})
     colour_first = (
         has_heading and next(word for word in heading if word in (*_NUMBERS, *_COLOURS)) in _COLOURS
@@ -55,14 +55,17 @@ def find_classes(root: Path) -> tuple[Path, list[ClassEntry]] | None:
     return found[0], entries
 
 
+def _words(line: str) -> list[str]:
+    return [word for quoted, bare in _WORD.findall(line) if (word := quoted.strip() or bare)]
+
+
 def _entry(path: Path, line: str, place: int, colour_first: bool) -> ClassEntry:
     """number is None where the line has a colour and no number."""
     named = _HEX.search(line)
     colour = tuple(bytes.fromhex(named[1])) if named else None
-    words = [word for word in map(str.strip, _SPLIT.split(_HEX.sub("", line))) if word]
+    words = _words(_HEX.sub("", line))
     numbers = [int(word) for word in words if word.isdecimal()]
     name = " ".join(word for word in words if not word.isdecimal()) or " ".join(words)
-    name = name.replace('"', "")  # as spreadsheets write names with a comma or a space
     if len(numbers) >= 3 and colour is None:
         *first, red, green, blue = numbers[: 3 if colour_first else 4]
         return _checked(path, line, name, first[0] if first else None, (red, green, blue))

@@ -68,6 +68,7 @@ class Part:
         _require(0 <= self.near <= 1, "near: a share, 0 to 1")
         _require(self.range is None or self.range[0] < self.range[1], "range: expected [least, most]")
         _require(self.kind not in ("depth", "normals") or self.range is not None, "range: missing")
+        _require(self.made is False or self.kind == "edges", "made: only edges can be made from photos")
 
     @property
     def kinds(self) -> set[str]:
@@ -79,7 +80,7 @@ class Part:
         return not kinds or bool({*kinds} & self.kinds)
 
     def strays(self) -> list[str]:
-        """Keys that have a value although no condition of its kind has them."""
+        """Keys that were given a value but do not belong to this kind."""
         unfit = (key for key in dataclasses.fields(self) if not self.has(key))
         return [key.name for key in unfit if getattr(self, key.name) != key.default]
 
@@ -137,10 +138,9 @@ class Description:
     def read(cls, path: Path) -> Description:
         """The description in a TOML file. Raises UsageError naming it and the nearest known key."""
         try:
-            found = typing.cast(Description, _build(cls, tomllib.loads(path.read_text("utf-8-sig")), ""))
-            for n, part in enumerate(found.condition):
-                for key in part.strays():
-                    raise UsageError(f"condition[{n}].{key}: not a key of {part.kind}")
+            found: Description = _build(cls, tomllib.loads(path.read_text("utf-8-sig")), "")
+            strays = [f"condition[{n}].{key}" for n, p in enumerate(found.condition) for key in p.strays()]
+            _require(not strays, f"{', '.join(strays)}: not a key of this kind of condition")
             return found
         except OSError as error:
             raise UsageError(f"{path}: cannot be read ({error.strerror})") from None

@@ -7,6 +7,7 @@ file of --conditions) is translated with a photo chosen at random. The same pair
 warped exemplar; the condition's own photo; the exemplar as it is; the mask in mean colours of the exemplar's classes.
 --check: the script that scores a folder of outputs, which shares no code with mcltool. Beside its numbers, "tint": the
 mean absolute difference of a class's mean colours in picture and exemplar, each less its own grey, colours in [0, 1].
+"same", of the output: the share of what the generator adds to the warped exemplar that is the same in all pictures.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import json
 import subprocess
 import sys
 import tempfile
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -86,6 +88,7 @@ def main() -> None:
         return round(float(np.mean(found)), 4)
 
     found = {name: scored(rows, make, args) | {"tint": tint(make)} for name, make in makers.items()}
+    found["output"]["same"] = same(rows, makers["output"], warped, args.out)
     print(json.dumps(found, indent=1))
 
 
@@ -103,6 +106,19 @@ def scored(rows: list[Row], make: Maker, args: argparse.Namespace) -> dict[str, 
         result = subprocess.run(list(map(str, command)), check=True, capture_output=True, text=True)
     measures: dict[str, Any] = json.loads(result.stdout)
     return measures
+
+
+def same(rows: list[Row], make: Maker, warped: Maker, out: Path) -> float:
+    """Variance of the mean of (output - warped exemplar) over that of all, in [0, 1]; 1 / pictures where none is alike.
+
+    Of the pictures of the most frequent size, each less its own mean colour.
+    """
+    sizes = [Image.open(out / row["output"]).size for row in rows]
+    size = Counter(sizes).most_common(1)[0][0]
+    chosen = [row for row, its in zip(rows, sizes, strict=True) if its == size]
+    added = np.stack([make(row, size).astype(np.float32) - warped(row, size) for row in chosen])
+    added -= added.mean((1, 2), keepdims=True)
+    return round(float((added.mean(0) ** 2).mean() / (added**2).mean()), 4)
 
 
 def files(folder: Path) -> dict[str, Path]:

@@ -75,7 +75,7 @@ def measure_machine(device: torch.device, budget: Budget | None = None) -> Machi
         try:
             found.matrix[form] = _matrix_rate(1024 if cpu else 8192, device, dtype, seconds)
             found.convolution[form] = _convolution_rate(device, dtype, seconds)
-        except (TypeError, NotImplementedError):  # of Apple's GPUs not all have bf16
+        except (TypeError, NotImplementedError):  # raised by torch: not all of Apple's GPUs have bf16
             found.matrix.pop(form, None)
     return found
 
