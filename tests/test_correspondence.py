@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import pytest
@@ -145,6 +146,23 @@ def test_scm_channels_0_leave_the_map_out() -> None:
     x = torch.randn(1, 5, 2, 3)
     torch.testing.assert_close(layer(x), centred_unit(x.flatten(2).transpose(1, 2)))
     assert not list(layer.parameters())
+
+
+def test_place_adds_to_each_product_how_near_the_two_positions_lie() -> None:
+    """Of grids of other sizes, by hand: (1 - w) u.v + w (cos pi dy + cos pi dx) / 2, dy and dx shares of the sides."""
+    torch.manual_seed(1)
+    plain, placed = CorrespondenceFeatures(0, (2, 3)), CorrespondenceFeatures(0, (2, 3), place=0.3)
+    x, z = torch.randn(1, 5, 2, 3), torch.randn(1, 5, 4, 2)
+    u, v = placed(x), placed(z)
+    torch.testing.assert_close(u.norm(dim=2), torch.ones(1, 6))
+    features = (plain(x) @ plain(z).transpose(1, 2))[0]
+    for i, (row, column) in enumerate((r, c) for r in range(2) for c in range(3)):
+        for j, (other_row, other_column) in enumerate((r, c) for r in range(4) for c in range(2)):
+            dy = (row + 0.5) / 2 - (other_row + 0.5) / 4
+            dx = (column + 0.5) / 3 - (other_column + 0.5) / 2
+            near = (math.cos(math.pi * dy) + math.cos(math.pi * dx)) / 2
+            expected = 0.7 * features[i, j].item() + 0.3 * near
+            assert (u[0, i] @ v[0, j]).item() == pytest.approx(expected, abs=1e-5)
 
 
 # --- Correspondence and warp (section 3) ---

@@ -14,6 +14,7 @@ from mcltool.model import lean, published
 from mcltool.model.attention import SelfAttention
 from mcltool.model.blocks import (
     ConditionEmbedding,
+    Padding,
     groups,
     planes,
     positional_norm,
@@ -186,6 +187,19 @@ def test_a_residual_generator_that_adds_nothing_gives_the_mean_colours_of_the_wa
     image = generator(warped, torch.rand(2, 5, 32, 32))
     expected = colours.clamp(-0.98, 0.98)[:, :, None, None].expand(2, 3, 32, 32)
     torch.testing.assert_close(image, expected, atol=1e-5, rtol=0)
+
+
+def test_with_replicate_padding_an_even_guide_gives_an_even_picture() -> None:
+    """Zeros tell the generator where the border is; what it draws there is the same in every picture."""
+    warped, condition = torch.full((1, 3, 64, 96), 0.3), torch.full((1, 5, 64, 96), 0.2)
+
+    def spread(padding: Padding) -> float:
+        torch.manual_seed(0)
+        generator = Generator(5, (8, 8, 12, 16), 8, 3, shared=True, residual=True, padding=padding).eval()
+        return generator(warped, condition).std((2, 3)).max().item()
+
+    assert spread("replicate") < 1e-5
+    assert spread("zeros") > 1e-2
 
 
 def test_a_residual_generator_is_smooth_between_two_cells() -> None:

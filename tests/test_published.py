@@ -209,6 +209,8 @@ def test_settings_of_the_other_network_are_refused_by_name() -> None:
     for settings in (
         {"spade_shared": True},
         {"residual": True},
+        {"generator_padding": "replicate"},
+        {"place": 0.3},
         {"position": True},
         {"condition_embedding": 8},
     ):

@@ -12,7 +12,9 @@ Settings = Mapping[str, Any]
 # defaults of sections.py and the configurations paper-*.
 _RECIPE: Settings = {
     "model.temperature": 0.03,
+    "model.place": 0.3,
     "model.residual": True,
+    "model.generator_padding": "replicate",
     "train.beta1": 0.5,
     "train.beta2": 0.99,
     "train.clip_gradient": 5.0,

@@ -28,7 +28,7 @@ class ModelConfig:
     network: Literal["lean", "published"] = "lean"
     """Which network the sizes are of: "lean" is ours (docs/method.md, section 8), "published" CoCosNet's with the
     self-correlation map (section 7), which has no use for condition_embedding, encoder_stem, position, spade_kernel,
-    spade_shared and residual."""
+    spade_shared, residual, generator_padding and place."""
     values: Literal["patches", "averages"] = "patches"
     """What of each 4 x 4 patch of the exemplar is warped: all its pixels, or their mean."""
     encoder_kernel: Literal[3, 4] = 3
@@ -50,6 +50,9 @@ class ModelConfig:
     """Numbers a row of the self-correlation map is taken to; 0 leaves the map out."""
     temperature: Positive = 0.01
     """tau of the correspondence's softmax."""
+    place: Annotated[float, Range(0, below=1)] = 0.0
+    """w: share of a match that goes by how near the two positions lie in their pictures, so that within a class the
+    exemplar's nearby parts are taken; 0: features alone decide, as published."""
     position: bool = False
     """Whether both encoders see each pixel's coordinates."""
     generator_widths: tuple[Width, ...] = (64, 128, 256, 512, 1024, 1024)
@@ -62,6 +65,9 @@ class ModelConfig:
     """Whether the two modulations of a block read one hidden layer; as published each has its own."""
     residual: bool = False
     """Whether the generator begins with the colours of the warped exemplar's cells and adds to them."""
+    generator_padding: Literal["zeros", "replicate"] = "zeros"
+    """What the generator's convolutions see beyond the picture: zeros, or the border repeated. Zeros tell it where the
+    border is, and it draws a frame there that is the same in every picture."""
     discriminator_widths: tuple[Width, ...] = (64, 128, 256, 512)
     """Channels of each discriminator's layers, from half the size down."""
     discriminator_scales: Annotated[int, Range(1, 8)] = 2
@@ -84,7 +90,16 @@ class ModelConfig:
 
 
 _OF_ONE_NETWORK = {
-    "lean": ("condition_embedding", "encoder_stem", "position", "spade_kernel", "spade_shared", "residual"),
+    "lean": (
+        "condition_embedding",
+        "encoder_stem",
+        "position",
+        "spade_kernel",
+        "spade_shared",
+        "residual",
+        "generator_padding",
+        "place",
+    ),
     "published": ("encoder_kernel", "mix_condition"),
 }
 

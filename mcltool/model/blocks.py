@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 from torch.nn.utils.parametrizations import spectral_norm
 
-Padding = Literal["zeros", "reflect"]
+Padding = Literal["zeros", "reflect", "replicate"]
 """What lies outside a picture, for convolutions."""
 
 

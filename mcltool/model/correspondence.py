@@ -57,27 +57,40 @@ class CorrespondenceFeatures(nn.Module):
     """Features of the encoders to unit vectors u = normalise([x^, S^_x]) (section 1). float32 throughout.
 
     window: x^ in u is of the features of window x window positions side by side (section 7); the map's is of one.
+    place: w, the share of u . v that says how near the two positions lie, from 0 to 1 (section 8).
     """
 
-    def __init__(self, scm_channels: int, grid: tuple[int, int], window: int = 1) -> None:
+    def __init__(self, scm_channels: int, grid: tuple[int, int], window: int = 1, place: float = 0.0) -> None:
         super().__init__()
         self.scm = SelfCorrelationMap(scm_channels, grid) if scm_channels else None
-        self.window = window
+        self.window, self.place = window, place
 
     def forward(self, x_BChw: Tensor) -> Tensor:
-        """(B, C, h, w) -> (B, N, window**2 C + scm_channels), each position of length 1."""
+        """(B, C, h, w) -> (B, N, window**2 C + scm_channels, and 4 with ``place``), each position of length 1."""
         grid = (x_BChw.shape[2], x_BChw.shape[3])
         with torch.autocast(x_BChw.device.type, enabled=False):
             x_BChw = x_BChw.float()
-            xhat_BNC = near_BND = centred_unit(positions(x_BChw))
+            xhat_BNC = u_BND = centred_unit(positions(x_BChw))
             if self.window > 1:
                 near_BDN = F.unfold(x_BChw, self.window, padding=self.window // 2)
-                near_BND = centred_unit(near_BDN.transpose(1, 2))
-            if self.scm is None:
-                return near_BND
-            shat_BNK = centred_unit(self.scm(xhat_BNC, grid))
-            both: Tensor = torch.cat([near_BND, shat_BNK], 2) * 0.5**0.5  # both parts have length 1
-            return both
+                u_BND = centred_unit(near_BDN.transpose(1, 2))
+            if self.scm is not None:
+                shat_BNK = centred_unit(self.scm(xhat_BNC, grid))
+                u_BND = torch.cat([u_BND, shat_BNK], 2) * 0.5**0.5  # both parts have length 1
+            if self.place:
+                place_BN4 = place_features(grid, u_BND.device).expand(u_BND.shape[0], -1, -1)
+                u_BND = torch.cat([u_BND * (1 - self.place) ** 0.5, place_BN4 * self.place**0.5], 2)
+            return u_BND
+
+
+def place_features(grid: tuple[int, int], device: torch.device) -> Tensor:
+    """(N, 4) unit vectors whose products say how near two positions lie: (cos pi dy + cos pi dx) / 2.
+
+    dy, dx: how far apart they lie, as shares of the sides, so that grids of other sizes can be compared.
+    """
+    y, x = (torch.pi * (torch.arange(side, device=device) + 0.5) / side for side in grid)
+    Y, X = (angle.flatten() for angle in torch.meshgrid(y, x, indexing="ij"))
+    return torch.stack([Y.cos(), Y.sin(), X.cos(), X.sin()], 1) * 0.5**0.5
 
 
 def centred_unit(x_BNC: Tensor) -> Tensor:

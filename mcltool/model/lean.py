@@ -14,6 +14,7 @@ from mcltool.model.attention import SelfAttention
 from mcltool.model.blocks import (
     ConditionEmbedding,
     Modulation,
+    Padding,
     ResidualBlock,
     conv,
     cropped,
@@ -37,9 +38,10 @@ class LeanNet(MCLNet):
         self.encode_condition = FeatureEncoder(planes, *shape)
         self.encode_photo = FeatureEncoder(3, *shape)
         grid = (size[0] // STRIDE, size[1] // STRIDE)
-        self.correspondence = CorrespondenceFeatures(config.scm_channels, grid)
+        self.correspondence = CorrespondenceFeatures(config.scm_channels, grid, place=config.place)
         modulation = config.spade_hidden, config.spade_kernel, config.spade_shared
-        self.generator = Generator(planes, config.generator_widths, *modulation, config.residual)
+        outside = config.generator_padding
+        self.generator = Generator(planes, config.generator_widths, *modulation, config.residual, outside)
 
 
 class FeatureEncoder(nn.Module):
@@ -100,14 +102,23 @@ def _activation(channels: int) -> nn.Sequential:
 class SpadeBlock(nn.Module):
     """A residual block whose normalisations are modulated by the guide, each by layers of its own or ``shared``."""
 
-    def __init__(self, inputs: int, outputs: int, guide: int, hidden: int, kernel: int, shared: bool) -> None:
+    def __init__(
+        self,
+        inputs: int,
+        outputs: int,
+        guide: int,
+        hidden: int,
+        kernel: int,
+        shared: bool,
+        padding: Padding = "zeros",
+    ) -> None:
         super().__init__()
         middle = min(inputs, outputs)
-        self.shared = conv(guide, hidden) if shared else None
-        self.modulation_1 = Modulation(inputs, guide, hidden, kernel, shared)
-        self.conv_1 = conv(inputs, middle)
-        self.modulation_2 = Modulation(middle, guide, hidden, kernel, shared)
-        self.conv_2 = conv(middle, outputs)
+        self.shared = conv(guide, hidden, padding=padding) if shared else None
+        self.modulation_1 = Modulation(inputs, guide, hidden, kernel, shared, padding)
+        self.conv_1 = conv(inputs, middle, padding=padding)
+        self.modulation_2 = Modulation(middle, guide, hidden, kernel, shared, padding)
+        self.conv_2 = conv(middle, outputs, padding=padding)
         self.shortcut = conv(inputs, outputs, 1) if inputs != outputs else nn.Identity()
 
     def forward(self, x_BCHW: Tensor, guide_BGHW: Tensor) -> Tensor:
@@ -122,7 +133,7 @@ class SpadeBlock(nn.Module):
 class Generator(nn.Module):
     """From the guide at the coarsest size up to the image, a SPADE block a size, self-attention at 1/4.
 
-    widths: channels at 1, 1/2, 1/4, ... of the size. hidden, kernel, shared, residual: see ModelConfig.
+    widths: channels at 1, 1/2, 1/4, ... of the size. hidden, kernel, shared, residual, padding: see ModelConfig.
     """
 
     def __init__(
@@ -133,18 +144,19 @@ class Generator(nn.Module):
         kernel: int,
         shared: bool = False,
         residual: bool = False,
+        padding: Padding = "zeros",
     ) -> None:
         super().__init__()
         self.residual = residual
         guide = 3 + condition_channels
         coarse_to_fine = list(reversed(widths))
-        self.start = conv(guide, coarse_to_fine[0])
+        self.start = conv(guide, coarse_to_fine[0], padding=padding)
         self.blocks = nn.ModuleList(
-            SpadeBlock(a, b, guide, hidden, kernel, shared)
+            SpadeBlock(a, b, guide, hidden, kernel, shared, padding)
             for a, b in zip([coarse_to_fine[0], *coarse_to_fine], coarse_to_fine, strict=False)
         )
         self.attention = SelfAttention(widths[2])
-        self.to_image = conv(widths[0], 3)
+        self.to_image = conv(widths[0], 3, padding=padding)
 
     def forward(self, warped_B3HW: Tensor, condition_BKHW: Tensor) -> Tensor:
         """-> image (B, 3, H, W) in [-1, 1]; H and W multiples of 4."""
