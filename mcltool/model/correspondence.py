@@ -70,7 +70,8 @@ class CorrespondenceFeatures(nn.Module):
         grid = (x_BChw.shape[2], x_BChw.shape[3])
         with torch.autocast(x_BChw.device.type, enabled=False):
             x_BChw = x_BChw.float()
-            xhat_BNC = u_BND = centred_unit(positions(x_BChw))
+            xhat_BNC = centred_unit(positions(x_BChw))
+            u_BND: Tensor = xhat_BNC
             if self.window > 1:
                 near_BDN = F.unfold(x_BChw, self.window, padding=self.window // 2)
                 u_BND = centred_unit(near_BDN.transpose(1, 2))
