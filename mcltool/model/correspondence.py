@@ -5,6 +5,7 @@ Positions are the cells of the feature grid (h, w) in reading order; N = h w.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -70,8 +71,7 @@ class CorrespondenceFeatures(nn.Module):
         grid = (x_BChw.shape[2], x_BChw.shape[3])
         with torch.autocast(x_BChw.device.type, enabled=False):
             x_BChw = x_BChw.float()
-            xhat_BNC = centred_unit(positions(x_BChw))
-            u_BND: Tensor = xhat_BNC
+            xhat_BNC = u_BND = centred_unit(positions(x_BChw))
             if self.window > 1:
                 near_BDN = F.unfold(x_BChw, self.window, padding=self.window // 2)
                 u_BND = centred_unit(near_BDN.transpose(1, 2))
@@ -91,7 +91,7 @@ def place_features(grid: tuple[int, int], device: torch.device) -> Tensor:
     """
     y, x = (torch.pi * (torch.arange(side, device=device) + 0.5) / side for side in grid)
     Y, X = (angle.flatten() for angle in torch.meshgrid(y, x, indexing="ij"))
-    return torch.stack([Y.cos(), Y.sin(), X.cos(), X.sin()], 1) * 0.5**0.5
+    return torch.stack([Y.cos(), Y.sin(), X.cos(), X.sin()], 1) / math.sqrt(2)
 
 
 def centred_unit(x_BNC: Tensor) -> Tensor:
