@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import signal
 from pathlib import Path
 
 import hypothesis
 import pytest
+
+# The tests' networks are so small that a second thread only waits, on a busy machine for minutes.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 # A shell starts what it puts in the background with Ctrl-C ignored, and every process that a test starts inherits that.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:

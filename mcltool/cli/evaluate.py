@@ -151,7 +151,8 @@ def evaluate(
     with progress_of_each() as tell:
         if weights is not None:
             from mcltool.core.lookup import find_weights
-            from mcltool.evaluate.heldout import score_weights, split_of
+            from mcltool.evaluate.heldout import score_weights
+            from mcltool.evaluate.split import split_of
 
             file = find_weights(weights)
             to = to or (file.parent / "evaluation" if Path(weights).exists() else Path(f"{file.stem}-scores"))

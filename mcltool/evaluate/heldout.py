@@ -4,100 +4,35 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mcltool.core.config import DataConfig
 from mcltool.core.device import pick_device
 from mcltool.core.errors import DataError, McltoolError, UsageError
 from mcltool.core.files import digest, read_json, write_text
 from mcltool.core.pictures import save_png
-from mcltool.core.pixels import Size, resize_photo
-from mcltool.core.weights import load_model, read_header
+from mcltool.core.pixels import resize_photo
+from mcltool.core.weights import load_model
 from mcltool.data.exemplars import open_data
 from mcltool.data.export import export_conditions
 from mcltool.data.reading import doubts_among
 from mcltool.evaluate.inputs import Request
 from mcltool.evaluate.job import score_folder
-from mcltool.evaluate.pairs import Pair, score_correspondence
+from mcltool.evaluate.pairs import score_correspondence
 from mcltool.evaluate.resources import Tell
 from mcltool.evaluate.scores import Scores
-from mcltool.plugin import registry as plugins
-from mcltool.plugin.contract import DatasetPlugin, Sample, Truth
-from mcltool.translate.job import Job, Options, plugin_of
+from mcltool.evaluate.split import Split
+from mcltool.plugin.contract import Sample, Truth
+from mcltool.translate.job import Job, Options
 from mcltool.translate.reader import output_size
 from mcltool.translate.run import Run
 
 MARK = "held-out.json"
 """Says what a folder of ours was made of."""
-
-
-@dataclass(frozen=True)
-class Split:
-    """What is scored: the first ``count`` (None: all) held-out samples of a data set, at a short side in pixels.
-
-    pairs: a list of exemplars (mcltool.data.pairs) to take. reading: what was said of how its files are read.
-    """
-
-    plugin: DatasetPlugin
-    root: Path | None
-    config: DataConfig
-    count: int | None = None
-    pairs: Path | None = None
-    reading: dict[str, Any] = field(default_factory=dict)
-
-    @property
-    def short_side(self) -> int:
-        return min(self.config.size)
-
-    def as_dict(self) -> dict[str, Any]:
-        """What decides the files, as plain JSON values."""
-        root = str(self.root.resolve()) if self.root else None
-        return {
-            "plugin": self.plugin.name,
-            "plugin_version": self.plugin.version,
-            "root": root,
-            "pairs": digest(self.pairs) if self.pairs else None,
-            "count": self.count,
-            "short_side": self.short_side,
-            **self.reading,
-        }
-
-
-def split_of(
-    weights: Path,
-    plugin_name: str | None,
-    root: Path | None,
-    pack: Path | None,
-    count: int | None,
-    pairs: Path | None,
-    canvas: Size | None = None,
-    labels: str = "",
-    exif: bool | None = None,
-) -> Split:
-    """The split to score a weights file on. pack: takes the place of root. canvas, labels, exif: how its files are read
-    (see plugin.registry), where it is otherwise than in training. Raises UsageError for another data set."""
-    plugin = plugin_of(weights)
-    if plugin_name and plugin_name != plugin.name:
-        raise UsageError(f"--plugin {plugin_name}: {weights} was trained on {plugin.name}")
-    if pairs and not pairs.is_file():
-        raise UsageError(f"--pairs {pairs}: no such file")
-    config = read_header(weights).config.data
-    if pack:
-        packed = plugins.load_packed(pack, plugin.name)
-        if replace(packed.spec, reading="") != replace(plugin.spec, reading=""):
-            raise UsageError(f"{pack}: its conditions are not those that {weights} was trained with")
-        plugins.use_reading(packed, labels, exif, canvas)
-        return Split(packed, pack, config, count, pairs)
-    exif_of = config.exif if exif is None else exif
-    plugins.use_reading(plugin, labels or config.labels, exif_of, canvas or config.canvas)
-    said = {"canvas": canvas and list(canvas), "labels": labels or None, "exif": exif}
-    reading = {name: value for name, value in said.items() if value is not None}
-    return Split(plugin, plugins.data_root(plugin, root), config, count, pairs, reading)
 
 
 def score_weights(
@@ -242,10 +177,9 @@ def _correspondence(
     for done, pair in enumerate(pairs):
         truth = _truth(split, pair)
         if truth is not None:
-            known = Pair(pair.sample.id, pair.sample, pair.exemplar, truth)
-            scores = score_correspondence(net, split.plugin, known, split.short_side)
+            scores = score_correspondence(net, split.plugin, truth, pair.exemplar, split.short_side)
             names = ("class_match", "background_class_match", "match_error")
-            found[known.name] = {name: getattr(scores, name) for name in names}
+            found[pair.sample.id] = {name: getattr(scores, name) for name in names}
         tell("scoring the correspondence", done + 1, len(pairs))
     return found
 

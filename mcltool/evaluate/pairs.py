@@ -78,10 +78,12 @@ def score(
     return {name: round(fmean(values), 4) for name, values in rows.items()} | {"pairs": len(pairs)}, warped
 
 
-def score_correspondence(net: MCLNet, plugin: DatasetPlugin, pair: Pair, side: int) -> MatchScores:
+def score_correspondence(
+    net: MCLNet, plugin: DatasetPlugin, truth: Truth, exemplar: Sample, side: int
+) -> MatchScores:
     """How good the correspondence of ``net`` is on one pair of ``side`` x ``side`` pixels."""
-    match, _ = match_and_warp(net, plugin, pair.truth, plugin.photo(pair.exemplar, side))
-    return score_matches(pair.truth, match, (side // STRIDE, side // STRIDE))
+    match, _ = match_and_warp(net, plugin, truth, plugin.photo(exemplar, side))
+    return score_matches(truth, match, (side // STRIDE, side // STRIDE))
 
 
 def match_and_warp(

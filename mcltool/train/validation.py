@@ -116,7 +116,7 @@ class Validation:
         if pictures:
             scores |= self.picture_scores(judged)
         plugin, side = self.data.plugin, min(self.data.config.size)
-        matches = [score_correspondence(judged.net, plugin, pair, side) for pair in self.pairs]
+        matches = [score_correspondence(judged.net, plugin, p.truth, p.exemplar, side) for p in self.pairs]
         if matches:
             scores["val_class_match"] = fmean(match.class_match for match in matches)
             scores["val_match_error"] = fmean(match.match_error for match in matches)
