@@ -18,8 +18,8 @@ from mcltool.data.dataset import TrainingData
 from mcltool.data.pack import PackedDataset
 from mcltool.data.packing import PackOptions, pack
 from mcltool.plugin.contract import Condition
+from mcltool.translate.plan import Task
 from mcltool.translate.reader import Preparer
-from mcltool.translate.task import Task
 
 SIZE = (64, 64)
 WHOLE = DataConfig(size=SIZE, load_scale=1.0, flip=False, exemplar_self=1.0)

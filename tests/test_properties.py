@@ -235,7 +235,7 @@ def test_outputs_differ_and_lie_below_out(
         outputs = OutputNames(ids, inputs, [f"{n}.jpg" for n in range(photos)], Pairs(*pairs), ".png", extras)
     except UsageError:  # two that collide whatever they are called
         return
-    found = [outputs[task] for task in range(len(pairs[0]))]
+    found = [outputs.of(task) for task in range(len(pairs[0]))]
     found += [outputs.of(task, kind) for task in range(len(pairs[0])) for kind in extras]
     assert len(set(found)) == len(found)
     assert all(".." not in PurePosixPath(name).parts and not name.startswith("/") for name in found)

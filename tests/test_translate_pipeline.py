@@ -24,10 +24,10 @@ from mcltool.translate.exemplars import Exemplar
 from mcltool.translate.job import Job, Options, plugin_of
 from mcltool.translate.manifest import Journal
 from mcltool.translate.pipeline import ExemplarCache, Pipeline
+from mcltool.translate.plan import Task
 from mcltool.translate.reader import Photo, Preparer
 from mcltool.translate.run import Run
 from mcltool.translate.settings import Settings
-from mcltool.translate.task import Task
 from mcltool.translate.translator import Translator
 
 

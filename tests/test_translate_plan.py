@@ -15,7 +15,7 @@ from mcltool.translate.folder import Shard
 from mcltool.translate.job import check_outputs, check_places
 from mcltool.translate.names import check_distinct, check_id
 from mcltool.translate.pairing import pair_by_names, read_list, rows_of, write_pairs
-from mcltool.translate.plan import Conditions, Exemplars, OutputNames, Pairs, Plan, stem
+from mcltool.translate.plan import Conditions, Exemplars, OutputNames, Pairs, Plan
 
 PLUGIN = ShapesPlugin()
 
@@ -48,9 +48,14 @@ def names(inputs: list[str], exemplars: tuple[str, ...] = ("e.jpg",), **options:
     conditions = np.repeat(np.arange(len(inputs), dtype=np.int32), len(exemplars))
     chosen = np.tile(np.arange(len(exemplars), dtype=np.int32), len(inputs))
     outputs = OutputNames(
-        [stem(name) for name in inputs], inputs, exemplars, Pairs(conditions, chosen), ".png", **options
+        [os.path.splitext(name)[0] for name in inputs],
+        inputs,
+        exemplars,
+        Pairs(conditions, chosen),
+        ".png",
+        **options,
     )  # type: ignore[arg-type]
-    return [outputs[task] for task in range(len(conditions))]
+    return [outputs.of(task) for task in range(len(conditions))]
 
 
 # --- from folders to tasks ---

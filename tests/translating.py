@@ -13,7 +13,7 @@ from tiny_weights import SPEC as SPEC
 from tiny_weights import make_weights as make_weights
 
 from mcltool.cli.main import cli
-from mcltool.translate.task import Task
+from mcltool.translate.plan import Task
 
 OWN = {"manifest.jsonl", "job.json"}
 """What a job says of itself."""

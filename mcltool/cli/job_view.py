@@ -29,11 +29,11 @@ from mcltool.core.pictures import embedded, page
 from mcltool.translate.exemplars import uncovered_note
 from mcltool.translate.job import Job
 from mcltool.translate.manifest import STATUSES, manifests, read_lines
+from mcltool.translate.plan import Task
 from mcltool.translate.reader import Preparer
 from mcltool.translate.resume import DONE, FAILED, PENDING
 from mcltool.translate.run import Run
 from mcltool.translate.saving import picture_of
-from mcltool.translate.task import Task
 
 PLAIN_SECONDS = 10.0
 """At most one plain line in this many seconds, failures aside."""
@@ -217,8 +217,7 @@ def _card(job: Job, task: Task) -> dict[str, Any]:
     if read.pixels is not None:
         condition = embedded(picture_of(read.pixels, job.plugin.spec), THUMBNAIL)
     exemplars = [
-        (printable(one.label(os.path.relpath(one.path, job.exemplars.folder))), _photo(os.fspath(one.path)))
-        for one in task.exemplars
+        (printable(one.label(job.exemplars.name(one))), _photo(os.fspath(one.path))) for one in task.exemplars
     ]
     return {
         "input": printable(task.input),

@@ -16,8 +16,8 @@ from mcltool.data.batch import condition_picture
 from mcltool.model.correspondence import mixture_warp
 from mcltool.translate.exemplars import Exemplar, check
 from mcltool.translate.job import plugin_of
+from mcltool.translate.plan import Task
 from mcltool.translate.reader import Preparer, files_of, read_condition
-from mcltool.translate.task import Task
 from mcltool.translate.translator import Translator
 
 log = logging.getLogger(__name__)

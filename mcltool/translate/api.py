@@ -22,9 +22,9 @@ from mcltool.translate import reader
 from mcltool.translate.exemplars import Exemplar, Name, Style, between, check, together, uncovered_note
 from mcltool.translate.job import plugin_of
 from mcltool.translate.pipeline import WINDOW_BATCHES, Pipeline
+from mcltool.translate.plan import Task
 from mcltool.translate.saving import pictures_to_save, provenance, resized, save_picture
 from mcltool.translate.settings import Settings
-from mcltool.translate.task import Task
 from mcltool.translate.translator import Translator
 
 

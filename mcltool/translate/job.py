@@ -149,7 +149,7 @@ def check_outputs(plan: Plan, out: Path) -> None:
         inner = folder.resolve().relative_to(out.resolve()).as_posix()
         prefix = "" if inner == "." else f"{inner}/"
         for number in range(len(plan)):
-            output = plan.names[number]
+            output = plan.names.of(number)
             if output.startswith(prefix):
                 raise UsageError(f"{out / output}: an output would fall among the {name}; choose another OUT")
 

@@ -22,9 +22,8 @@ from mcltool.data.workers import Ahead
 from mcltool.translate.job import Job
 from mcltool.translate.manifest import stamp
 from mcltool.translate.pairing import read_list, write_pairs
-from mcltool.translate.plan import Conditions, Exemplars, Pairs
+from mcltool.translate.plan import Conditions, Exemplars, Pairs, Task
 from mcltool.translate.reader import Photo, Preparer, Request
-from mcltool.translate.task import Task
 
 if TYPE_CHECKING:
     from mcltool.translate.translator import Translator

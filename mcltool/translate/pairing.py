@@ -9,6 +9,7 @@ import re
 import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from io import TextIOWrapper
+from os.path import splitext
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +21,7 @@ from mcltool.data.pairs import Row, read_rows
 from mcltool.plugin.contract import ConditionSpec
 from mcltool.translate.exemplars import Exemplar, check, parse_classes, parse_weight
 from mcltool.translate.names import Lookup
-from mcltool.translate.plan import Indices, Mixture, Pairs, Plan, stem
+from mcltool.translate.plan import Indices, Pairs, Plan
 
 log = logging.getLogger("mcltool.translate")
 
@@ -81,7 +82,7 @@ def _drawn(name: str, seed: int, count: int) -> int:
 
 def _match_stems(ids: Sequence[str], exemplars: Sequence[str]) -> Indices:
     """The index of each condition's exemplar; -1 where there is none or a choice."""
-    stems = [stem(name) for name in exemplars]
+    stems = [splitext(name)[0] for name in exemplars]
     by_path, several = Lookup(stems, len(stems)).find(ids, len(ids))
     bare = (name.rpartition("/")[2] for name in stems)
     by_name, _ = Lookup(bare, len(stems)).find((name.rpartition("/")[2] for name in ids), len(ids))
@@ -117,7 +118,7 @@ def read_list(
         return Pairs(found[:, 0].copy(), found[:, 1].copy())
     groups: dict[int, dict[int, Exemplar]] = {}
     for (condition, photo), row in rows.items():
-        drawn = regions / ids[condition] / f"{stem(names[photo])}.png" if regions else None
+        drawn = regions / ids[condition] / f"{splitext(names[photo])[0]}.png" if regions else None
         exemplar = _exemplar(f"{path}, line {row.line}", row.more, folder / names[photo], drawn)
         groups.setdefault(condition, {})[photo] = exemplar
     if regions and not any(one.region for group in groups.values() for one in group.values()):
@@ -126,8 +127,7 @@ def read_list(
     for condition, group in groups.items():
         check(list(group.values()), spec, f"{path}: {inputs[condition]}")
         if len(group) > 1:
-            label = " + ".join(exemplar.label(names[photo]) for photo, exemplar in group.items())
-            mixtures[condition] = Mixture(label, tuple(group.values()))
+            mixtures[condition] = tuple(group.values())
     first = [next(iter(groups[condition])) for condition in sorted(groups)]
     return Pairs(np.array(sorted(groups), np.int32), np.array(first, np.int32), mixtures)
 
@@ -136,7 +136,7 @@ def _rows(
     path: Path, ids: Sequence[str], inputs: Sequence[str], names: Sequence[str]
 ) -> dict[tuple[int, int], Row]:
     """The rows of a list by condition and exemplar; those of names that are not there are left out."""
-    conditions, photos = Names(inputs, ids), Names(names, [stem(name) for name in names])
+    conditions, photos = Names(inputs, ids), Names(names, [splitext(name)[0] for name in names])
     rows: dict[tuple[int, int], Row] = {}
     lost: list[str] = []
     listed = read_rows(path)
@@ -186,15 +186,13 @@ def rows_of(plan: Plan) -> Iterator[tuple[str, ...]]:
     """Input and exemplar of every task, in the order of the conditions; with mixtures a row for each exemplar, with
     its weight, region and classes."""
     for number in plan.in_order():
-        condition, label, exemplars = plan.of(number)
-        name = plan.conditions.inputs[condition]
+        task = plan[number]
         if not plan.pairs.mixtures:
-            yield name, label
+            yield task.input, task.exemplar
             continue
-        for one in exemplars:
-            photo = os.path.relpath(one.path, plan.exemplars.folder).replace(os.sep, "/")
+        for one in task.exemplars:
             region = os.fspath(one.region) if one.region else ""
-            yield name, photo, f"{one.weight:g}", region, ";".join(one.classes)
+            yield task.input, plan.exemplars.name(one), f"{one.weight:g}", region, ";".join(one.classes)
 
 
 def write_pairs(path: Path, pairs: Iterable[tuple[str, ...]], scratch: Path | None = None) -> None:

@@ -17,8 +17,8 @@ from mcltool.core.errors import DataError
 from mcltool.core.pictures import Picture
 from mcltool.data.workers import Ahead
 from mcltool.translate.exemplars import Name
+from mcltool.translate.plan import Pictures, Task
 from mcltool.translate.reader import Photo, Preparer, Request
-from mcltool.translate.task import Pictures, Task
 
 if TYPE_CHECKING:
     from mcltool.model.network import EncodedExemplar

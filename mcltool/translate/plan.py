@@ -1,48 +1,86 @@
 """What a directory job will do: which condition, with which exemplars, to which output. Decided from names alone.
 
-Of a million inputs only the names and two numbers a task are kept; everything else is made on demand. Imports no torch,
-which alone takes half a gigabyte.
+Of a million inputs only the names and two numbers a task are kept; all else is made on demand. Imports no torch.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import lru_cache
+from os.path import splitext
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mcltool.core.errors import UsageError
 from mcltool.core.files import IMAGE_SUFFIXES, walk_names
+from mcltool.core.pictures import Picture
+from mcltool.core.pixels import Size
 from mcltool.plugin.contract import ConditionFiles, DatasetPlugin
-from mcltool.translate.exemplars import Exemplar
+from mcltool.translate.exemplars import Exemplar, Weights
 from mcltool.translate.names import check_distinct, check_id, hashes, repeated
-from mcltool.translate.task import Task
 
 Indices = NDArray[np.int32]
+Pictures = Callable[[], dict[str, NDArray[Any]]]
+"""What the network made: waits until it has arrived in this computer's memory, and gives it by kind: "image" and "warp"
+(H, W, 3) uint8, "confidence" (H / 4, W / 4) float32 in [0, 1]."""
 
 
-class Mixture(NamedTuple):
-    """Exemplars that act together on one condition. label: as the manifest writes them."""
+@dataclass(frozen=True, eq=False)
+class Task:
+    """One condition to translate; each stage hands on a copy with what it has found.
 
-    label: str
-    exemplars: tuple[Exemplar, ...]
+    From the plan: number, its place there. input, exemplar, output: relative to CONDITIONS, EXEMPLARS and OUT, with "/"
+    between folders; several exemplars as their label. files, part: as in ConditionFiles. exemplars: one, or those that
+    act together. wanted: False for a task that only completes a batch, so that the bytes of the others stay the same.
+    alone: encode each exemplar by itself, because tasks of other windows may use it too.
+
+    From the reader: source, stamps of the files before they were read. pixels: the condition at its network size,
+    (H, W) uint8 labels or (C, H, W) float32 in [0, 1]. size: of the output. weights: of its exemplars, where there are
+    several; uncovered: positions at which regions and classes left none, so that all serve.
+
+    From the pipeline: photos, the exemplars, (H, W, 3) each. made: the condition's pictures.
+
+    From any of them: milliseconds, spent so far. cause: why there is no picture.
+    """
+
+    number: int
+    input: str
+    exemplar: str
+    output: str
+    files: tuple[str, ...]
+    part: str = ""
+    exemplars: tuple[Exemplar, ...] = ()
+    wanted: bool = True
+    alone: bool = False
+    source: str = ""
+    pixels: NDArray[Any] | None = None
+    size: Size = (0, 0)
+    weights: Weights | None = None
+    uncovered: int = 0
+    photos: Sequence[Picture] = ()
+    made: Pictures | None = None
+    milliseconds: float = 0.0
+    cause: str = ""
+
+    def __str__(self) -> str:
+        return self.files[0]
 
 
 class Pairs(NamedTuple):
     """The indices of each task's condition and exemplar, in the order of the conditions.
 
-    An exemplar of -1 is still to be chosen. mixtures: by condition, where several exemplars act together; the task then
-    has the first of them.
+    An exemplar of -1 is still to be chosen. mixtures: by condition, the exemplars that act together on it, where there
+    are several; ``exemplars`` then has the first of them.
     """
 
     conditions: Indices
     exemplars: Indices
-    mixtures: Mapping[int, Mixture] = {}
+    mixtures: Mapping[int, tuple[Exemplar, ...]] = {}
 
 
 class Conditions(Sequence[str]):
@@ -73,7 +111,7 @@ class Conditions(Sequence[str]):
         return len(self.inputs)
 
     def __getitem__(self, index):  # type: ignore[no-untyped-def]
-        return self.inputs[index] if index in self._special else stem(self.inputs[index])
+        return self.inputs[index] if index in self._special else splitext(self.inputs[index])[0]
 
     def files(self, index: int) -> tuple[tuple[str, ...], str]:
         """The paths of a condition's files, and which part of them it is."""
@@ -87,7 +125,7 @@ class Conditions(Sequence[str]):
         if len(found.files) == 1 and not found.part:
             path = os.fspath(found.files[0])
             name = path[len(self._prefix) :]
-            if path.startswith(self._prefix) and stem(name) == found.id:
+            if path.startswith(self._prefix) and splitext(name)[0] == found.id:
                 self.inputs.append(name)
                 return
         self._special[len(self.inputs)] = found
@@ -111,6 +149,9 @@ class Exemplars:
 
     def path(self, index: int) -> str:
         return os.path.join(self.folder, self.names[index])
+
+    def name(self, exemplar: Exemplar) -> str:
+        return os.path.relpath(exemplar.path, self.folder).replace(os.sep, "/")
 
 
 class Plan(Sequence[Task]):
@@ -137,18 +178,14 @@ class Plan(Sequence[Task]):
         return len(self.pairs.conditions)
 
     def __getitem__(self, index):  # type: ignore[no-untyped-def]
-        condition, label, exemplars = self.of(index)
+        condition, photo = int(self.pairs.conditions[index]), int(self.pairs.exemplars[index])
+        if exemplars := self.pairs.mixtures.get(condition, ()):
+            label = " + ".join(one.label(self.exemplars.name(one)) for one in exemplars)
+        else:
+            label, exemplars = self.exemplars.names[photo], self._exemplar(photo)
         files, part = self.conditions.files(condition)
-        return Task(
-            index, self.conditions.inputs[condition], label, self.names[index], files, part, exemplars
-        )
-
-    def of(self, number: int) -> tuple[int, str, tuple[Exemplar, ...]]:
-        """The condition of a task, and its exemplars with their label."""
-        condition, exemplar = int(self.pairs.conditions[number]), int(self.pairs.exemplars[number])
-        if condition in self.pairs.mixtures:
-            return condition, *self.pairs.mixtures[condition]
-        return condition, self.exemplars.names[exemplar], self._exemplar(exemplar)
+        output = self.names.of(index)
+        return Task(index, self.conditions.inputs[condition], label, output, files, part, exemplars)
 
     def window(self, start: int, size: int, left: NDArray[np.bool_]) -> list[Task]:
         """The ``size`` tasks from ``start`` on. left: which tasks of the plan are wanted."""
@@ -187,42 +224,27 @@ class OutputNames:
         self._whole_exemplar = np.zeros(0, bool)
         self._several = len(pairs.conditions) > len(inputs)
         if self._several:
-            self._whole_exemplar = repeated(hashes((stem(name) for name in exemplars), len(exemplars)))
-        self._separate()
-
-    def __getitem__(self, task: int) -> str:
-        return self.of(task, "")
-
-    def of(self, task: int, kind: str) -> str:
-        """The name of the task's extra picture ``kind``; "" for its output."""
-        condition = self._pairs.conditions[task]
-        base: str = self._inputs[condition] if self._whole[condition] else self._ids[condition]
-        if self._several:
-            exemplar = self._pairs.exemplars[task]
-            name = self._exemplars[exemplar]
-            name = name if self._whole_exemplar[exemplar] else stem(name)
-            base = f"{base}--{name.replace('/', '--')}"
-        return f"{base}.{kind}{self._suffix}" if kind else base + self._suffix
-
-    def _all(self) -> Iterator[str]:
-        tasks = range(len(self._pairs.conditions))
-        return (self.of(task, kind) for kind in self._kinds for task in tasks)
-
-    def _separate(self) -> None:
-        """Take the whole name for all whose output collides, until none does."""
+            self._whole_exemplar = repeated(hashes((splitext(name)[0] for name in exemplars), len(exemplars)))
         conditions, kinds = self._pairs.conditions, len(self._kinds)
-        while True:
-            twice = repeated(hashes(self._all(), kinds * len(conditions)))
+        while True:  # all whose output collides take the whole name, until none does
+            names = (self.of(task, kind) for kind in self._kinds for task in range(len(conditions)))
+            twice = repeated(hashes(names, kinds * len(conditions)))
             owners = np.unique(np.tile(conditions, kinds)[twice])
             if self._whole[owners].all():
                 break
             self._whole[owners] = True
         if twice.any():
-            name = next(name for name, is_twice in zip(self._all(), twice, strict=True) if is_twice)
+            kind, task = divmod(int(twice.argmax()), len(conditions))
+            name = self.of(task, self._kinds[kind])
             raise UsageError(f"{name}: would be the output of two inputs; rename one of them")
 
-
-def stem(name: str) -> str:
-    """A file's name without its suffix."""
-    head, dot, _ = name.rpartition(".")
-    return head if dot and not head.endswith("/") and head else name
+    def of(self, task: int, kind: str = "") -> str:
+        """The name of a task's output, or of its extra picture ``kind``."""
+        condition = self._pairs.conditions[task]
+        base: str = self._inputs[condition] if self._whole[condition] else self._ids[condition]
+        if self._several:
+            exemplar = self._pairs.exemplars[task]
+            name = self._exemplars[exemplar]
+            name = name if self._whole_exemplar[exemplar] else splitext(name)[0]
+            base = f"{base}--{name.replace('/', '--')}"
+        return f"{base}.{kind}{self._suffix}" if kind else base + self._suffix

@@ -22,7 +22,7 @@ from mcltool.core.process import cores
 from mcltool.plugin.contract import Condition, ConditionFiles, DatasetPlugin, rendered
 from mcltool.translate.exemplars import Name, files_of_regions, weights_of
 from mcltool.translate.manifest import stamp
-from mcltool.translate.task import Task
+from mcltool.translate.plan import Task
 
 if TYPE_CHECKING:
     from mcltool.model.network import EncodedExemplar

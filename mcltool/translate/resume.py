@@ -9,7 +9,7 @@ import json
 import os
 import stat as modes
 from array import array
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from functools import cache, lru_cache
 from itertools import chain, islice
 from pathlib import Path
@@ -91,13 +91,22 @@ class Ledger:
 
     def _look_back(self) -> None:
         """Read all manifests, the newest line of each task counting."""
-        find, outputs = _finder(self.plan), cache(lambda: _outputs(self.plan))
-        finished = np.full(len(self.plan), -np.inf)
+        plan, several = self.plan, len(self.plan) > len(self.plan.conditions)
+
+        def key(name: str, photo: str) -> str:
+            return f"{name}\0{photo}" if several else name
+
+        inputs, photos = plan.conditions.inputs, plan.exemplars.names
+        pairs = zip(*(indices.tolist() for indices in plan.pairs[:2]), strict=True)
+        tasks = Lookup((key(inputs[condition], photos[photo]) for condition, photo in pairs), len(plan))
+        outputs = cache(lambda: Lookup(map(plan.names.of, range(len(plan))), len(plan)))
+        finished = np.full(len(plan), -np.inf)
         for file, path in enumerate(self._files):
             reader = read_lines(path)
             while lines := list(islice(reader, _LINES)):
                 self._lines_here += len(lines) * (file == 0)
-                for (place, entry), number in zip(lines, find([entry for _, entry in lines]), strict=True):
+                numbers, _ = tasks.find((key(entry.input, entry.exemplar) for _, entry in lines), len(lines))
+                for (place, entry), number in zip(lines, numbers.tolist(), strict=True):
                     if number >= 0:
                         if file == self._file[number] or finished[number] <= entry.finished:  # clocks jump
                             finished[number] = entry.finished
@@ -109,42 +118,21 @@ class Ledger:
                         self._others[file].append(place)  # of another job, and still there
 
     def _judge(self, entry: Entry, number: int) -> int:
-        condition, label, exemplars = self.plan.of(number)
+        task = self.plan[number]
         made_by = (entry.weights, entry.settings, entry.exemplar, entry.output)
-        if made_by != (*self._made_by, label, self.plan.names[number]):
+        if made_by != (*self._made_by, task.exemplar, task.output):
             return PENDING
-        inputs, _ = self.plan.conditions.files(condition)
-        photos = ",".join(self._photo_stamp(os.fspath(one.path)) for one in exemplars)
-        if entry.source != f"{stamp([*inputs, *files_of_regions(exemplars)])} {photos}":
+        photos = ",".join(self._photo_stamp(os.fspath(one.path)) for one in task.exemplars)
+        if entry.source != f"{stamp([*task.files, *files_of_regions(task.exemplars)])} {photos}":
             return PENDING
         if entry.status == "failed":
             return FAILED
-        return DONE if _is_there(f"{self._out}/{entry.output}") else PENDING
+        return DONE if self._has(entry.output) else PENDING
 
-
-def _is_there(path: str) -> bool:
-    """Whether there is such a file. A power cut may leave the name of one and nothing in it."""
-    try:
-        status = os.stat(path)
-    except OSError:
-        return False
-    return modes.S_ISREG(status.st_mode) and status.st_size > 0
-
-
-def _finder(plan: Plan) -> Callable[[Sequence[Entry]], list[int]]:
-    """Finds the tasks of lines, -1 for none: by their input, and by exemplar where conditions have several outputs."""
-    several = len(plan) > len(plan.conditions)
-
-    def key(name: str, photo: str) -> str:
-        return f"{name}\0{photo}" if several else name
-
-    inputs, photos = plan.conditions.inputs, plan.exemplars.names
-    pairs = zip(*(indices.tolist() for indices in plan.pairs[:2]), strict=True)
-    tasks = Lookup((key(inputs[condition], photos[exemplar]) for condition, exemplar in pairs), len(plan))
-    return lambda entries: tasks.find((key(entry.input, entry.exemplar) for entry in entries), len(entries))[
-        0
-    ].tolist()
-
-
-def _outputs(plan: Plan) -> Lookup:
-    return Lookup((plan.names[number] for number in range(len(plan))), len(plan))
+    def _has(self, output: str) -> bool:
+        """Whether OUT has this file. A power cut may leave an empty one."""
+        try:
+            status = os.stat(f"{self._out}/{output}")
+        except OSError:
+            return False
+        return modes.S_ISREG(status.st_mode) and status.st_size > 0

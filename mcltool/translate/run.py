@@ -26,12 +26,11 @@ from mcltool.translate.manifest import Entry, Journal, Status
 from mcltool.translate.nearest import nearest_pairs
 from mcltool.translate.pairing import rows_of, write_pairs
 from mcltool.translate.pipeline import WINDOW_BATCHES, Pipeline, Stats
-from mcltool.translate.plan import Plan
+from mcltool.translate.plan import Plan, Task
 from mcltool.translate.reader import Preparer, default_workers
 from mcltool.translate.resume import DONE, FAILED, Ledger
 from mcltool.translate.saving import OutputFolder, pictures_to_save, provenance
 from mcltool.translate.settings import read_job
-from mcltool.translate.task import Task
 
 if TYPE_CHECKING:
     from mcltool.translate.translator import Translator

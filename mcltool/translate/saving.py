@@ -21,7 +21,7 @@ from mcltool.core.errors import DataError, printable
 from mcltool.core.pictures import Picture, contact_sheet, heat
 from mcltool.core.pixels import Size, resize_photo
 from mcltool.plugin.contract import ConditionSpec
-from mcltool.translate.task import Task
+from mcltool.translate.plan import Task
 
 PNG = {"compress_level": 1, "compress_type": 3}
 """Run lengths after PNG's filters: a quarter to half the time of Pillow's own level 6, for photos 1 to 4% larger."""

@@ -19,8 +19,8 @@ from mcltool.model.correspondence import STRIDE, confidence, mixture_features
 from mcltool.model.network import EncodedExemplar, EncodedMixture
 from mcltool.plugin.contract import DatasetPlugin
 from mcltool.translate.exemplars import Weights
+from mcltool.translate.plan import Pictures
 from mcltool.translate.reader import OutputSize, network_size, short_side_of
-from mcltool.translate.task import Pictures
 
 CPU_PIXELS = 2**17
 """Pixels a batch on a CPU: larger ones are not faster there."""
