@@ -14,10 +14,10 @@ from faults import Fault, faults
 from mcltool_shapes import ShapesPlugin
 
 from mcltool.cli.main import cli
+from mcltool.translate.folder import DONE, FAILED, PENDING, Ledger
 from mcltool.translate.manifest import Entry, Journal, read_lines, stamp
 from mcltool.translate.pairing import pair_by_names
 from mcltool.translate.plan import Conditions, Exemplars, Plan
-from mcltool.translate.resume import DONE, FAILED, PENDING, Ledger
 
 ENTRY = Entry("a.png", "style.jpg", "a.png", "ok", "", 12, "w" * 64, "s" * 16, "1@2 3@4", 1000.0)
 

@@ -21,13 +21,13 @@ from mcltool.data.workers import Ahead
 from mcltool.model.correspondence import confidence
 from mcltool.model.network import EncodedExemplar
 from mcltool.translate.exemplars import Exemplar
-from mcltool.translate.job import Job, Options, plugin_of
+from mcltool.translate.job import Job, plugin_of
 from mcltool.translate.manifest import Journal
 from mcltool.translate.pipeline import ExemplarCache, Pipeline
 from mcltool.translate.plan import Task
 from mcltool.translate.reader import Photo, Preparer
 from mcltool.translate.run import Run
-from mcltool.translate.settings import Settings
+from mcltool.translate.settings import Options, Settings
 from mcltool.translate.translator import Translator
 
 

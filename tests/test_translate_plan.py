@@ -11,11 +11,11 @@ import pytest
 from mcltool_shapes import ShapesPlugin
 
 from mcltool import ConditionFiles, UsageError
-from mcltool.translate.folder import Shard
 from mcltool.translate.job import check_outputs, check_places
 from mcltool.translate.names import check_distinct, check_id
 from mcltool.translate.pairing import pair_by_names, read_list, rows_of, write_pairs
 from mcltool.translate.plan import Conditions, Exemplars, OutputNames, Pairs, Plan
+from mcltool.translate.settings import Shard
 
 PLUGIN = ShapesPlugin()
 

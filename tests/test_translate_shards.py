@@ -16,9 +16,10 @@ from tiny_weights import make_weights
 from translating import OWN, files, make_condition, make_photo, manifest, run
 
 from mcltool.core.locks import locked
-from mcltool.translate.folder import Shard, claimed
-from mcltool.translate.job import Job, Options
+from mcltool.translate.folder import claimed
+from mcltool.translate.job import Job
 from mcltool.translate.run import Run
+from mcltool.translate.settings import Options, Shard
 
 pytestmark = pytest.mark.slow
 

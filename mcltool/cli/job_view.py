@@ -27,11 +27,11 @@ from mcltool.core.files import write_text
 from mcltool.core.images import read_photo
 from mcltool.core.pictures import embedded, page
 from mcltool.translate.exemplars import uncovered_note
+from mcltool.translate.folder import DONE, FAILED, PENDING
 from mcltool.translate.job import Job
 from mcltool.translate.manifest import STATUSES, manifests, read_lines
 from mcltool.translate.plan import Task
 from mcltool.translate.reader import Preparer
-from mcltool.translate.resume import DONE, FAILED, PENDING
 from mcltool.translate.run import Run
 from mcltool.translate.saving import picture_of
 

@@ -118,10 +118,9 @@ def translate_dir(
     """
     from mcltool.cli.job_view import show, show_plan, write_gallery
     from mcltool.data.reading import unread
-    from mcltool.translate.folder import Shard, settle_ranks
-    from mcltool.translate.job import Job, Options
-    from mcltool.translate.run import Run
-    from mcltool.translate.settings import Settings, pinned
+    from mcltool.translate.job import Job
+    from mcltool.translate.run import Run, settle_ranks
+    from mcltool.translate.settings import Options, Settings, Shard, pinned
 
     part = Shard.parse(shard) if shard else Shard.of_environment()
     how = Options(shard=part, **{f.name: given.pop(f.name) for f in fields(Options) if f.name in given})
@@ -157,9 +156,10 @@ def merge(out: Path) -> None:
 
     Of several lines for one output the newest counts.
     """
-    from mcltool.translate.folder import Shard, claimed
+    from mcltool.translate.folder import claimed
     from mcltool.translate.manifest import merge as join
     from mcltool.translate.manifest import some_manifests
+    from mcltool.translate.settings import Shard
 
     count = len(some_manifests(out))
     with claimed(out, Shard()) as scratch:

@@ -27,9 +27,10 @@ from mcltool.evaluate.resources import Tell
 from mcltool.evaluate.scores import Scores
 from mcltool.evaluate.split import Split
 from mcltool.plugin.contract import Sample, Truth
-from mcltool.translate.job import Job, Options
+from mcltool.translate.job import Job
 from mcltool.translate.reader import output_size
 from mcltool.translate.run import Run
+from mcltool.translate.settings import Options
 
 MARK = "held-out.json"
 """Says what a folder of ours was made of."""

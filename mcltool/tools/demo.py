@@ -31,8 +31,9 @@ from mcltool.train.job import TrainingJob
 from mcltool.train.loop import Show, fit
 from mcltool.train.recorder import Progress
 from mcltool.train.runs import next_run
-from mcltool.translate import job as translation
+from mcltool.translate.job import Job
 from mcltool.translate.run import Run
+from mcltool.translate.settings import Options
 
 log = logging.getLogger(__name__)
 
@@ -143,8 +144,8 @@ def show_photos(out: Path, device: str | None = None) -> tuple[int, float]:
 def _translate(out: Path, weights: Path, device: str | None) -> None:
     """Translate out/conditions with the photos of the same names in out/exemplars, to out/out."""
     log.info("translating them, as mcltool translate-dir does")
-    options = translation.Options(device=device)
-    job = translation.Job(out / "conditions", out / "exemplars", out / "out", weights, options=options)
+    options = Options(device=device)
+    job = Job(out / "conditions", out / "exemplars", out / "out", weights, options=options)
     failed = [result for result in Run(job) if result.status == "failed"]
     if failed:
         raise McltoolError(f"{failed[0].input}: {failed[0].cause}")

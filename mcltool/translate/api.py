@@ -206,7 +206,6 @@ def translate_file(
     pictures, numbered, from the first of two exemplars to the second. Raises DataError where a file cannot be read,
     UsageError where the request cannot be carried out.
     """
-    settings.check_format()
     plugin = plugin_of(weights, settings.canvas, settings.labels)
     check(exemplars, plugin.spec, "--exemplar")
     styles = {out: tuple(exemplars)}

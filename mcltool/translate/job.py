@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -17,31 +16,10 @@ from mcltool.core.weights import WeightsHeader, read_header
 from mcltool.data.reading import FEW, summed_up
 from mcltool.plugin import registry as plugins
 from mcltool.plugin.contract import DatasetPlugin
-from mcltool.translate.folder import Shard
 from mcltool.translate.pairing import PAIRINGS, pair_by_names, read_list
 from mcltool.translate.plan import Conditions, Exemplars, Pairs, Plan
 from mcltool.translate.reader import read_condition
-from mcltool.translate.settings import NAME, Settings, read_job
-
-
-@dataclass(frozen=True)
-class Options:
-    """How a job runs; nothing here changes the pixels of an output.
-
-    overwrite: make everything again. retry_failed: also retry what failed before and has not changed. shard: the part
-    of the plan to do. device, workers: where to compute, and how many reader processes; None: choose. pair_out: a CSV
-    file to write the pairs to. cache_mebibytes: memory for encoded exemplars. provenance: whether pictures say that
-    they are generated and of what.
-    """
-
-    overwrite: bool = False
-    retry_failed: bool = False
-    shard: Shard = field(default_factory=Shard)
-    device: str | None = None
-    workers: int | None = None
-    pair_out: Path | None = None
-    cache_mebibytes: int = 512
-    provenance: bool = True
+from mcltool.translate.settings import FORMATS, NAME, Options, Settings, read_job
 
 
 class Job:
@@ -67,18 +45,17 @@ class Job:
         self.out, self.weights, self.pair, self.seed = out, weights, pair, seed
         self.options = options or Options()
         settings = settings or Settings()
-        settings.check_format()
         self.plugin = plugin_of(weights, settings.canvas, settings.labels)
         check_places(conditions, exemplars, out)
         self.digest = digest(weights)
         self.conditions, self.exemplars = Conditions(self.plugin, conditions), Exemplars(exemplars)
-        self.settings = settings.completed(read_job(out, self.digest))
+        self.settings = settings.completed(out, self.digest)
         self.pairs = self._pairs(regions)
         self.plan = None if (self.pairs.exemplars < 0).any() else self.planned(self.pairs)
 
     def planned(self, pairs: Pairs) -> Plan:
         """The plan for these pairs. Raises UsageError where its outputs cannot be written."""
-        plan = Plan(self.conditions, self.exemplars, pairs, self.settings.suffix, self.settings.save)
+        plan = Plan(self.conditions, self.exemplars, pairs, FORMATS[self.settings.format], self.settings.save)
         check_outputs(plan, self.out)
         return plan
 
@@ -90,11 +67,12 @@ class Job:
     def save(self, settings: Settings, scratch: Path) -> None:
         """Keep the settings in OUT/job.json, and what else its readers may want to know."""
         document = {
-            "weights": self.digest, "settings": asdict(settings),
+            "weights": self.digest, "settings": settings.as_json(),
             "weights_file": repository_of(self.weights) or str(self.weights),
             "plugin": self.plugin.name, "pair": self.pair, "seed": self.seed,
         }  # fmt: skip
-        write_text(self.out / NAME, json.dumps(document, indent=2) + "\n", scratch)
+        if read_job(self.out) != document:
+            write_text(self.out / NAME, json.dumps(document, indent=2) + "\n", scratch)
 
     def _pairs(self, regions: Path | None) -> Pairs:
         names = self.conditions, self.conditions.inputs, self.exemplars.names

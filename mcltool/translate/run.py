@@ -6,12 +6,14 @@ translated.
 
 from __future__ import annotations
 
+import os
 import time
 from collections import deque
 from collections.abc import Generator, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, closing, nullcontext
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING
@@ -20,21 +22,22 @@ import numpy as np
 
 from mcltool.core.errors import DataError, McltoolError
 from mcltool.core.patience import limited
-from mcltool.translate.folder import claimed, settling
+from mcltool.translate.folder import DONE, FAILED, Ledger, claimed, settling
 from mcltool.translate.job import Job
-from mcltool.translate.manifest import Entry, Journal, Status
+from mcltool.translate.manifest import Entry, Journal, Status, merge
 from mcltool.translate.nearest import nearest_pairs
 from mcltool.translate.pairing import rows_of, write_pairs
 from mcltool.translate.pipeline import WINDOW_BATCHES, Pipeline, Stats
 from mcltool.translate.plan import Plan, Task
 from mcltool.translate.reader import Preparer, default_workers
-from mcltool.translate.resume import DONE, FAILED, Ledger
 from mcltool.translate.saving import OutputFolder, pictures_to_save, provenance
-from mcltool.translate.settings import read_job
+from mcltool.translate.settings import Shard
 
 if TYPE_CHECKING:
     from mcltool.translate.translator import Translator
 
+LONGEST_WAIT = timedelta(days=14)
+"""Of a rank for the last under torchrun."""
 WRITERS = 2
 """Threads that save: encoding a picture does not hold Python's lock."""
 
@@ -92,14 +95,13 @@ class Run:
         """
         job, options = self.job, self.job.options
         with settling(job.out) if scratch else nullcontext():
-            earlier = read_job(job.out, job.digest)
-            self.settings = self.settings.completed(earlier)
+            self.settings = self.settings.completed(job.out, job.digest)
             if not self.settings.is_complete:
                 model = self.model()
                 batch = self.settings.batch_size or model.fitting_batch_size(self.settings.size)
                 self.settings = replace(self.settings, precision=model.precision, batch_size=batch)
             self.plan = job.plan or job.planned(nearest_pairs(job, self.model, scratch))
-            if scratch and self.settings != earlier:
+            if scratch:
                 job.save(self.settings, scratch)
         if options.pair_out and options.shard.index == 0:
             write_pairs(options.pair_out, rows_of(self.plan))
@@ -184,3 +186,27 @@ class Run:
                 saving[0].exception()
             self.stats.waited_writing += time.perf_counter() - started
             yield saving.popleft().result()
+
+
+def settle_ranks(out: Path, shard: Shard, failed: int) -> int:
+    """Under torchrun, wait for all ranks, join their manifests, and return how many inputs failed in all of them;
+    elsewhere return ``failed``.
+
+    torchrun ends all ranks as soon as one exits with an error, so that each waits for the last before it does.
+    """
+    if shard.is_whole or "TORCHELASTIC_RUN_ID" not in os.environ:
+        return failed
+    import torch
+    from torch import distributed
+
+    distributed.init_process_group("gloo", timeout=LONGEST_WAIT)
+    try:
+        total = torch.tensor(failed)
+        distributed.all_reduce(total)
+        if shard.index == 0:
+            with claimed(out, Shard()) as scratch:
+                merge(out, scratch)
+        distributed.barrier()
+        return int(total)
+    finally:
+        distributed.destroy_process_group()

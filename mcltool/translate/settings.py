@@ -1,23 +1,28 @@
-"""The settings that decide the bytes of a job's outputs, and OUT/job.json, which keeps them.
+"""What a job is asked: the settings that decide the bytes of its outputs, and how it runs.
 
-A job that is resumed takes from there what its command line leaves open: "auto" precision is found by timing and may
-come out differently another time.
+OUT/job.json keeps the settings. A job that is resumed takes from there what its command line leaves open: "auto"
+precision is found by timing and may come out differently another time.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass, fields, replace
+import os
+import re
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
 from PIL import features
 
 from mcltool.core.config import parse_size
 from mcltool.core.errors import UsageError
 from mcltool.core.files import read_json
 from mcltool.core.hub import SCHEME
+from mcltool.translate import manifest
 from mcltool.translate.reader import OutputSize
 
 NAME = "job.json"
@@ -48,6 +53,10 @@ class Settings:
     def __post_init__(self) -> None:
         if self.format not in FORMATS:
             raise UsageError(f"--format {self.format}: must be one of {', '.join(FORMATS)}")
+        if self.format in ("webp", "avif") and not features.check(self.format):
+            raise UsageError(
+                f"--format {self.format}: the installed Pillow cannot write it; choose png or jpg"
+            )
         if self.quality is not None and self.format == "png":
             raise UsageError("--quality: PNG keeps every pixel and has no quality; choose jpg, webp or avif")
         if self.quality is not None and not 1 <= self.quality <= 100:
@@ -59,12 +68,12 @@ class Settings:
             raise UsageError(f"--batch-size {self.batch_size}: expected at least 1, or auto")
 
     @property
-    def suffix(self) -> str:
-        return FORMATS[self.format]
-
-    @property
     def is_complete(self) -> bool:
         return self.precision != "auto" and self.batch_size > 0
+
+    def as_json(self) -> dict[str, Any]:
+        """As job.json has them: plain JSON values."""
+        return dict(json.loads(json.dumps(asdict(self))))
 
     def digest(self) -> str:
         """Of all but the batch size, which changes no more than the last bits."""
@@ -73,23 +82,39 @@ class Settings:
             decisive.pop("labels")
         return hashlib.sha256(json.dumps(decisive).encode()).hexdigest()[:16]
 
-    def completed(self, earlier: Settings | None) -> Settings:
-        """With what is open here as it was ``earlier``, where all else is the same."""
-        if earlier is None:
+    def completed(self, out: Path, weights: str) -> Settings:
+        """With the precision and batch size of the last job in ``out``, where they are open here, if all else is the
+        same. weights: their SHA-256."""
+        try:
+            document = read_job(out)
+            earlier = document["settings"]
+            precision, batch = earlier["precision"], earlier["batch_size"]
+            others = {name: earlier.get(name, default) for name, default in Settings().as_json().items()}
+            if document["weights"] != weights or type(precision) is not str or type(batch) is not int:
+                return self
+        except (KeyError, TypeError, AttributeError):
             return self
         known = replace(
             self,
-            precision=earlier.precision if self.precision == "auto" else self.precision,
-            batch_size=self.batch_size or earlier.batch_size,
+            precision=precision if self.precision == "auto" else self.precision,
+            batch_size=self.batch_size or max(0, batch),
         )
-        return known if replace(known, batch_size=earlier.batch_size) == earlier else self
+        return known if known.as_json() == others | {"batch_size": known.batch_size} else self
 
-    def check_format(self) -> None:
-        """Raises UsageError for a format that the installed Pillow does not write."""
-        if self.format in ("webp", "avif") and not features.check(self.format):
-            raise UsageError(
-                f"--format {self.format}: the installed Pillow cannot write it; choose png or jpg"
-            )
+
+def read_job(out: Path) -> Any:
+    """The document in OUT/job.json, which may be anything; None where there is none."""
+    try:
+        return read_json(out / NAME)
+    except (OSError, ValueError):
+        return None
+
+
+def pinned(name: str, out: Path) -> str:
+    """hf://ORG/NAME as the job in ``out`` was begun: at its commit; any other name as it is."""
+    document = read_job(out)
+    earlier = str(document.get("weights_file")) if isinstance(document, dict) else ""
+    return earlier if name.startswith(SCHEME) and earlier.startswith(f"{name}@") else name
 
 
 def parse_output_size(text: str) -> OutputSize:
@@ -111,39 +136,65 @@ def format_of(suffix: str) -> str:
     return name
 
 
-# --- job.json ---
+# --- how a job runs ---
 
 
-def read_job(out: Path, weights: str) -> Settings | None:
-    """The settings of the last job in ``out`` with the weights of this SHA-256; None where there is none."""
-    try:
-        raw = read_json(out / NAME)
-        if raw["weights"] != weights:
-            return None
-        return _checked({f.name: raw["settings"].get(f.name, f.default) for f in fields(Settings)})
-    except (OSError, ValueError, KeyError, TypeError, UsageError):
-        return None
+@dataclass(frozen=True)
+class Shard:
+    """Part ``index`` (from 0) of ``count`` of a plan."""
+
+    index: int = 0
+    count: int = 1
+
+    @property
+    def is_whole(self) -> bool:
+        return self.count == 1
+
+    @property
+    def name(self) -> str:
+        return "all" if self.is_whole else f"{self.index + 1}-of-{self.count}"
+
+    @property
+    def manifest(self) -> str:
+        return manifest.NAME if self.is_whole else f"manifest-{self.name}.jsonl"
+
+    def mine(self, tasks: int, window: int) -> NDArray[np.bool_]:
+        """Which tasks are this shard's: every ``count``-th window of ``window`` tasks, so that no batch is cut."""
+        return np.asarray((np.arange(tasks) // window) % self.count == self.index)
+
+    @staticmethod
+    def parse(text: str) -> Shard:
+        """ "2/8" is the second of eight. Raises UsageError."""
+        found = re.fullmatch(r"(\d+)/(\d+)", text.strip())
+        if found and 1 <= int(found[1]) <= int(found[2]):
+            return Shard(int(found[1]) - 1, int(found[2]))
+        raise UsageError(f"--shard {text}: expected I/N with I from 1 to N, e.g. 1/8")
+
+    @staticmethod
+    def of_environment() -> Shard:
+        """The shard of this process under torchrun (RANK of WORLD_SIZE); elsewhere the whole plan."""
+        try:
+            rank, world = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
+        except (KeyError, ValueError):
+            return Shard()
+        return Shard(rank, world) if 0 <= rank < world else Shard()
 
 
-def pinned(name: str, out: Path) -> str:
-    """hf://ORG/NAME as the job in ``out`` was begun: at its commit; any other name as it is."""
-    try:
-        earlier = str(read_json(out / NAME)["weights_file"])
-    except (OSError, ValueError, KeyError, TypeError):
-        return name
-    return earlier if name.startswith(SCHEME) and earlier.startswith(f"{name}@") else name
+@dataclass(frozen=True)
+class Options:
+    """How a job runs; nothing here changes the pixels of an output.
 
+    overwrite: make everything again. retry_failed: also retry what failed before and has not changed. shard: the part
+    of the plan to do. device, workers: where to compute, and how many reader processes; None: choose. pair_out: a CSV
+    file to write the pairs to. cache_mebibytes: memory for encoded exemplars. provenance: whether pictures say that
+    they are generated and of what.
+    """
 
-def _checked(raw: dict[str, Any]) -> Settings:
-    """Settings of JSON values, which may be anything. Raises TypeError, ValueError or UsageError."""
-    height, width = raw["canvas"] or (1, 1)
-    numbers = [height, width, raw["batch_size"], 1 if raw["quality"] is None else raw["quality"]]
-    texts = [raw["precision"], raw["format"], raw["labels"], *raw["save"]]
-    is_sound = {*map(type, numbers)} == {int} and {*map(type, texts)} == {str} and min(height, width) >= 1
-    if not is_sound or not isinstance(raw["save"], list):
-        raise TypeError("not the settings of a job")
-    size = raw["size"]
-    if size != "trained":
-        size = parse_output_size("x".join(map(str, size)) if isinstance(size, list) else str(size))
-    canvas = (height, width) if raw["canvas"] else None
-    return Settings(**raw | {"save": tuple(raw["save"]), "canvas": canvas, "size": size})
+    overwrite: bool = False
+    retry_failed: bool = False
+    shard: Shard = field(default_factory=Shard)
+    device: str | None = None
+    workers: int | None = None
+    pair_out: Path | None = None
+    cache_mebibytes: int = 512
+    provenance: bool = True

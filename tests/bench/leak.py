@@ -25,9 +25,9 @@ sys.path[:0] = [str(TESTS), str(Path(__file__).parent)]
 from translate import keep  # noqa: E402
 from translating import make_condition, make_photo, make_weights  # noqa: E402
 
-from mcltool.translate.job import Job, Options  # noqa: E402
+from mcltool.translate.job import Job  # noqa: E402
 from mcltool.translate.run import Run  # noqa: E402
-from mcltool.translate.settings import Settings  # noqa: E402
+from mcltool.translate.settings import Options, Settings  # noqa: E402
 
 
 def resident() -> int:

@@ -91,10 +91,10 @@ def rate(preset: str, count: int, pairing: str, repeats: int, workers: int | Non
     from mcltool.core.device import autocast
     from mcltool.core.pixels import to_unit
     from mcltool.core.process import keep_freed_memory
-    from mcltool.translate.job import Job, Options
+    from mcltool.translate.job import Job
     from mcltool.translate.reader import Preparer
     from mcltool.translate.run import Run
-    from mcltool.translate.settings import Settings
+    from mcltool.translate.settings import Options, Settings
 
     side = resolve("shapes", preset).data.size[0]
     keep_freed_memory()  # as every command of mcltool does
@@ -207,9 +207,9 @@ def keep_rate(row: dict[str, Any]) -> None:
 
 def memory_of(count: int) -> dict[str, Any]:
     """Run in a process of its own: peak memory of a job of ``count`` inputs."""
-    from mcltool.translate.job import Job, Options
+    from mcltool.translate.job import Job
     from mcltool.translate.run import Run
-    from mcltool.translate.settings import Settings
+    from mcltool.translate.settings import Options, Settings
 
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -245,8 +245,8 @@ def memories(_: argparse.Namespace) -> None:
 
 def plan_cell(folder: Path, exemplars: Path, pairing: str) -> dict[str, Any]:
     """Plan, and check what is done, as a job does that goes on; in a process of its own."""
+    from mcltool.translate.folder import DONE
     from mcltool.translate.job import Job
-    from mcltool.translate.resume import DONE
     from mcltool.translate.run import Run
     from mcltool.translate.settings import Settings
 
