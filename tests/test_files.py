@@ -14,7 +14,7 @@ from mcltool import UsageError
 from mcltool.core import files as system
 from mcltool.core.files import read_limited, replacing, write_text
 from mcltool.core.locks import locked
-from mcltool.translate.pairing import write_pairs
+from mcltool.translate.names import write_pairs
 from mcltool.translate.saving import save_picture
 
 

@@ -185,6 +185,13 @@ def test_the_newest_of_several_lines_counts_in_whichever_manifest(plan: Plan, tm
     assert ledger(plan, out).states.tolist() == [DONE, DONE, PENDING, PENDING]
 
 
+def test_a_job_in_more_shards_than_a_byte_counts_is_resumed(plan: Plan, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    for shard in range(1, 301):
+        write(out / f"manifest-{shard}-of-300.jsonl", entry("b.png", out))
+    assert ledger(plan, out).states.tolist() == [PENDING, DONE, PENDING, PENDING]
+
+
 def test_the_end_leaves_one_line_an_input_in_order_and_says_who_made_it(plan: Plan, tmp_path: Path) -> None:
     out = tmp_path / "out"
     write(

@@ -29,9 +29,8 @@ from mcltool.data.pack_format import PackHeader
 from mcltool.data.pairs import read_pairs
 from mcltool.data.pairs import write_pairs as write_lists
 from mcltool.translate.manifest import Entry, Journal, read_lines
-from mcltool.translate.names import check_id
-from mcltool.translate.pairing import read_list, write_pairs
-from mcltool.translate.plan import OutputNames, Pairs
+from mcltool.translate.names import Pairs, check_id, read_list, write_pairs
+from mcltool.translate.plan import OutputNames
 
 pytestmark = pytest.mark.slow
 

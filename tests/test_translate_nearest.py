@@ -12,7 +12,7 @@ from translating import COUNT, make_numbered, manifest, run, task_of
 from mcltool.core.pixels import to_unit
 from mcltool.data.batch import condition_planes
 from mcltool.translate.job import plugin_of
-from mcltool.translate.nearest import top_1
+from mcltool.translate.pairing import top_1
 from mcltool.translate.reader import Preparer
 from mcltool.translate.translator import Translator
 

@@ -12,9 +12,9 @@ from mcltool_shapes import ShapesPlugin
 
 from mcltool import ConditionFiles, UsageError
 from mcltool.translate.job import check_outputs, check_places
-from mcltool.translate.names import check_distinct, check_id
-from mcltool.translate.pairing import pair_by_names, read_list, rows_of, write_pairs
-from mcltool.translate.plan import Conditions, Exemplars, OutputNames, Pairs, Plan
+from mcltool.translate.names import Pairs, check_distinct, check_id, read_list, write_pairs
+from mcltool.translate.pairing import pair_by_names
+from mcltool.translate.plan import Conditions, Exemplars, OutputNames, Plan
 from mcltool.translate.settings import Shard
 
 PLUGIN = ShapesPlugin()
@@ -86,7 +86,7 @@ def test_tasks_of_one_exemplar_are_together_and_else_in_order(tmp_path: Path) ->
         (2, "b.png", "q.jpg"),
         (3, "d.png", "q.jpg"),
     ]
-    assert list(rows_of(plan)) == [
+    assert list(plan.rows()) == [
         ("a.png", "p.jpg"),
         ("b.png", "q.jpg"),
         ("c.png", "p.jpg"),

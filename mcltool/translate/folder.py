@@ -50,7 +50,7 @@ class Ledger:
         self.made = np.full(len(plan), -1, np.int64)
         self._out, self._made_by = os.fspath(out), (weights, settings)
         self._files = [path, *(other for other in manifests(out) if other != path)]
-        self._file = np.zeros(len(plan), np.uint8)
+        self._file = np.zeros(len(plan), np.int32)
         self._place = np.full(len(plan), -1, np.int64)
         self._others = [array("q") for _ in self._files]
         self._photo_stamp = lru_cache(1024)(lambda photo: stamp([photo]))

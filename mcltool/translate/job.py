@@ -16,8 +16,9 @@ from mcltool.core.weights import WeightsHeader, read_header
 from mcltool.data.reading import FEW, summed_up
 from mcltool.plugin import registry as plugins
 from mcltool.plugin.contract import DatasetPlugin
-from mcltool.translate.pairing import PAIRINGS, pair_by_names, read_list
-from mcltool.translate.plan import Conditions, Exemplars, Pairs, Plan
+from mcltool.translate.names import Pairs, read_list
+from mcltool.translate.pairing import PAIRINGS, pair_by_names
+from mcltool.translate.plan import Conditions, Exemplars, Plan
 from mcltool.translate.reader import read_condition
 from mcltool.translate.settings import FORMATS, NAME, Options, Settings, read_job
 

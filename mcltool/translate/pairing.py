@@ -1,34 +1,45 @@
-"""Which exemplar each condition gets, as far as names or a list (``--pair FILE``) decide it."""
+"""Which exemplar each condition gets where no list says it: by names, or by features (``--pair nearest``).
+
+Both encoders map to one space, so that a condition can be compared with a photo. Nearest means the largest cosine of
+their mean correspondence features, exactly, in bounded memory: features lie on disk and are compared in blocks.
+"""
 
 from __future__ import annotations
 
-import csv
-import logging
-import os
+import hashlib
 import re
+import tempfile
 import zlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from io import TextIOWrapper
+from collections.abc import Callable, Sequence
+from itertools import chain
 from os.path import splitext
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from mcltool.core import files
 from mcltool.core.errors import UsageError
-from mcltool.data.exemplars import Names
-from mcltool.data.pairs import Row, read_rows
-from mcltool.plugin.contract import ConditionSpec
-from mcltool.translate.exemplars import Exemplar, check, parse_classes, parse_weight
-from mcltool.translate.names import Lookup
-from mcltool.translate.plan import Indices, Pairs, Plan
+from mcltool.core.files import reserve, write_text
+from mcltool.data.workers import Ahead
+from mcltool.translate.manifest import stamp
+from mcltool.translate.names import Indices, Lookup, Pairs, read_list, write_pairs
+from mcltool.translate.plan import Conditions, Exemplars, Task
+from mcltool.translate.reader import Photo, Preparer, Request
 
-log = logging.getLogger("mcltool.translate")
+if TYPE_CHECKING:
+    from mcltool.translate.job import Job
+    from mcltool.translate.translator import Translator
 
 PAIRINGS = ("auto", "stem", "one", "cycle", "random", "all", "nearest")
-HEADER = ("condition", "exemplar")
-COLUMNS = ("weight", "region", "classes")
-"""What else a list may say of a pair: see Exemplar."""
+KEPT, MARK = "pairs.csv", "pairs.sha256"
+"""Files in OUT: the nearest pairs, and a digest of what they were found from."""
+BLOCK = 4096
+"""Rows of features compared at a time."""
+WINDOW = 32
+"""Files read at a time."""
+
+Features = NDArray[np.float32]
 
 
 def pair_by_names(
@@ -89,121 +100,96 @@ def _match_stems(ids: Sequence[str], exemplars: Sequence[str]) -> Indices:
     return np.where((by_path >= 0) | several, by_path, by_name).astype(np.int32)
 
 
-# --- lists ---
+# --- nearest ---
 
 
-def read_list(
-    path: Path,
-    ids: Sequence[str],
-    inputs: Sequence[str],
-    names: Sequence[str],
-    folder: Path = Path(),
-    spec: ConditionSpec | None = None,
-    regions: Path | None = None,
-) -> Pairs:
-    """The pairs of a list (see mcltool.data.pairs); of a line of several exemplars the first, the best.
+def nearest_pairs(job: Job, translator: Callable[[], Translator], scratch: Path | None) -> Pairs:
+    """The job's pairs, with the nearest exemplar where names decide none.
 
-    ids, inputs: of the conditions, without and with suffix. names: of the exemplars below ``folder``. spec: of the
-    conditions. With a column of COLUMNS, or with ``regions``, a folder of CONDITION/EXEMPLAR.png, the exemplars of
-    one condition act together; else each row is an output. Rows of names that are not there and conditions without a
-    row are left out, which is logged. Raises UsageError for what is wrong in it, and where no row is left.
+    They are kept in OUT for the next run and for other shards until a file changes, if OUT is claimed (scratch, a
+    folder for temporary files). Raises UsageError where no exemplar can be read. A condition that cannot be read gets
+    the first one, and fails when it is translated.
     """
-    rows = _rows(path, ids, inputs, names)
-    found = np.array(sorted(rows), np.int32).reshape(-1, 2)
-    missing = np.setdiff1d(np.arange(len(ids)), found[:, 0])
-    if missing.size:
-        some = f"{missing.size} of {len(ids)} conditions have no row and are left out"
-        log.warning("%s: %s, such as %s", path, some, ids[int(missing[0])])
-    if spec is None or not (regions or any(row.more for row in rows.values())):
-        return Pairs(found[:, 0].copy(), found[:, 1].copy())
-    groups: dict[int, dict[int, Exemplar]] = {}
-    for (condition, photo), row in rows.items():
-        drawn = regions / ids[condition] / f"{splitext(names[photo])[0]}.png" if regions else None
-        exemplar = _exemplar(f"{path}, line {row.line}", row.more, folder / names[photo], drawn)
-        groups.setdefault(condition, {})[photo] = exemplar
-    if regions and not any(one.region for group in groups.values() for one in group.values()):
-        raise UsageError(f"--regions {regions}: no CONDITION/EXEMPLAR.png in it belongs to a pair of {path}")
-    mixtures = {}
-    for condition, group in groups.items():
-        check(list(group.values()), spec, f"{path}: {inputs[condition]}")
-        if len(group) > 1:
-            mixtures[condition] = tuple(group.values())
-    first = [next(iter(groups[condition])) for condition in sorted(groups)]
-    return Pairs(np.array(sorted(groups), np.int32), np.array(first, np.int32), mixtures)
+    out, conditions, exemplars = job.out, job.conditions, job.exemplars
+    by_name = job.pairs.exemplars >= 0
+    about = f"{job.digest} {job.settings.size}" + (" by name first" if by_name.any() else "")
+    fingerprint = _fingerprint(about, conditions, exemplars)
+    mark = out / MARK
+    if mark.exists() and mark.read_text() == fingerprint and (out / KEPT).exists():
+        return read_list(out / KEPT, conditions, conditions.inputs, exemplars.names)
+    chosen = job.pairs.exemplars.copy()
+    chosen[~by_name] = _find(job, translator(), np.flatnonzero(~by_name).tolist(), scratch)
+    pairs = Pairs(job.pairs.conditions, chosen)
+    if scratch:
+        named = zip(conditions.inputs, chosen, strict=True)
+        write_pairs(out / KEPT, ((name, exemplars.names[photo]) for name, photo in named), scratch)
+        write_text(mark, fingerprint, scratch)
+    return pairs
 
 
-def _rows(
-    path: Path, ids: Sequence[str], inputs: Sequence[str], names: Sequence[str]
-) -> dict[tuple[int, int], Row]:
-    """The rows of a list by condition and exemplar; those of names that are not there are left out."""
-    conditions, photos = Names(inputs, ids), Names(names, [splitext(name)[0] for name in names])
-    rows: dict[tuple[int, int], Row] = {}
-    lost: list[str] = []
-    listed = read_rows(path)
-    for row in listed:
-        where = f"{path}, line {row.line}"
-        if unknown := [column for column in row.more if column not in COLUMNS]:
-            raise UsageError(f"{where}: unknown column {unknown[0]}; expected some of {', '.join(COLUMNS)}")
-        try:
-            condition = _named(row.key, conditions, inputs, "CONDITIONS", where)
-            photo = _named(row.exemplars[0], photos, names, "EXEMPLARS", where)
-        except LookupError as error:
-            lost.append(str(error))
-            continue
-        if row.more and (condition, photo) in rows:
-            twice = f"{row.exemplars[0]!r} comes twice for {row.key!r}"
-            raise UsageError(f"{where}: {twice}; join its regions in one")
-        rows[condition, photo] = row
-    if not rows:
-        raise UsageError(lost[0])
-    if lost:
-        log.warning("%s (%d of %d rows are left out)", lost[0], len(lost), len(listed))
-    return rows
-
-
-def _named(name: str, known: Names, names: Sequence[str], place: str, where: str) -> int:
-    """The number that ``name`` means. Raises LookupError where it means none, UsageError where it may mean several."""
-    found = known.find(name)
-    if not found:
-        encoding = "" if name.isprintable() else "; the list must be UTF-8"
-        raise LookupError(f"{where}: {name!r} is not in {place}{encoding}")
-    if len(found) > 1:
-        several = ", ".join(names[number] for number in found[:3])
-        raise UsageError(f"{where}: {name!r} may be several of {place} ({several}); give its path")
-    return found[0]
-
-
-def _exemplar(where: str, columns: Mapping[str, str], photo: Path, drawn: Path | None) -> Exemplar:
-    """drawn: where --regions would have the region."""
-    weight, region = columns.get("weight", "").strip(), columns.get("region", "").strip()
-    number = parse_weight(weight, where) if weight else 1.0
-    if not region and drawn is not None and drawn.is_file():
-        region = str(drawn)
-    return Exemplar(str(photo), number, region or None, parse_classes(columns.get("classes", "")))
-
-
-def rows_of(plan: Plan) -> Iterator[tuple[str, ...]]:
-    """Input and exemplar of every task, in the order of the conditions; with mixtures a row for each exemplar, with
-    its weight, region and classes."""
-    for number in plan.in_order():
-        task = plan[number]
-        if not plan.pairs.mixtures:
-            yield task.input, task.exemplar
-            continue
-        for one in task.exemplars:
-            region = os.fspath(one.region) if one.region else ""
-            yield task.input, plan.exemplars.name(one), f"{one.weight:g}", region, ";".join(one.classes)
-
-
-def write_pairs(path: Path, pairs: Iterable[tuple[str, ...]], scratch: Path | None = None) -> None:
-    """Write rows that ``--pair FILE.csv`` reads: condition, exemplar and perhaps the COLUMNS; scratch as in
-    ``replacing``."""
+def _find(job: Job, model: Translator, numbers: list[int], scratch: Path | None) -> NDArray[np.int32]:
+    """For each of these conditions its nearest exemplar."""
+    photos = [job.exemplars.path(number) for number in range(len(job.exemplars.names))]
+    tasks = [Task(n, job.conditions.inputs[n], "", "", *job.conditions.files(n)) for n in numbers]
+    preparer = Preparer(job.plugin, model.short_side, job.settings.size)
     with (
-        files.replacing(path, scratch) as temporary,
-        TextIOWrapper(files.create(temporary), "utf-8", "surrogateescape", newline="") as file,
+        tempfile.TemporaryDirectory(dir=scratch, prefix="features-") as folder,
+        Ahead(preparer, job.options.workers or 0) as reader,
     ):
-        writer = csv.writer(file)
-        for number, row in enumerate(pairs):
-            if not number:
-                writer.writerow([*HEADER, *COLUMNS][: len(row)])
-            writer.writerow(row)
+        keys, usable = _features(Path(folder, "exemplars"), photos, reader, model.pooled_exemplars)
+        if not usable.any():
+            raise UsageError(f"{job.exemplars.folder}: none of its photos can be read")
+        queries, read = _features(Path(folder, "conditions"), tasks, reader, model.pooled_conditions)
+        return top_1(queries, keys, usable) if read.any() else np.zeros(len(numbers), np.int32)
+
+
+def top_1(
+    queries: Features, keys: Features, usable: NDArray[np.bool_], block: int = BLOCK
+) -> NDArray[np.int32]:
+    """For each row of ``queries`` (C, D) the row of ``keys`` (E, D) with the largest product, of those usable.
+
+    Exact; of equal ones the first. Holds ``block`` rows of each and their products at a time.
+    """
+    best = np.zeros(len(queries), np.int32)
+    for row in range(0, len(queries), block):
+        query = np.asarray(queries[row : row + block])
+        score = np.full(len(query), -np.inf, np.float32)
+        for column in range(0, len(keys), block):
+            products = query @ np.asarray(keys[column : column + block]).T
+            products[:, ~usable[column : column + block]] = -np.inf
+            place = products.argmax(1)
+            found = products[np.arange(len(query)), place]
+            better = found > score
+            best[row : row + block][better] = column + place[better]
+            score[better] = found[better]
+    return best
+
+
+def _features(
+    path: Path,
+    requests: Sequence[Request],
+    reader: Ahead[Request, Task | Photo],
+    pooled: Callable[[list[NDArray[Any]]], Features],
+) -> tuple[Features, NDArray[np.bool_]]:
+    """(N, D) features of photos or conditions, in a file, and which of them could be read."""
+    windows = (requests[start : start + WINDOW] for start in range(0, len(requests), WINDOW))
+    usable = np.zeros(len(requests), bool)
+    features: Features | None = None
+    for place, read in enumerate(chain.from_iterable(reader.map(windows))):
+        if read.pixels is not None:
+            row = pooled([read.pixels])[0]
+            if features is None:
+                reserve(path, len(requests) * row.nbytes)
+                features = np.memmap(path, np.float32, "r+", shape=(len(requests), len(row)))
+            features[place], usable[place] = row, True
+    return (np.zeros((len(requests), 1), np.float32) if features is None else features), usable
+
+
+def _fingerprint(about: str, conditions: Conditions, exemplars: Exemplars) -> str:
+    """Of all that the choice depends on: weights and size (``about``), names, and sizes and times of files."""
+    digest = hashlib.sha256(about.encode())
+    for number, name in enumerate(exemplars.names):
+        digest.update(f"{name!r} {stamp([exemplars.path(number)])}\n".encode())
+    for number, name in enumerate(conditions.inputs):
+        digest.update(f"{name!r} {stamp(conditions.files(number)[0])}\n".encode())
+    return digest.hexdigest()

@@ -6,12 +6,12 @@ Of a million inputs only the names and two numbers a task are kept; all else is 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from os.path import splitext
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,9 +22,8 @@ from mcltool.core.pictures import Picture
 from mcltool.core.pixels import Size
 from mcltool.plugin.contract import ConditionFiles, DatasetPlugin
 from mcltool.translate.exemplars import Exemplar, Weights
-from mcltool.translate.names import check_distinct, check_id, hashes, repeated
+from mcltool.translate.names import Pairs, check_distinct, check_id, hashes, repeated
 
-Indices = NDArray[np.int32]
 Pictures = Callable[[], dict[str, NDArray[Any]]]
 """What the network made: waits until it has arrived in this computer's memory, and gives it by kind: "image" and "warp"
 (H, W, 3) uint8, "confidence" (H / 4, W / 4) float32 in [0, 1]."""
@@ -69,18 +68,6 @@ class Task:
 
     def __str__(self) -> str:
         return self.files[0]
-
-
-class Pairs(NamedTuple):
-    """The indices of each task's condition and exemplar, in the order of the conditions.
-
-    An exemplar of -1 is still to be chosen. mixtures: by condition, the exemplars that act together on it, where there
-    are several; ``exemplars`` then has the first of them.
-    """
-
-    conditions: Indices
-    exemplars: Indices
-    mixtures: Mapping[int, tuple[Exemplar, ...]] = {}
 
 
 class Conditions(Sequence[str]):
@@ -195,6 +182,19 @@ class Plan(Sequence[Task]):
             replace(self[n], wanted=bool(left[n]), alone=mixed or int(chosen[n]) in neighbours)
             for n in range(start, stop)
         ]
+
+    def rows(self) -> Iterator[tuple[str, ...]]:
+        """Input and exemplar of every task, in the order of the conditions, as ``write_pairs`` takes them.
+
+        With mixtures a row for each exemplar, with its weight, region and classes.
+        """
+        for task in (self[number] for number in self.in_order()):
+            if not self.pairs.mixtures:
+                yield task.input, task.exemplar
+                continue
+            for one in task.exemplars:
+                region = os.fspath(one.region) if one.region else ""
+                yield task.input, self.exemplars.name(one), f"{one.weight:g}", region, ";".join(one.classes)
 
     def in_order(self) -> NDArray[np.intp]:
         """The tasks' numbers in the order of the conditions."""

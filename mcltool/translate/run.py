@@ -25,8 +25,8 @@ from mcltool.core.patience import limited
 from mcltool.translate.folder import DONE, FAILED, Ledger, claimed, settling
 from mcltool.translate.job import Job
 from mcltool.translate.manifest import Entry, Journal, Status, merge
-from mcltool.translate.nearest import nearest_pairs
-from mcltool.translate.pairing import rows_of, write_pairs
+from mcltool.translate.names import write_pairs
+from mcltool.translate.pairing import nearest_pairs
 from mcltool.translate.pipeline import WINDOW_BATCHES, Pipeline, Stats
 from mcltool.translate.plan import Plan, Task
 from mcltool.translate.reader import Preparer, default_workers
@@ -104,7 +104,7 @@ class Run:
             if scratch:
                 job.save(self.settings, scratch)
         if options.pair_out and options.shard.index == 0:
-            write_pairs(options.pair_out, rows_of(self.plan))
+            write_pairs(options.pair_out, self.plan.rows())
         mine = options.shard.mine(len(self.plan), self._window)
         self.total = int(mine.sum())
         path = job.out / options.shard.manifest

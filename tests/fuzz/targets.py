@@ -152,7 +152,8 @@ def _ledger(folder: Path) -> None:
     """Resuming from whatever lies in OUT."""
     from mcltool.translate.folder import Ledger
     from mcltool.translate.manifest import PATTERN
-    from mcltool.translate.plan import Conditions, Exemplars, Pairs, Plan
+    from mcltool.translate.names import Pairs
+    from mcltool.translate.plan import Conditions, Exemplars, Plan
 
     work = folder.with_name(f"{folder.name}-inputs")
     for name in (*(f"masks/{n}.png" for n in range(4)), "photos/style.jpg"):
@@ -176,7 +177,7 @@ def _job(folder: Path) -> None:
 
 
 def _table(folder: Path) -> None:
-    from mcltool.translate.pairing import read_list
+    from mcltool.translate.names import read_list
 
     inputs, exemplars = ["a.png", "b.png", "c.png"], ["x.jpg", "y/z.png"]
     found = read_list(_only(folder), [name[:-4] for name in inputs], inputs, exemplars)
