@@ -76,6 +76,6 @@ def test_nearest_pairs_by_features_saves_what_it_chose_and_does_not_choose_twice
     assert rows[0] == "condition,exemplar"
     assert len(rows) == 1 + COUNT
 
-    monkeypatch.setattr(Translator, "pooled_conditions", None)
+    monkeypatch.setattr(Translator, "pooled_condition", None)
     assert f"0 ok, {COUNT} skipped" in run("--pair", "nearest").output
     assert f"0 ok, {COUNT} skipped" in run("--pair", "chosen.csv").output

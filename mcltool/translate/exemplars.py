@@ -56,10 +56,10 @@ class Exemplar:
 
     @staticmethod
     def parse(text: str, folder: Path = Path()) -> Exemplar:
-        """ "PHOTO[:WEIGHT][@WHERE]", WHERE a region's file, classes, or both, between ";". PHOTO is below ``folder``.
-        A file of the whole name goes first.
+        """ "PHOTO[:WEIGHT][@WHERE]", WHERE a region's file or classes, joined by ";". PHOTO is below ``folder``.
+        If a file has all of the text as its name, it is that photo.
 
-        Raises UsageError for a weight that is none.
+        Raises UsageError for an invalid weight.
         """
         photo, where, weight = text, "", 1.0
         if not (folder / photo).exists() and "@" in photo:
@@ -73,7 +73,7 @@ class Exemplar:
         return Exemplar(str(folder / photo), weight, region or None, parse_classes(names))
 
     def label(self, name: str) -> str:
-        """How manifests write it, ``name`` for the photo: as ``parse`` takes it."""
+        """How manifests write it, with ``name`` for the photo; ``parse`` reads it."""
         places = [fspath(self.region)] if self.region else []
         where = "@" + ";".join([*places, *self.classes]) if places or self.classes else ""
         return f"{name}{'' if self.weight == 1 else f':{self.weight:g}'}{where}"
@@ -89,7 +89,7 @@ def together(style: Style) -> tuple[Exemplar, ...]:
 
 
 def between(exemplars: Sequence[Exemplar], count: int) -> list[tuple[Exemplar, ...]]:
-    """``count`` styles, from all of the first of two exemplars to all of the second. Raises UsageError."""
+    """``count`` styles, from only the first of two exemplars to only the second. Raises UsageError."""
     if len(exemplars) != 2 or count < 2:
         raise UsageError(f"--morph {count}: needs two --exemplar, found {len(exemplars)}")
     first, second = exemplars
@@ -108,7 +108,7 @@ def _is_weight(number: float) -> bool:
 
 
 def parse_weight(text: str, where: str) -> float:
-    """Raises UsageError, which names ``where``, for anything that is not a weight."""
+    """Raises UsageError, naming ``where``, for an invalid weight."""
     try:
         number = float(text)
     except ValueError:
@@ -124,12 +124,12 @@ def parse_classes(text: str) -> tuple[str, ...]:
 
 
 def files_of_regions(exemplars: Sequence[Exemplar]) -> list[str]:
-    """The regions' files, which with the condition's own decide its weights."""
+    """The files of the regions, which decide the weights of several exemplars."""
     return [fspath(exemplar.region) for exemplar in exemplars if exemplar.region and len(exemplars) > 1]
 
 
 def check(exemplars: Sequence[Exemplar], spec: ConditionSpec, where: str) -> None:
-    """Raises UsageError, which names ``where``, for exemplars that cannot act together on conditions of ``spec``."""
+    """Raises UsageError, naming ``where``, for exemplars that cannot act together on conditions of ``spec``."""
     if len(exemplars) > MOST:
         raise UsageError(f"{where}: {len(exemplars)} exemplars for one condition: expected at most {MOST}")
     photo, count = Counter(os.path.realpath(exemplar.path) for exemplar in exemplars).most_common(1)[0]
@@ -155,9 +155,9 @@ def check(exemplars: Sequence[Exemplar], spec: ConditionSpec, where: str) -> Non
 def weights_of(
     exemplars: Sequence[Exemplar], planes: NDArray[Any], size: Size, spec: ConditionSpec | None = None
 ) -> tuple[Weights, int]:
-    """The weights of a condition's exemplars, and at how many positions none was left, so that all serve there.
+    """The weights of a condition's exemplars, and the number of positions that none covers, where all are used.
 
-    planes: the condition at its network size. size: (height, width) of its files. spec: where exemplars have classes.
+    planes: the condition at its network size. size: (height, width) of its files. spec: for exemplars with classes.
     Raises DataError for a region that is empty or has another aspect.
     """
     height, width = planes.shape[-2:]
@@ -176,7 +176,7 @@ def weights_of(
 
 
 def uncovered_note(positions: int) -> str:
-    """What to say where ``weights_of`` found such positions."""
+    """The message about positions that no exemplar covers."""
     return f"{positions} blocks of 4 x 4 pixels are in no exemplar's region or classes: all are used there"
 
 

@@ -1,7 +1,7 @@
 """An output folder: what earlier jobs have done in it, and who may write to it.
 
-Locks and temporary files are below OUT/.mcltool while jobs run, and gone after them. What a killed job has left
-there is removed by the next. Imports no torch.
+Locks and temporary files are in OUT/.mcltool while jobs run. A job removes its own at its end, and what killed jobs
+have left. Imports no torch.
 """
 
 from __future__ import annotations
@@ -176,13 +176,13 @@ def claimed(out: Path, shard: Shard) -> Iterator[Path]:
 
 @contextmanager
 def settling(out: Path) -> Iterator[None]:
-    """Held by the one shard that decides what all have in common; others wait for it."""
+    """Held by the shard that settles what all shards share, while the others wait."""
     with locked(out / RESERVED / "settings.lock", "", wait=True):
         yield
 
 
 def _check_alone(out: Path, home: Path, shard: Shard) -> None:
-    """Raises UsageError where shards of another count are at work: theirs and these would overlap."""
+    """Raises UsageError if shards of another count are running: their tasks would overlap with these."""
     for other in sorted(home.glob("*.lock")):
         if other.name != "settings.lock" and _count(other.stem) != shard.count and is_locked(other):
             raise UsageError(f"{out}: another job is writing to it (shard {other.stem})")

@@ -61,12 +61,12 @@ class Job:
         return plan
 
     def notes(self) -> list[str]:
-        """What to say before the job runs, a line each: how exemplars are chosen where names do not decide it, and
-        what makes a few of the conditions look as if they were read wrongly."""
+        """Lines to print before the job runs: how exemplars are chosen if not by name, and signs that conditions are
+        read wrongly."""
         return [*self._choice(), *self._doubts()]
 
     def save(self, settings: Settings, scratch: Path) -> None:
-        """Keep the settings in OUT/job.json, and what else its readers may want to know."""
+        """Write OUT/job.json: the settings, and further facts for its readers."""
         document = {
             "weights": self.digest, "settings": settings.as_json(),
             "weights_file": repository_of(self.weights) or str(self.weights),
@@ -106,7 +106,7 @@ class Job:
                 found = read_condition(self.plugin, [Path(path) for path in paths], part)
                 counts[self.plugin.doubt(found)] += 1
             except DataError:
-                continue  # it is said when it is translated
+                continue  # reported when it is translated
         counts.pop("", None)
         return [f"doubtful: {line}" for line in summed_up(counts, len(some))]
 
@@ -150,7 +150,7 @@ def plugin_of(weights: Path, canvas: Size | None = None, labels: str = "") -> Da
 
 
 def _difference(header: WeightsHeader, plugin: DatasetPlugin) -> str:
-    """In words, how the conditions of weights and of the installed plugin differ."""
+    """How the conditions of the weights and of the installed plugin differ, in words."""
     theirs, ours = header.condition, plugin.spec
     if (theirs.kind, theirs.channels) != (ours.kind, ours.channels):
         what = f"{theirs.channels} {theirs.kind}, the installed one has {ours.channels} {ours.kind}"

@@ -1,7 +1,7 @@
-"""OUT/manifest.jsonl: one line an input, with what became of it. A shard has manifest-I-of-N.jsonl.
+"""OUT/manifest.jsonl: one line per input with its result. A shard has manifest-I-of-N.jsonl.
 
-While a job runs the manifest is a journal that lines are appended to, so that a job that is killed loses nothing it
-has written; at the end it is rewritten in one step. Manifests may have a million lines: they are read as streams.
+While a job runs, lines are appended, so that a killed job loses nothing it has written; at the end the manifest is
+rewritten in one step. Manifests may have a million lines: they are read as streams.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ class Entry(NamedTuple):
 
 
 def stamp(paths: Iterable[str | os.PathLike[str]]) -> str:
-    """Size and time of change of files, "SIZE@NANOSECONDS" each: what is edited is translated again."""
+    """Sizes and modification times of files, "SIZE@NANOSECONDS" each; edited files are translated again."""
     found = []
     for path in paths:
         try:
@@ -88,9 +88,9 @@ class Journal:
         os.close(self._file)
 
     def add(self, entry: Entry) -> int:
-        """Append a line and return where it begins; it is with the operating system when this returns.
+        """Append a line, hand it to the operating system, and return where it begins.
 
-        Raises OSError where it does not fit on the disk; what was written of it is taken back.
+        Raises OSError if it does not fit on the disk, after removing what was written of it.
         """
         line, start = entry.line(), self._end
         try:
@@ -107,7 +107,7 @@ class Journal:
 
 
 def read_lines(path: Path) -> Iterator[tuple[int, Entry]]:
-    """Place and entry of every line of a manifest or journal; what is cut off is left out."""
+    """Place and entry of every line of a manifest; incomplete and foreign lines are left out."""
     try:
         file = path.open("rb")
     except FileNotFoundError:
@@ -122,7 +122,7 @@ def read_lines(path: Path) -> Iterator[tuple[int, Entry]]:
 
 
 def _entry(line: bytes, decode: Callable[[str], Any]) -> Entry | None:
-    """What a line says; None where it is not one of ours."""
+    """The entry in a line; None if it is not one of ours."""
     try:
         entry = Entry(**decode(line.decode()))
     except (ValueError, TypeError, RecursionError):
@@ -139,7 +139,7 @@ def read_line(source: IO[bytes], place: int) -> bytes:
 
 @contextmanager
 def opened(paths: Sequence[Path]) -> Iterator[list[IO[bytes]]]:
-    """Manifests for ``read_line``; one that is not there is empty."""
+    """Manifests for ``read_line``; a missing one reads as empty."""
     with ExitStack() as stack:
         yield [stack.enter_context(path.open("rb") if path.exists() else BytesIO()) for path in paths]
 
@@ -147,9 +147,9 @@ def opened(paths: Sequence[Path]) -> Iterator[list[IO[bytes]]]:
 def rewrite(
     path: Path, scratch: Path, sources: Sequence[Path], lines: Iterable[tuple[int, int, bool]]
 ) -> None:
-    """Make the manifest ``path`` of lines of ``sources``, in one step.
+    """Write the manifest ``path`` from lines of ``sources``, in one step.
 
-    lines: for each the number of its source, its place there, and whether it is of an output that this run skipped.
+    lines: for each the number of its source, its place there, and whether this run skipped its output.
     scratch: a folder for the temporary file.
     """
     with (
@@ -186,7 +186,7 @@ def some_manifests(out: Path) -> list[Path]:
 
 
 def merge(out: Path, scratch: Path) -> int:
-    """Join the manifests of all shards in manifest.jsonl, the newest line an output; returns how many lines.
+    """Join the manifests of all shards into manifest.jsonl, the newest line of each output; returns how many lines.
 
     scratch: a folder for the temporary file. Raises UsageError where there is no manifest.
     """
@@ -227,7 +227,7 @@ def summary(out: Path) -> dict[str, Any]:
 
 
 def _kind(entry: Entry) -> str:
-    """A cause without the path before it, so that alike ones count together."""
+    """A cause without its path, so that equal causes are counted together."""
     for name in (entry.input, entry.exemplar, entry.output):
         head, found, tail = entry.cause.partition(f"{name}: ")
         if found and " " not in head:

@@ -1,4 +1,4 @@
-"""Names by the million: compared as numbers, checked, and read from and written to lists of pairs (``--pair FILE``)."""
+"""Millions of names: compared by hash, checked, and read from and written to lists of pairs (``--pair FILE``)."""
 
 from __future__ import annotations
 
@@ -26,17 +26,17 @@ if TYPE_CHECKING:
 log = logging.getLogger("mcltool.translate")
 
 RESERVED = ".mcltool"
-"""The folder in OUT where jobs keep what is not finished."""
+"""The folder in OUT for locks and unfinished files."""
 HEADER = ("condition", "exemplar")
 COLUMNS = ("weight", "region", "classes")
-"""What else a list may say of a pair: see Exemplar."""
+"""Further columns of a list: see Exemplar."""
 Indices = NDArray[np.int32]
 
 
 def hashes(names: Iterable[str], count: int) -> NDArray[np.int64]:
     """A 64-bit number for each of ``count`` names: 8 bytes where a set would take 100.
 
-    Two of a million names share a number by chance once in forty million jobs.
+    Two of a million names collide by chance in one of forty million jobs.
     """
     return np.fromiter(map(hash, names), np.int64, count)
 
@@ -56,7 +56,7 @@ class Lookup:
         self._sorted = found[self._order]
 
     def find(self, names: Iterable[str], count: int) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
-        """For each of ``names`` its number, -1 where none or several have this name; and whether several have it."""
+        """The number of each of ``names``, -1 for unknown and ambiguous ones; and which are ambiguous."""
         wanted = hashes(names, count)
         first = np.searchsorted(self._sorted, wanted, "left")
         times = np.searchsorted(self._sorted, wanted, "right") - first
@@ -69,7 +69,7 @@ class Lookup:
 
 
 def check_distinct(names: Sequence[str]) -> None:
-    """Raises UsageError where two conditions have one name."""
+    """Raises UsageError if two conditions have the same name."""
     twice = repeated(hashes(names, len(names)))
     if twice.any():
         raise UsageError(f"{names[int(twice.argmax())]}: the plugin gives several conditions this name")

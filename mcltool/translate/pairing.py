@@ -1,4 +1,4 @@
-"""Which exemplar each condition gets where no list says it: by names, or by features (``--pair nearest``).
+"""Chooses an exemplar for each condition, by names or by features (``--pair nearest``).
 
 Both encoders map to one space, so that a condition can be compared with a photo. Nearest means the largest cosine of
 their mean correspondence features, exactly, in bounded memory: features lie on disk and are compared in blocks.
@@ -81,18 +81,18 @@ def pair_by_names(
 
 
 def _natural_order(names: Sequence[str]) -> Indices:
-    """The numbers of ``names`` sorted as people count: 2 before 10."""
+    """The numbers of ``names`` in natural order: 2 before 10."""
     keys = [re.sub(r"\d+", lambda digits: digits[0].zfill(20), name) for name in names]
     return np.array(sorted(range(len(names)), key=keys.__getitem__), np.int32)
 
 
 def _drawn(name: str, seed: int, count: int) -> int:
-    """Depends on the condition's own name alone: new conditions leave the others' exemplars as they were."""
+    """Depends only on the condition's own name, so that new conditions do not change the exemplars of others."""
     return zlib.crc32(f"{seed}:{name}".encode(errors="surrogateescape")) % count
 
 
 def _match_stems(ids: Sequence[str], exemplars: Sequence[str]) -> Indices:
-    """The index of each condition's exemplar; -1 where there is none or a choice."""
+    """The index of each condition's exemplar; -1 if there is none or several fit."""
     stems = [splitext(name)[0] for name in exemplars]
     by_path, several = Lookup(stems, len(stems)).find(ids, len(ids))
     bare = (name.rpartition("/")[2] for name in stems)
@@ -104,7 +104,7 @@ def _match_stems(ids: Sequence[str], exemplars: Sequence[str]) -> Indices:
 
 
 def nearest_pairs(job: Job, translator: Callable[[], Translator], scratch: Path | None) -> Pairs:
-    """The job's pairs, with the nearest exemplar where names decide none.
+    """The job's pairs, with the nearest exemplar for conditions that names leave open.
 
     They are kept in OUT for the next run and for other shards until a file changes, if OUT is claimed (scratch, a
     folder for temporary files). Raises UsageError where no exemplar can be read. A condition that cannot be read gets
@@ -136,10 +136,10 @@ def _find(job: Job, model: Translator, numbers: list[int], scratch: Path | None)
         tempfile.TemporaryDirectory(dir=scratch, prefix="features-") as folder,
         Ahead(preparer, job.options.workers or 0) as reader,
     ):
-        keys, usable = _features(Path(folder, "exemplars"), photos, reader, model.pooled_exemplars)
+        keys, usable = _features(Path(folder, "exemplars"), photos, reader, model.pooled_photo)
         if not usable.any():
             raise UsageError(f"{job.exemplars.folder}: none of its photos can be read")
-        queries, read = _features(Path(folder, "conditions"), tasks, reader, model.pooled_conditions)
+        queries, read = _features(Path(folder, "conditions"), tasks, reader, model.pooled_condition)
         return top_1(queries, keys, usable) if read.any() else np.zeros(len(numbers), np.int32)
 
 
@@ -169,7 +169,7 @@ def _features(
     path: Path,
     requests: Sequence[Request],
     reader: Ahead[Request, Task | Photo],
-    pooled: Callable[[list[NDArray[Any]]], Features],
+    pooled: Callable[[NDArray[Any]], Features],
 ) -> tuple[Features, NDArray[np.bool_]]:
     """(N, D) features of photos or conditions, in a file, and which of them could be read."""
     windows = (requests[start : start + WINDOW] for start in range(0, len(requests), WINDOW))
@@ -177,7 +177,7 @@ def _features(
     features: Features | None = None
     for place, read in enumerate(chain.from_iterable(reader.map(windows))):
         if read.pixels is not None:
-            row = pooled([read.pixels])[0]
+            row = pooled(read.pixels)
             if features is None:
                 reserve(path, len(requests) * row.nbytes)
                 features = np.memmap(path, np.float32, "r+", shape=(len(requests), len(row)))

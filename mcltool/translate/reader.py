@@ -30,11 +30,11 @@ if TYPE_CHECKING:
 ROUNDED = 32
 """The network's sides are multiples of this, so that pictures of nearly one aspect share a batch."""
 FINELY = 4
-"""Or of this, which every network takes, where the short side that is wanted is no multiple of ROUNDED."""
+"""Used instead if the short side is no multiple of ROUNDED; every network takes it."""
 MAX_ASPECT = 8.0
 """Longer pictures are refused: memory grows with the long side, and they are rarely meant."""
 MAX_SHORT_SIDE = 2048
-"""Larger short sides are refused: work grows with the square of the pixels."""
+"""Larger short sides are refused: attention grows with the square of the number of pixels."""
 FEW = 64
 """Tasks for which starting reader processes takes longer than they save."""
 MOST_WORKERS = 8
@@ -170,8 +170,7 @@ class Preparer:
 
     def condition(self, task: Task) -> Task:
         """Read and resize a condition, and the regions of its exemplars. Errors of files are its cause, not raised."""
-        started, several = time.perf_counter(), len(task.exemplars) > 1
-        source = stamp([*task.files, *(files_of_regions(task.exemplars) if several else ())])
+        started, source = time.perf_counter(), stamp([*task.files, *files_of_regions(task.exemplars)])
         try:
             read = read_condition(self.plugin, [Path(path) for path in task.files], task.part)
             try:
@@ -191,7 +190,7 @@ class Preparer:
         return replace(task, size=size, pixels=pixels, weights=weights, uncovered=uncovered)
 
     def photo(self, path: Name) -> Photo:
-        """Read and resize an exemplar, likewise."""
+        """Read and resize an exemplar. Errors of its file are its cause, not raised."""
         source = stamp([path])
         try:
             pixels = read_photo(Path(path), self._short_side)
@@ -207,7 +206,7 @@ class Preparer:
 
 
 def default_workers(device: str, tasks: int) -> int:
-    """Reader processes: none beside a model that keeps the processor busy itself, or for a few files."""
+    """Reader processes: none for a model on the CPU, which needs the cores itself, or for a few files."""
     if device == "cpu" or tasks < FEW:
         return 0
     return max(1, min(MOST_WORKERS, cores() - 2))

@@ -1,7 +1,7 @@
-"""Doing a job: claim the output folder, settle what is open, and make and save what is left, a manifest line each.
+"""Runs a job: claims the output folder, settles what is open, then makes and saves what is left, with a line each.
 
-Reading and saving go on while the device computes, in bounded queues. Imports no torch until something is to be
-translated.
+Reading and saving go on while the device computes, in bounded queues. Imports torch only when there is something to
+translate.
 """
 
 from __future__ import annotations
@@ -37,13 +37,13 @@ if TYPE_CHECKING:
     from mcltool.translate.translator import Translator
 
 LONGEST_WAIT = timedelta(days=14)
-"""Of a rank for the last under torchrun."""
+"""How long a rank waits for the others under torchrun."""
 WRITERS = 2
 """Threads that save: encoding a picture does not hold Python's lock."""
 
 
 class Run:
-    """One pass over a job; iterate it for the Entry of each input, or nothing is done.
+    """One pass over a job. Iterating it does the work and yields the Entry of each input.
 
     An input that cannot be translated has a failed entry, and the rest are done. What an earlier run made with the same
     weights, settings and inputs is skipped. Closing the iterator finishes the files in flight. Iterating raises
@@ -89,7 +89,7 @@ class Run:
         return self._model
 
     def prepare(self, scratch: Path | None = None) -> Ledger:
-        """Decide what the request leaves open, settings and exemplars; returns what is done and what is left.
+        """Settle the settings and exemplars that the request leaves open; returns what is done and what is left.
 
         scratch: of the claimed OUT, where the decisions are kept for all shards; None, for --dry-run, keeps nothing.
         """

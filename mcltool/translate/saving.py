@@ -1,4 +1,4 @@
-"""The pictures that are saved: at their size, whole or not at all, and marked as generated."""
+"""Saves pictures: at their output's size, whole or not at all, and marked as generated."""
 
 from __future__ import annotations
 
@@ -76,8 +76,8 @@ class OutputFolder:
     def save(self, name: str, picture: Picture, marks: Mapping[str, Any] | None = None) -> None:
         """Save as OUT/``name``, whole or not at all.
 
-        As ``files.replacing``, with as few calls of the system as will do. Raises DataError for what is wrong with this
-        name alone, OSError for what is wrong with the disk.
+        As ``files.replacing``, with fewer system calls. Raises DataError for a problem with this name alone, OSError
+        for one with the disk.
         """
         path, temporary = self._out / name, self._scratch / f"{threading.get_ident()}.tmp"
         try:
@@ -112,7 +112,7 @@ def picture_of(planes: NDArray[Any], spec: ConditionSpec) -> Picture:
 # --- provenance ---
 
 SOURCE_TYPE = "http://cv.iptc.org/newscodes/digitalsourcetype/trainedAlgorithmicMedia"
-"""IPTC's word for what a trained model has made."""
+"""IPTC's term for media made by a trained model."""
 _XMP = """<?xpacket begin="\ufeff" id="W5M0MpCehiHzreSzNTczkc9d"?>
 <x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">
 <rdf:Description rdf:about="" xmlns:Iptc4xmpExt="http://iptc.org/std/Iptc4xmpExt/2008-02-29/"
@@ -126,10 +126,10 @@ _SOFTWARE, _DESCRIPTION = 0x0131, 0x010E
 
 
 def provenance(form: str, weights: str, plugin: str, condition: str, exemplar: str) -> dict[str, Any]:
-    """What ``PIL.Image.save`` takes to mark a picture of the format ``form`` as generated, by what and from what.
+    """Arguments of ``PIL.Image.save`` that mark a picture in the format ``form`` as generated, by what and from what.
 
-    PNG has it as text and XMP, JPEG, WebP and AVIF as EXIF and XMP. There is no date and no path of this machine in it:
-    the same inputs give the same bytes. weights: their SHA-256. condition, exemplar: the names in the manifest.
+    PNG stores this as text and XMP; JPEG, WebP and AVIF as EXIF and XMP. It holds no date and no local path: the same
+    inputs give the same bytes. weights: their SHA-256. condition, exemplar: the names in the manifest.
     """
     tool = f"mcltool {mcltool.__version__}"
     made_of = {"weights": weights, "plugin": plugin, "condition": condition, "exemplar": exemplar}

@@ -1,7 +1,7 @@
-"""What a job is asked: the settings that decide the bytes of its outputs, and how it runs.
+"""A job's settings, which decide the bytes of its outputs, and its options, which do not.
 
-OUT/job.json keeps the settings. A job that is resumed takes from there what its command line leaves open: "auto"
-precision is found by timing and may come out differently another time.
+OUT/job.json keeps the settings. A resumed job reuses the precision and batch size found for "auto", as timing may give
+others another time.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ EXTRAS = ("warp", "grid", "confidence")
 
 @dataclass(frozen=True)
 class Settings:
-    """What decides the bytes of the outputs, besides weights and inputs. Raises UsageError for what does not fit.
+    """What decides the bytes of the outputs, besides weights and inputs. Raises UsageError for invalid values.
 
     precision: "auto" until resolved. size: of the outputs in pixels, the short side or (height, width); "trained", or
     "keep" for each condition's own. canvas: (height, width) in pixels of conditions whose files do not say it. format:

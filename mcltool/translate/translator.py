@@ -78,14 +78,14 @@ class Translator:
                 found["confidence"] = self._confidence(X, exemplars)
         return self._to_host(found)
 
-    def pooled_conditions(self, conditions: Sequence[NDArray[Any]]) -> NDArray[np.float32]:
-        """(B, D) unit vectors: what conditions of one size are like, to compare with ``pooled_exemplars``."""
+    def pooled_condition(self, condition: NDArray[Any]) -> NDArray[np.float32]:
+        """(D,) unit vector of a condition's mean features, to compare with ``pooled_photo``."""
         with torch.inference_mode(), autocast(self.device, self.precision):
-            return _pooled(self.model.condition_features(self._to_device(np.stack(conditions))))
+            return _pooled(self.model.condition_features(self._to_device(condition[None])))
 
-    def pooled_exemplars(self, photos: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
-        """(B, D) unit vectors of photos of one size."""
-        pixels = self._to_device(np.stack(photos)).permute(0, 3, 1, 2)
+    def pooled_photo(self, photo: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """(D,) unit vector of a photo's mean features."""
+        pixels = self._to_device(photo[None]).permute(0, 3, 1, 2)
         with torch.inference_mode(), autocast(self.device, self.precision):
             return _pooled(self.model.photo_features(to_unit(pixels)))
 
@@ -171,9 +171,8 @@ def _picture(values_B3HW: Tensor) -> Tensor:
     return to_bytes(values_B3HW).permute(0, 2, 3, 1).contiguous()
 
 
-def _pooled(features_BND: Tensor) -> NDArray[np.float32]:
-    mean_BD = torch.nn.functional.normalize(features_BND.float().mean(1), dim=1)
-    return mean_BD.cpu().numpy()
+def _pooled(features_1ND: Tensor) -> NDArray[np.float32]:
+    return torch.nn.functional.normalize(features_1ND[0].float().mean(0), dim=0).cpu().numpy()
 
 
 def _gpu_of_rank() -> str | None:
