@@ -123,11 +123,6 @@ def parse_classes(text: str) -> tuple[str, ...]:
     return tuple(name.strip() for name in text.split(";") if name.strip())
 
 
-def files_of_regions(exemplars: Sequence[Exemplar]) -> list[str]:
-    """The files of the regions, which decide the weights of several exemplars."""
-    return [fspath(exemplar.region) for exemplar in exemplars if exemplar.region and len(exemplars) > 1]
-
-
 def check(exemplars: Sequence[Exemplar], spec: ConditionSpec, where: str) -> None:
     """Raises UsageError, naming ``where``, for exemplars that cannot act together on conditions of ``spec``."""
     if len(exemplars) > MOST:

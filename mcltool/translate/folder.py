@@ -23,7 +23,6 @@ from numpy.typing import NDArray
 from mcltool.core.errors import UsageError
 from mcltool.core.locks import is_locked, locked
 from mcltool.core.patience import limited
-from mcltool.translate.exemplars import files_of_regions
 from mcltool.translate.manifest import Entry, manifests, opened, read_line, read_lines, rewrite, stamp
 from mcltool.translate.names import RESERVED, Lookup
 from mcltool.translate.plan import Plan
@@ -130,7 +129,7 @@ class Ledger:
         if made_by != (*self._made_by, task.exemplar, task.output):
             return PENDING
         photos = ",".join(self._photo_stamp(os.fspath(one.path)) for one in task.exemplars)
-        if entry.source != f"{stamp([*task.files, *files_of_regions(task.exemplars)])} {photos}":
+        if entry.source != f"{stamp(task.sources())} {photos}":
             return PENDING
         if entry.status == "failed":
             return FAILED

@@ -41,10 +41,8 @@ class Task:
     From the reader: source, stamps of the files before they were read. pixels: the condition at its network size,
     (H, W) uint8 labels or (C, H, W) float32 in [0, 1]. size: of the output. weights: of its exemplars, where there are
     several; uncovered: positions at which regions and classes left none, so that all serve.
-
-    From the pipeline: photos, the exemplars, (H, W, 3) each. made: the condition's pictures.
-
-    From any of them: milliseconds, spent so far. cause: why there is no picture.
+    From the pipeline: photos, the exemplars, (H, W, 3) each. made: the condition's pictures. From any of them:
+    milliseconds, spent so far. cause: why there is no picture.
     """
 
     number: int
@@ -68,6 +66,11 @@ class Task:
 
     def __str__(self) -> str:
         return self.files[0]
+
+    def sources(self) -> list[str]:
+        """The files that decide the condition: its own, and the regions where there are several exemplars."""
+        several = self.exemplars if len(self.exemplars) > 1 else ()
+        return [*self.files, *(os.fspath(one.region) for one in several if one.region)]
 
 
 class Conditions(Sequence[str]):
@@ -184,10 +187,7 @@ class Plan(Sequence[Task]):
         ]
 
     def rows(self) -> Iterator[tuple[str, ...]]:
-        """Input and exemplar of every task, in the order of the conditions, as ``write_pairs`` takes them.
-
-        With mixtures a row for each exemplar, with its weight, region and classes.
-        """
+        """What ``write_pairs`` takes: a row per task, or per exemplar where several act together."""
         for task in (self[number] for number in self.in_order()):
             if not self.pairs.mixtures:
                 yield task.input, task.exemplar

@@ -20,7 +20,7 @@ from mcltool.core.pictures import Picture
 from mcltool.core.pixels import Size, resize_photo, same_aspect
 from mcltool.core.process import cores
 from mcltool.plugin.contract import Condition, ConditionFiles, DatasetPlugin, rendered
-from mcltool.translate.exemplars import Name, files_of_regions, weights_of
+from mcltool.translate.exemplars import Name, weights_of
 from mcltool.translate.manifest import stamp
 from mcltool.translate.plan import Task
 
@@ -170,7 +170,7 @@ class Preparer:
 
     def condition(self, task: Task) -> Task:
         """Read and resize a condition, and the regions of its exemplars. Errors of files are its cause, not raised."""
-        started, source = time.perf_counter(), stamp([*task.files, *files_of_regions(task.exemplars)])
+        started, source = time.perf_counter(), stamp(task.sources())
         try:
             read = read_condition(self.plugin, [Path(path) for path in task.files], task.part)
             try:
