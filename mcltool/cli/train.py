@@ -153,7 +153,7 @@ def fit(
     """
     from mcltool.core.config import read_toml
     from mcltool.plugin.registry import use_reading
-    from mcltool.train.settings import choose_run, configure
+    from mcltool.train.runs import choose_run, configure
 
     if as_json and not dry_run:
         raise click.UsageError("--json needs --dry-run; a run writes its numbers to metrics.jsonl")

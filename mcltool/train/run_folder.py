@@ -64,39 +64,18 @@ def checkpoints_in(folder: Path) -> list[Checkpoint]:
     return [checkpoint for checkpoint in found if checkpoint]
 
 
-@dataclass(frozen=True)
 class RunFolder:
     """The files of one run below ``path``."""
 
-    path: Path
-
-    @property
-    def config_file(self) -> Path:
-        return self.path / "config.json"
-
-    @property
-    def metrics_file(self) -> Path:
-        return self.path / "metrics.jsonl"
-
-    @property
-    def samples(self) -> Path:
-        return self.path / "samples"
-
-    @property
-    def checkpoints(self) -> Path:
-        return self.path / "checkpoints"
-
-    @property
-    def weights(self) -> Path:
-        return self.path / "weights.safetensors"
-
-    @property
-    def report(self) -> Path:
-        return self.path / "report.html"
-
-    @property
-    def lock(self) -> Path:
-        return self.path / ".lock"
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.config_file = path / "config.json"
+        self.metrics_file = path / "metrics.jsonl"
+        self.samples = path / "samples"
+        self.checkpoints = path / "checkpoints"
+        self.weights = path / "weights.safetensors"
+        self.report = path / "report.html"
+        self.lock = path / ".lock"
 
     def holds_a_run(self) -> bool:
         """Whether a run was started here that has something to show."""
@@ -119,33 +98,24 @@ class RunFolder:
         rows: list[Row] = []
         if not self.metrics_file.exists():
             return rows
-        for line in self._metrics().splitlines():
+        try:
+            text = read_limited(self.metrics_file, MOST_ROW_BYTES).decode(errors="replace")
+        except OSError as error:
+            raise UsageError(f"{self.metrics_file}: cannot be read ({error.strerror})") from None
+        for line in text.splitlines():
             try:
                 row = parse_json(line)
             except ValueError:
                 continue
-            if (
-                isinstance(row, dict)
-                and isinstance(row.get("step"), int)
-                and {*map(type, row.values())} <= _PLAIN
-            ):
+            is_row = isinstance(row, dict) and isinstance(row.get("step"), int)
+            if is_row and {*map(type, row.values())} <= _PLAIN:
                 rows.append(row)
         return rows
 
-    def _metrics(self) -> str:
-        try:
-            return read_limited(self.metrics_file, MOST_ROW_BYTES).decode(errors="replace")
-        except OSError as error:
-            raise UsageError(f"{self.metrics_file}: cannot be read ({error.strerror})") from None
-
     def append(self, row: Row) -> None:
         path = self.metrics_file
-        with (
-            limited(f"{path}: writing it", then=RESUME),
-            naming(path),
-            path.open("a", encoding="utf-8") as file,
-        ):
-            file.write(json.dumps(row) + "\n")
+        with limited(f"{path}: writing it", then=RESUME), naming(path), path.open("a") as file:
+            file.write(json.dumps(row) + "\n")  # ASCII
 
     def forget_after(self, step: int) -> None:
         """Drop the rows and samples of later steps, which a resumed run makes again."""
