@@ -209,7 +209,7 @@ def test_a_missing_exemplar_is_counted_and_named_and_partial_leaves_it_out(
 
 def test_a_list_of_the_size_of_celebas_is_matched_with_one_look_at_each_sample() -> None:
     """Samples whose making takes long are made once for each side, however many exemplars there are."""
-    from mcltool.data.exemplars import Called, match_names
+    from mcltool.data.exemplars import Names, match_names
     from mcltool.plugin.contract import Sample
 
     class Counted(list[Sample]):
@@ -226,7 +226,7 @@ def test_a_list_of_the_size_of_celebas_is_matched_with_one_look_at_each_sample()
     samples = Counted(Sample(str(n), Path(f"{n}.jpg")) for n in range(50))
     draw = random.Random(0)
     pairs = {f"{n}.jpg": [f"{m}.jpg" for m in draw.sample(range(50), 20)] for n in range(50)}
-    called = Called.of(samples)
+    called = Names.of(samples)
     found, _ = match_names(pairs, called, called)
     assert samples.looks == 50
     assert found[7] == [int(name[:-4]) for name in pairs["7.jpg"] if name != "7.jpg"]

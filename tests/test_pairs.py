@@ -20,7 +20,7 @@ from mcltool.core.config import DataConfig
 from mcltool.core.errors import McltoolError, UsageError
 from mcltool.data.assembly import store_retrieved
 from mcltool.data.dataset import EvaluationData, TrainingData
-from mcltool.data.exemplars import Called, Names, match_names, open_data
+from mcltool.data.exemplars import Names, match_names, open_data
 from mcltool.data.pack import PackedDataset
 from mcltool.data.packing import PackOptions, pack
 from mcltool.data.pairs import read_pairs, read_rows, write_pairs
@@ -59,7 +59,7 @@ SAMPLES = [
 def test_lists_name_samples_by_id_path_or_file_name(line: str, expected: list[int], tmp_path: Path) -> None:
     path = tmp_path / "pairs.txt"
     path.write_text(f"\n{line}\r\n", "utf-8-sig")
-    called = Called.of(SAMPLES)
+    called = Names.of(SAMPLES)
     *others, found = match_names(read_pairs(path), called, called)[0]
     assert (others, [number for number in found if number is not None]) == ([[], [], []], expected)
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -60,7 +59,7 @@ def _listed(
 ) -> tuple[Sequence[Sequence[int]], Sequence[Sample | None], Mapping[int, str]]:
     """Candidates for training; the first exemplar of each held-out sample's line; and what is the matter where there is
     none, by the sample's number."""
-    pairs, called, held_out = read_pairs(path), Called.of(train), Called.of(val)
+    pairs, called, held_out = read_pairs(path), Names.of(train), Names.of(val)
     retrieved, several = match_names(pairs, called, called)
     # CoCosNet takes exemplars of held-out photos from the training photos.
     matched, more = match_names(pairs, held_out, held_out + called)
@@ -73,7 +72,7 @@ def _listed(
     if train and not any(retrieved) and all(n == -1 for n in firsts):
         raise UsageError(
             f"{path}: names none of the {len(train) + len(val)} samples; expected lines of their ids, "
-            f"key,exemplar,..., like {called.ids[0]},{called.ids[-1]}"
+            f"key,exemplar,..., like {train[0].id},{train[-1].id}"
         )
     lacking = {i: "has a first exemplar that is not there" for i, n in enumerate(firsts) if n is None}
     views = Counter(sample.group for sample in val if sample.group)  # whoever has another view needs no line
@@ -113,12 +112,25 @@ class Names:
     """
 
     def __init__(self, *called: Sequence[str]) -> None:
-        self._called = called
-        self._whole = _Index((name, n) for names in called for n, name in enumerate(names))
+        self.called = called
+
+    @classmethod
+    def of(cls, samples: Sequence[Sample]) -> Names:
+        """Samples go by their ids, or by the paths of their photos without suffix."""
+        # One pass: making samples may take long.
+        named = [(s.id, s.photo.with_suffix("").as_posix() if s.photo else s.id) for s in samples]
+        return cls([name for name, _ in named], [photo for _, photo in named])
+
+    def __add__(self, more: Names) -> Names:
+        return Names(*([*own, *theirs] for own, theirs in zip(self.called, more.called, strict=True)))
+
+    @cached_property
+    def _whole(self) -> _Index:
+        return _Index((name, n) for names in self.called for n, name in enumerate(names))
 
     @cached_property
     def _by_end(self) -> _Index:
-        return _Index((name.rpartition("/")[2], n) for names in self._called for n, name in enumerate(names))
+        return _Index((name.rpartition("/")[2], n) for names in self.called for n, name in enumerate(names))
 
     def find(self, name: str) -> tuple[int, ...]:
         """Numbers of the things that ``name`` may mean: one, none or several."""
@@ -135,7 +147,7 @@ class Names:
         return tuple(sorted(ends))
 
     def _ends(self, number: int, form: str) -> bool:
-        return any(f"/{names[number]}".endswith(f"/{form}") for names in self._called)
+        return any(f"/{names[number]}".endswith(f"/{form}") for names in self.called)
 
 
 class _Index:
@@ -155,38 +167,20 @@ class _Index:
         return (self._first[name],) if name in self._first else ()
 
 
-@dataclass(frozen=True)
-class Called:
-    """What lists may call samples: by their ids, or by the paths of their photos without suffix."""
-
-    ids: Sequence[str]
-    photos: Sequence[str]
-
-    @classmethod
-    def of(cls, samples: Sequence[Sample]) -> Called:
-        # One pass: making samples may take long.
-        named = [(s.id, s.photo.with_suffix("").as_posix() if s.photo else s.id) for s in samples]
-        return cls([name for name, _ in named], [photo for _, photo in named])
-
-    def __add__(self, more: Called) -> Called:
-        return Called([*self.ids, *more.ids], [*self.photos, *more.photos])
-
-
-def match_names(pairs: Pairs, samples: Called, candidates: Called) -> tuple[list[list[int | None]], set[str]]:
+def match_names(pairs: Pairs, samples: Names, candidates: Names) -> tuple[list[list[int | None]], set[str]]:
     """For each of ``samples`` the numbers in ``candidates`` of its exemplars, in the list's order, without itself; None
     for a name that is no candidate's or several's. And the names that are several's."""
-    keys, names = Names(samples.ids, samples.photos), Names(candidates.ids, candidates.photos)
     distinct = {name for exemplars in pairs.values() for name in exemplars}  # a photo is the exemplar of many
-    meant = {name: names.find(name) for name in distinct}
+    meant = {name: candidates.find(name) for name in distinct}
     numbers = {name: found[0] if len(found) == 1 else None for name, found in meant.items()}
     unclear = {name for name, found in meant.items() if len(found) > 1}
-    places = {named: n for n, named in enumerate(zip(candidates.ids, candidates.photos, strict=True))}
-    matched: list[list[int | None]] = [[] for _ in samples.ids]
+    places = {named: n for n, named in enumerate(zip(*candidates.called, strict=True))}
+    matched: list[list[int | None]] = [[] for _ in samples.called[0]]
     for key, exemplars in pairs.items():
-        index = keys.find(key)
+        index = samples.find(key)
         if len(index) > 1:
             unclear.add(key)
         elif index:
-            own = places.get((samples.ids[index[0]], samples.photos[index[0]]), -1)
+            own = places.get(tuple(names[index[0]] for names in samples.called), -1)
             matched[index[0]] += [n for name in exemplars if (n := numbers[name]) != own]
     return matched, unclear

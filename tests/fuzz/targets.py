@@ -191,10 +191,10 @@ def _table(folder: Path) -> None:
 
 
 def _list(folder: Path) -> None:
-    from mcltool.data.exemplars import Called, match_names
+    from mcltool.data.exemplars import Names, match_names
     from mcltool.data.pairs import read_pairs
 
-    called = Called.of([Sample(f"img/{name}", Path(f"{name}.jpg")) for name in "abcd"])
+    called = Names.of([Sample(f"img/{name}", Path(f"{name}.jpg")) for name in "abcd"])
     for row in match_names(read_pairs(_only(folder)), called, called)[0]:
         assert all(number is None or 0 <= number < 4 for number in row)
 
