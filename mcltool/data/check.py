@@ -31,28 +31,9 @@ NEAR = 0.2
 4 pixels a side or saved as JPEG again is 0.02 to 0.14 from itself, other photos of its kind mostly 0.4 and more."""
 
 
-@dataclass(frozen=True, eq=False)
-class SampleReport:
-    """What reading one sample gave.
-
-    photo, condition: sizes (height, width) in pixels; None where it could not be read.
-    shares: (K,) float64, of each class the share of pixels, of each channel the mean; None likewise.
-    problems, doubts: one line each.
-    """
-
-    id: str
-    photo: Size | None
-    condition: Size | None
-    shares: NDArray[np.float64] | None
-    problems: tuple[str, ...]
-    doubts: tuple[str, ...] = ()
-    descriptor: Vector | None = None
-    """See ``retrieval.describe``; None where photo or condition could not be read."""
-
-
 @dataclass
 class SplitReport:
-    """What is known of one split after its samples were read. problems: (sample id, cause)."""
+    """What reading a split, or one sample of it, gave. problems: (sample id, cause). Sizes are (height, width)."""
 
     split: str
     samples: int = 0
@@ -67,7 +48,7 @@ class SplitReport:
     one_class: list[str] = field(default_factory=list)
     """Ids of samples whose mask is one class all over."""
     described: dict[str, Vector] = field(default_factory=dict)
-    """Descriptors by id."""
+    """Descriptors (see ``retrieval.describe``) by id, of samples without problems."""
     doubted: Counter[str] = field(default_factory=Counter)
     """How many samples gave each doubt."""
 
@@ -75,18 +56,16 @@ class SplitReport:
     def doubts(self) -> list[str]:
         return summed_up(self.doubted, self.samples)
 
-    def add(self, report: SampleReport) -> None:
-        self.doubted.update(report.doubts)
-        self.problems += [(report.id, problem) for problem in report.problems]
-        if report.photo:
-            self.photos.append(report.photo)
-        if report.condition and report.shares is not None:
-            self.conditions.append(report.condition)
-            self.shares = report.shares if self.shares is None else self.shares + report.shares
-            if len(report.shares) > 1 and report.shares.max() == 1:
-                self.one_class.append(report.id)
-        if report.descriptor is not None:
-            self.described[report.id] = report.descriptor
+    def add(self, other: SplitReport) -> None:
+        """Take in what was read of other samples."""
+        self.photos += other.photos
+        self.conditions += other.conditions
+        if other.shares is not None:
+            self.shares = other.shares if self.shares is None else self.shares + other.shares
+        self.problems += other.problems
+        self.one_class += other.one_class
+        self.described |= other.described
+        self.doubted.update(other.doubted)
 
     def mean_shares(self) -> list[float]:
         """Of each class or channel the mean share of a sample's pixels, 0 to 1."""
@@ -127,33 +106,36 @@ def check_split(
             yield
 
 
-def _examine(plugin: DatasetPlugin, samples: Sequence[Sample]) -> list[SampleReport]:
-    return [examine_sample(plugin, sample) for sample in samples]
+def _examine(plugin: DatasetPlugin, samples: Sequence[Sample]) -> list[SplitReport]:
+    return [_examine_sample(plugin, sample) for sample in samples]
 
 
-def examine_sample(plugin: DatasetPlugin, sample: Sample) -> SampleReport:
+def _examine_sample(plugin: DatasetPlugin, sample: Sample) -> SplitReport:
     """Read one sample's photo and condition; whatever is wrong becomes a problem of the report."""
+    report, problems = SplitReport(""), []
     side = FULL_SIZE if sample.photo else DRAWN_SIZE
-    problems: list[str] = []
-    doubts: list[str] = []
-    photo = condition = shares = None
-    descriptor = None
     try:
-        pixels = photo_of(plugin, sample, side)
-        photo = pixels.shape[0], pixels.shape[1]
+        photo = photo_of(plugin, sample, side)
+        report.photos.append((photo.shape[0], photo.shape[1]))
     except Exception as error:
         problems.append(one_line(error))
     try:
-        read = plugin.condition(sample, side)
-        condition, shares = read.size, _shares(planes_of(plugin, read), plugin.spec.channels)
-        doubts = doubts_of(plugin, sample, read)
+        condition = plugin.condition(sample, side)
+        shares = _shares(planes_of(plugin, condition), plugin.spec.channels)
+        report.conditions.append(condition.size)
+        report.shares = shares
+        if len(shares) > 1 and shares.max() == 1:
+            report.one_class.append(sample.id)
+        report.doubted.update(doubts_of(plugin, sample, condition))
     except Exception as error:
         problems.append(one_line(error))
-    if photo and condition and (cause := mismatch(plugin, sample, photo, condition)):
-        problems.append(cause)
-    if photo and condition and not problems:
-        descriptor = describe_view(plugin, pixels, read)
-    return SampleReport(sample.id, photo, condition, shares, tuple(problems), tuple(doubts), descriptor)
+    if report.photos and report.conditions:
+        if cause := mismatch(plugin, sample, report.photos[0], condition.size):
+            problems.append(cause)
+        if not problems:
+            report.described[sample.id] = describe_view(plugin, photo, condition)
+    report.problems = [(sample.id, problem) for problem in problems]
+    return report
 
 
 def notes_on(reports: Sequence[SplitReport], wanted: Size, is_labels: bool) -> list[str]:
