@@ -146,7 +146,7 @@ def data_preview(
       mcltool data preview --plugin shapes sheet.png --size 128
     """
     from mcltool.core.config import resolve
-    from mcltool.data.export import save_preview
+    from mcltool.data.dataset import save_preview
 
     if out.suffix.lower() != ".png":
         raise click.UsageError(f"{out}: expected the name of a .png file to write")
@@ -194,7 +194,7 @@ def data_export(
     from mcltool.cli.tables import SHOWN, progress
     from mcltool.core.lookup import find_weights
     from mcltool.core.weights import read_header
-    from mcltool.data.export import export_conditions
+    from mcltool.data.reading import export_conditions
 
     dataset, root = data.open()
     if size is None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from enum import IntEnum
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,8 +21,9 @@ from torch.utils.data import Dataset
 
 from mcltool.core.config import DataConfig
 from mcltool.core.errors import UsageError
+from mcltool.core.pictures import Picture, contact_sheet, save_png
 from mcltool.core.pixels import colour_change, recoloured, to_bytes
-from mcltool.data.batch import Batch, HostBatch, Item
+from mcltool.data.batch import Batch, HostBatch, Item, condition_picture
 from mcltool.data.geometry import (
     RandomState,
     augmented_target,
@@ -31,6 +33,17 @@ from mcltool.data.geometry import (
 )
 from mcltool.data.reading import View, device_input, distinct, read_view
 from mcltool.plugin.contract import DatasetPlugin, Sample
+
+PREVIEWED = {
+    "condition": "condition",
+    "target": "target",
+    "exemplar": "exemplar",
+    "exemplar_condition": "its condition",
+    "augmented": "augmented",
+}
+"""The columns of a preview: the part of a sample, and its name."""
+PREVIEW_HEIGHT = 256
+"""Pixels a picture there is high at most."""
 
 
 class Purpose(IntEnum):
@@ -188,6 +201,27 @@ class EvaluationData(Samples):
             self.plugin, sample, max(self.config.size)
         )  # so that nothing drawn is shrunk afterwards
         return evaluation_geometry(*read, self.config.size)
+
+
+def save_preview(
+    plugin: DatasetPlugin, samples: Sequence[Sample], config: DataConfig, seed: int, count: int, out: Path
+) -> int:
+    """Draw the first ``count`` samples that a run of ``seed`` trains on, after all augmentation; returns how many.
+
+    A row has condition, target (its photo), exemplar, the exemplar's own condition, and the augmented target. Raises
+    McltoolError where a sample cannot be read.
+    """
+    data = TrainingData(plugin, samples, config, seed)
+    rows: list[list[Picture]] = []
+    for item in map(data.__getitem__, range(min(count, len(data)))):
+        row = []
+        for name in PREVIEWED:
+            part = item[name].numpy()
+            part = part if part.ndim == 2 else part.transpose(1, 2, 0)
+            row.append(condition_picture(part, plugin.spec) if "condition" in name else part)
+        rows.append(row)
+    save_png(out, contact_sheet(rows, list(PREVIEWED.values()), min(PREVIEW_HEIGHT, config.size[0])))
+    return len(rows)
 
 
 def _is_right(target: Sample, exemplar: Sample) -> bool:

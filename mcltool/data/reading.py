@@ -1,4 +1,4 @@
-"""Reading samples: photos with their conditions, checked; and what to say of a data set before it is used.
+"""Samples and their files: reading photos with conditions, writing conditions, and what to say of a data set.
 
 What looks as if it was read wrongly, and what is not read at all, is said and never mended. No torch here: what only
 reads starts faster without.
@@ -10,13 +10,14 @@ import os
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain
-from pathlib import Path
-from typing import Any
+from pathlib import Path, PurePosixPath
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mcltool.core.errors import DataError, UsageError
+from mcltool.core.errors import DataError, McltoolError, UsageError, naming
+from mcltool.core.files import NAME_ERRORS
 from mcltool.core.images import photo_orientation
 from mcltool.core.patience import limited
 from mcltool.core.pixels import Photo, Size, same_aspect
@@ -110,6 +111,49 @@ def distinct(plugin: DatasetPlugin, samples: Iterable[Sample]) -> Iterator[Sampl
             )
         ids.add(sample.id)
         yield sample
+
+
+# --- conditions as files ---
+
+
+class ExportedCondition(NamedTuple):
+    """One sample's outcome: the file, or else why there is none."""
+
+    id: str
+    path: Path | None
+    cause: str = ""
+
+
+def export_conditions(
+    plugin: DatasetPlugin, samples: Sequence[Sample], out: Path, short_side: int
+) -> Iterator[ExportedCondition]:
+    """Write the condition of every sample below ``out``, named by the sample's id; one result a sample.
+
+    short_side: in pixels, for conditions that are drawn rather than read. Files that are there are replaced.
+    Raises UsageError where ``out`` is a file, OSError where nothing more can be written, as on a full disk.
+    """
+    if out.exists() and not out.is_dir():
+        raise UsageError(f"{out}: expected a folder to write to, found a file")
+    return (_export(plugin, sample, out, short_side) for sample in samples)
+
+
+def _export(plugin: DatasetPlugin, sample: Sample, out: Path, short_side: int) -> ExportedCondition:
+    name = PurePosixPath(sample.id)
+    try:
+        if name.is_absolute() or ".." in name.parts:
+            raise DataError(f"{sample.id}: not a name of a file below {out}")
+        condition = plugin.condition(sample, short_side)
+    except (McltoolError, OSError) as error:
+        return ExportedCondition(sample.id, None, str(error))
+    try:
+        with naming(out / name):
+            return ExportedCondition(sample.id, plugin.write_condition(condition, out / name))
+    except McltoolError as error:
+        return ExportedCondition(sample.id, None, str(error))
+    except OSError as error:
+        if error.errno not in NAME_ERRORS:
+            raise
+        return ExportedCondition(sample.id, None, str(error))
 
 
 # --- what may have been read wrongly ---

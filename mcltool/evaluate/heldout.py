@@ -18,8 +18,7 @@ from mcltool.core.pictures import save_png
 from mcltool.core.pixels import resize_photo
 from mcltool.core.weights import load_model
 from mcltool.data.exemplars import open_data
-from mcltool.data.export import export_conditions
-from mcltool.data.reading import doubts_among
+from mcltool.data.reading import doubts_among, export_conditions
 from mcltool.evaluate.inputs import Request
 from mcltool.evaluate.job import score_folder
 from mcltool.evaluate.pairs import score_correspondence
