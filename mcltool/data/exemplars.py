@@ -38,20 +38,17 @@ def open_data(
     if isinstance(plugin, PackedDataset):
         plugin.check_size(config)
     train, val = plugin.index(root, "train"), plugin.index(root, "val")
+    retrieved: Sequence[Sequence[int]] | None = None
+    exemplars: Sequence[Sample | None] | None = None
     lacking: Mapping[int, str] = {}
-    retrieved: Sequence[Sequence[int]] | None
-    exemplars: Sequence[Sample | None] | None
     if pairs is not None:
         retrieved, exemplars, lacking = _listed(pairs, train, val)
-    else:
-        retrieved, exemplars = _packed(plugin, val)
+    elif isinstance(plugin, PackedDataset):
+        retrieved, found = plugin.retrieved("train"), plugin.retrieved("val")
+        exemplars = [val[numbers[0]] if numbers else None for numbers in found] if found is not None else None
     exemplars = exemplars or _other_views(train, val)
     held_out = EvaluationData(plugin, val, config, exemplars, lacking)
     return TrainingData(plugin, train, config, seed, retrieved), held_out
-
-
-_Lists = tuple[Sequence[Sequence[int]] | None, Sequence[Sample | None] | None]
-"""Candidates for training, by number; the exemplar of each held-out sample, where one is named."""
 
 
 def _listed(
@@ -80,12 +77,8 @@ def _listed(
     unknown = sum(n is None for line in retrieved for n in line)
     if unknown:
         log.warning("%s: %d exemplars of training photos are not there, and are left out", path, unknown)
-    chosen = [_nth(val, train, n) if n is not None and n >= 0 else None for n in firsts]
+    chosen = [None if n is None or n < 0 else val[n] if n < len(val) else train[n - len(val)] for n in firsts]
     return [[n for n in line if n is not None] for line in retrieved], chosen, lacking
-
-
-def _nth(first: Sequence[Sample], second: Sequence[Sample], number: int) -> Sample:
-    return first[number] if number < len(first) else second[number - len(first)]
 
 
 def _other_views(train: Sequence[Sample], val: Sequence[Sample]) -> Sequence[Sample | None] | None:
@@ -94,14 +87,6 @@ def _other_views(train: Sequence[Sample], val: Sequence[Sample]) -> Sequence[Sam
     alone = {group for group, size in sizes.items() if size == 1}
     views = {sample.group: sample for sample in train if sample.group in alone} if alone else {}
     return [views.get(sample.group) if sample.group in alone else None for sample in val] if views else None
-
-
-def _packed(plugin: DatasetPlugin, val: Sequence[Sample]) -> _Lists:
-    if not isinstance(plugin, PackedDataset):
-        return None, None
-    found = plugin.retrieved("val")
-    held_out = [val[numbers[0]] if numbers else None for numbers in found] if found is not None else None
-    return plugin.retrieved("train"), held_out
 
 
 class Names:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from functools import cache, partial
+from itertools import chain
 from pathlib import Path
 from typing import Any, Literal
 
@@ -74,18 +75,14 @@ def describe_view(plugin: DatasetPlugin, photo: Photo, condition: Condition) -> 
     return np.concatenate([whole, where, colours, places]).astype(np.float32)
 
 
-Task = tuple[int, Sequence[Sample]]
-"""A piece of work for a process: the number of the first sample, and the samples."""
-
-
-def descriptors_of(plugin: DatasetPlugin, task: Task) -> Vector:
+def descriptors_of(plugin: DatasetPlugin, samples: Sequence[Sample]) -> Vector:
     """(b, D) float32."""
-    return np.stack([describe(plugin, sample) for sample in task[1]])
+    return np.stack([describe(plugin, sample) for sample in samples])
 
 
-def photos_of(plugin: DatasetPlugin, task: Task) -> NDArray[np.uint8]:
+def photos_of(plugin: DatasetPlugin, samples: Sequence[Sample]) -> NDArray[np.uint8]:
     """(b, VGG_SIDE, VGG_SIDE, 3) uint8, stretched: what a network describes instead."""
-    photos = (plugin.photo(sample, VGG_SIDE) for sample in task[1])
+    photos = (plugin.photo(sample, VGG_SIDE) for sample in samples)
     return np.stack([resize_photo(photo, (VGG_SIDE, VGG_SIDE)) for photo in photos])
 
 
@@ -178,24 +175,22 @@ def _describe_all(
     advance: Callable[[int], None],
 ) -> Vector:
     """(n, D), in a file in ``folder``."""
-    tasks = [(first, samples[first : first + BATCH]) for first in range(0, len(samples), BATCH)]
+    tasks = [samples[first : first + BATCH] for first in range(0, len(samples), BATCH)]
+    described: Iterator[Vector]
     if features == "vgg":
         network = load_vgg(vgg_file()).to(device)
         photos = in_processes(partial(photos_of, plugin), tasks, workers)
-        described: Iterator[tuple[Task, Vector]] = (
-            (task, _vgg_vectors(network, found)) for task, found in photos
-        )
+        described = (_vgg_vectors(network, found) for _, found in photos)
     else:
-        described = in_processes(partial(descriptors_of, plugin), tasks, workers)
-    table: Vector | None = None
-    for (first, some), vectors in described:
-        if table is None:
-            path, shape = folder / "features", (len(samples), vectors.shape[1])
-            reserve(path, 4 * shape[0] * shape[1])
-            table = np.memmap(path, np.float32, "r+", shape=shape)
-        table[first : first + len(some)] = vectors
-        advance(len(some))
-    assert table is not None, "a data set has samples"
+        described = (found for _, found in in_processes(partial(descriptors_of, plugin), tasks, workers))
+    first = next(described)  # a data set has samples
+    path, shape = folder / "features", (len(samples), first.shape[1])
+    reserve(path, 4 * shape[0] * shape[1])
+    table, done = np.memmap(path, np.float32, "r+", shape=shape), 0
+    for vectors in chain([first], described):
+        table[done : done + len(vectors)] = vectors
+        done += len(vectors)
+        advance(len(vectors))
     return table
 
 
