@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import signal
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from multiprocessing import active_children
 from typing import TypeVar
 
-import cv2
 import torch
 from torch.utils.data import DataLoader, get_worker_info
 
@@ -23,6 +21,7 @@ from mcltool.data.workers import (
     end,
     explaining_shared_memory,
     is_shared_memory,
+    start_process,
 )
 
 BATCH_LOOKS = 180
@@ -181,8 +180,5 @@ def _unchanged(batch: T) -> T:
 
 
 def _start_worker(worker: int) -> None:
-    # Signals reach every process of the group; the trainer handles them and ends its workers.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    cv2.setNumThreads(0)
+    start_process()
     torch.set_num_threads(1)

@@ -160,17 +160,21 @@ def explaining_shared_memory() -> Iterator[None]:
         raise McltoolError(NO_SHARED_MEMORY) from None
 
 
+def start_process() -> None:
+    """Begin a process that reads. Signals reach all of a group: the one that waits for the others handles them."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
+    cv2.setNumThreads(0)
+
+
 _work: Callable[[Any], Any] | None
 """What a process of ``Ahead`` does."""
 
 
 def _start(work: Callable[[Any], Any] | None = None) -> None:
-    """In a new process, which is ended by the one that waits for the pool, whoever is asked to stop."""
     global _work
     _work = work
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.SIG_IGN)
-    cv2.setNumThreads(0)
+    start_process()
     Thread(target=_end_with_parent, daemon=True).start()
 
 
