@@ -144,7 +144,10 @@ def fitted(
             if device.type == "cuda" and needed <= MARGIN * free:  # what is estimated is a lower bound
                 fits = _try_step(candidate, spec, device, precision, phi, world)
             if fits:
-                return candidate, _line(candidate, needed, free, each)
+                how = "at once" if parts == 1 else f"in {parts} parts of {each // parts}"
+                again = ", blocks computed again in the backward pass" if recompute else ""
+                takes = f"takes about {needed / GIB:.1f} of {free / GIB:.1f} GiB free"
+                return candidate, f"batch {each} {how}{again}: {takes}"
     raise UsageError(
         f"--batch-size auto: even one sample at a time takes about {needed / GIB:.1f} GiB, and {free / GIB:.1f} are "
         "free; lower --size, or choose a smaller --preset"
@@ -176,10 +179,3 @@ def _try_step(
         if device.type == "cuda":
             torch.cuda.empty_cache()
     return True
-
-
-def _line(config: Config, needed: float, free: int, each: int) -> str:
-    train = config.train
-    how = "at once" if train.accumulate == 1 else f"in {train.accumulate} parts of {each // train.accumulate}"
-    again = ", blocks computed again in the backward pass" if train.recompute else ""
-    return f"batch {each} {how}{again}: takes about {needed / GIB:.1f} of {free / GIB:.1f} GiB free"

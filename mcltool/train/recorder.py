@@ -82,14 +82,16 @@ class Recorder:
         self.seconds_before = float(before.state["seconds"]) if before else 0.0
         self.started = time.monotonic()
         self.saved = before.step if before else None
-        self.clock = Clock(self.train.batch_size)
+        self.step_began, self.seconds = time.monotonic(), deque[float](maxlen=50)
+        """When the step that runs began, and what the last ones took, without what is recorded between them."""
         self.followers = followers_of(folder, trainer.config)
 
     def record(self, result: StepResult) -> Progress:
         """Log, draw, validate and save, as far as it is time for each."""
         step, total = result.step, self.trainer.total
         last = step == total
-        rate = self.clock.tick()
+        self.seconds.append(time.monotonic() - self.step_began)
+        rate = self.train.batch_size * len(self.seconds) / max(1e-9, sum(self.seconds))
         self.skipped += result.skipped
         saving = last or step % self.train.checkpoint_every == 0
         scores = self._validate() if saving else {}
@@ -102,7 +104,7 @@ class Recorder:
         for follower in self.followers:
             follower.hand_on(step)
         checkpoint = self.save(scores) if saving else None
-        self.clock.forget()
+        self.step_began = time.monotonic()
         memory = memory_used(self.trainer.device)
         size = self.train.batch_size
         return Progress(result, total, size, rate, memory, self.skipped, sample, scores, checkpoint, warning)
@@ -172,20 +174,3 @@ class Recorder:
         path = self.folder.sample_file(step)
         save_png(path, self.pairs.picture(self.judged))
         return path
-
-
-class Clock:
-    """Images a second over the last 50 steps, without what was done between them."""
-
-    def __init__(self, batch_size: int) -> None:
-        self.batch_size, self.since = batch_size, time.monotonic()
-        self.seconds: deque[float] = deque(maxlen=50)
-
-    def tick(self) -> float:
-        self.seconds.append(time.monotonic() - self.since)
-        self.forget()
-        return self.batch_size * len(self.seconds) / max(1e-9, sum(self.seconds))
-
-    def forget(self) -> None:
-        """Count from now on."""
-        self.since = time.monotonic()
