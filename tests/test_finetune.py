@@ -40,10 +40,10 @@ def run(*args: str) -> Result:
 
 
 def with_tensors(like: Config, of: ConditionSpec, start: Path) -> tuple[MCLNet, str]:
-    found = start_from(start, like, of)
+    tensors, summary = start_from(start, like, of)
     net = make_network(like.model, of.channels, like.data.size)
-    net.load_state_dict(found.tensors)
-    return net.eval(), found.summary
+    net.load_state_dict(tensors)
+    return net.eval(), summary
 
 
 PAPER = {"model__encoder_widths": (8, 8, 8, 8), "model__generator_widths": (8,) * 5, "model__spade_hidden": 4}
@@ -90,7 +90,7 @@ def test_what_is_new_begins_as_in_a_run_from_scratch(tmp_path: Path) -> None:
     path = make_weights_of(tmp_path / "old.safetensors", mine, spec("sky", "tree"))
     torch.manual_seed(mine.train.seed)
     scratch = make_network(mine.model, 2, (32, 32)).state_dict()["embed_condition.weight"]
-    start = start_from(path, mine, new).tensors["embed_condition.weight"]
+    start = start_from(path, mine, new)[0]["embed_condition.weight"]
     assert torch.equal(start[0], scratch[0])
     assert torch.equal(start[1], load_file(path)["embed_condition.weight"][1])
 
@@ -98,18 +98,16 @@ def test_what_is_new_begins_as_in_a_run_from_scratch(tmp_path: Path) -> None:
 def test_the_map_of_another_size_is_resampled(tmp_path: Path) -> None:
     path = make_weights_of(tmp_path / "old.safetensors", config(), SPEC)
     larger = config(data__size=(64, 32))
-    start = start_from(path, larger, SPEC)
+    tensors, summary = start_from(path, larger, SPEC)
     model, _ = load_model(path)
     assert model.correspondence.scm is not None
-    assert torch.equal(
-        start.tensors["correspondence.scm.weight"], model.correspondence.scm.resampled((16, 8))
-    )
-    assert "100% of the weights" in start.summary
+    assert torch.equal(tensors["correspondence.scm.weight"], model.correspondence.scm.resampled((16, 8)))
+    assert "100% of the weights" in summary
 
 
 def test_parts_of_another_shape_are_named_as_new(tmp_path: Path) -> None:
     path = make_weights_of(tmp_path / "old.safetensors", config(), SPEC)
-    summary = start_from(path, config(model__generator_widths=(8, 8, 8, 16)), SPEC).summary
+    summary = start_from(path, config(model__generator_widths=(8, 8, 8, 16)), SPEC)[1]
     assert "new parts: generator (" in summary
     widths = {f"model__{n}": (12, 12, 12) for n in ("encoder_widths", "generator_widths")}
     numbers = {f"model__{n}": 6 for n in ("feature_channels", "scm_channels", "spade_hidden")}
@@ -178,8 +176,7 @@ def test_the_seed_of_what_is_new_is_the_runs(tmp_path: Path) -> None:
     mine = small_config(train__start_from="x")
     path = make_weights_of(tmp_path / "old.safetensors", mine, spec("a"))
     one, same, other = (
-        start_from(path, replace(mine, train=replace(mine.train, seed=s)), spec("b")).tensors
-        for s in (1, 1, 2)
+        start_from(path, replace(mine, train=replace(mine.train, seed=s)), spec("b"))[0] for s in (1, 1, 2)
     )
     name = "encode_condition.stem.weight"
     assert torch.equal(one[name], same[name])

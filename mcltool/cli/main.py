@@ -56,11 +56,12 @@ class Program(Commands):
 
 @contextmanager
 def _notes_on_stderr() -> Iterator[None]:
-    """Print what the package logs, from INFO on, as plain lines. In a library this is the caller's decision."""
+    """Print what the package logs, as plain lines: from INFO on, and in all but the first of torchrun's processes only
+    warnings. In a library this is the caller's decision."""
     log, handler = logging.getLogger("mcltool"), logging.StreamHandler(sys.stderr)
     level, propagate = log.level, log.propagate
     log.addHandler(handler)
-    log.setLevel(logging.INFO)
+    log.setLevel(logging.INFO if os.environ.get("RANK", "0") == "0" else logging.WARNING)
     log.propagate = False
     try:
         yield

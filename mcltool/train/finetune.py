@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -27,16 +26,9 @@ ClassAxes = Mapping[str, Mapping[int, int]]
 """By tensor: the dimensions along which it has something for each class, and how many numbers that is."""
 
 
-@dataclass(frozen=True)
-class Start:
-    """A whole state dict of MCLNet to begin with, and a line on where its parts are from."""
-
-    tensors: Mapping[str, Tensor]
-    summary: str
-
-
-def start_from(path: Path, config: Config, spec: ConditionSpec) -> Start:
-    """The network of ``config`` with all that fits of the weights ``path``: by name and shape, classes by their names.
+def start_from(path: Path, config: Config, spec: ConditionSpec) -> tuple[dict[str, Tensor], str]:
+    """A state dict for the network of ``config`` with all that fits of the weights ``path``, by name and shape, classes
+    by their names; and a line on where its parts are from.
 
     What is new begins as in a run from scratch. Raises UsageError where the file cannot be read, is of another kind of
     condition, or has nothing that fits; with ``train.freeze`` also where it lacks a part of the encoders.
@@ -49,7 +41,7 @@ def start_from(path: Path, config: Config, spec: ConditionSpec) -> Start:
             "weights of the same kind, or train without --from"
         )
     torch.manual_seed(config.train.seed)  # as Trainer does
-    tensors = make_network(config.model, spec.channels, config.data.size).state_dict()
+    tensors = dict(make_network(config.model, spec.channels, config.data.size).state_dict())
     given, axes, new = model.state_dict(), class_axes(config, spec.channels), []
     for name, mine in tensors.items():
         old = given.get(name)
@@ -71,7 +63,7 @@ def start_from(path: Path, config: Config, spec: ConditionSpec) -> Start:
             f"--freeze: {path} lacks a part of these encoders ({missing[0]}); leave --preset out"
         )
     line = f"starting from {path} ({theirs.plugin}, step {theirs.step}): {share:.0%} of the weights"
-    return Start(tensors, f"{line}, {_what_is_new(spec, old_spec, new)}")
+    return tensors, f"{line}, {_what_is_new(spec, old_spec, new)}"
 
 
 def class_axes(config: Config, classes: int) -> ClassAxes:

@@ -11,7 +11,7 @@ from typing import Literal
 import torch
 
 from mcltool.core.config import Config
-from mcltool.core.device import pick_device, pick_precision
+from mcltool.core.device import Precision, pick_device, pick_precision
 from mcltool.core.errors import UsageError
 from mcltool.core.lookup import find_weights
 from mcltool.core.pretrained import CAFFE_VGG, NETWORKS, load_scales, load_vgg
@@ -66,10 +66,7 @@ def dry(
 ) -> tuple[Config, Estimate]:
     """What ``fit`` would run, resolved, and what it would need."""
     target = pick_device(own_device(device))
-    precision = pick_precision(config.train.precision, target)
-    perceptual = perceptual_choice(config)
-    train = replace(config.train, precision=precision, perceptual=perceptual)
-    config = replace(config, train=train)
+    config, precision, perceptual = _resolved(config, target)
     if fit_memory:
         phi = None if perceptual == "none" else random_vgg()
         config = fitted(config, plugin.spec, target, precision, phi)[0]
@@ -81,24 +78,25 @@ def prepare(
 ) -> tuple[Trainer, TrainingData, EvaluationData]:
     """Everything that can be wrong with what was asked for is found here, before anything is written."""
     check_loggers(job.config.train.loggers)
-    precision = pick_precision(job.config.train.precision, device)
     data, held_out = open_data(job.plugin, job.root, job.config.data, job.config.train.seed, job.pairs)
-    phi, perceptual = perceptual_network(job.config)
-    train = replace(job.config.train, precision=precision, perceptual=perceptual)
-    config = replace(job.config, train=train)
+    config, precision, perceptual = _resolved(job.config, device)
+    phi = perceptual_network(perceptual)
     if job.fit_memory:
         config, line = fitted(config, job.plugin.spec, device, precision, phi, ranks.world)
-        if ranks.main:
-            log.info(line)
-    total, start = total_steps(config, len(data)), None
+        log.info(line)
+    train, start = config.train, None
+    total = train.max_steps or max(1, train.epochs * len(data) // train.batch_size)
     if train.start_from and not (resume and any(RunFolder(job.run).checkpoints.glob("step-*"))):
-        start = start_from(find_weights(train.start_from), config, job.plugin.spec)
-        if ranks.main:
-            log.info(start.summary)
-    trainer = Trainer(
-        config, job.plugin.spec, device, precision, total, phi, ranks, start.tensors if start else None
-    )
-    return trainer, data, held_out
+        start, line = start_from(find_weights(train.start_from), config, job.plugin.spec)
+        log.info(line)
+    return Trainer(config, job.plugin.spec, device, precision, total, phi, ranks, start), data, held_out
+
+
+def _resolved(config: Config, device: torch.device) -> tuple[Config, Precision, Choice]:
+    """``config`` with the precision and the perceptual network that "auto" means here, and which they are."""
+    precision, perceptual = pick_precision(config.train.precision, device), perceptual_choice(config)
+    train = replace(config.train, precision=precision, perceptual=perceptual)
+    return replace(config, train=train), precision, perceptual
 
 
 def check_places(folder: RunFolder, weights: Path, resume: bool) -> None:
@@ -113,12 +111,6 @@ def check_places(folder: RunFolder, weights: Path, resume: bool) -> None:
             raise UsageError(f"{place}: cannot be written: {existing} is not a writable directory")
 
 
-def total_steps(config: Config, samples: int) -> int:
-    """Steps of a run: as many as are asked for, else as the epochs make."""
-    train = config.train
-    return train.max_steps or max(1, train.epochs * samples // train.batch_size)
-
-
 def perceptual_choice(config: Config) -> Choice:
     """The network that ``train.perceptual`` means for this configuration."""
     choice = config.train.perceptual
@@ -127,17 +119,16 @@ def perceptual_choice(config: Config) -> Choice:
     return choice if config.loss.perc or config.loss.feat or config.loss.ctx else "none"
 
 
-def perceptual_network(config: Config) -> tuple[VGGFeatures | None, Choice]:
-    """The network for ``train.perceptual``, in the units that loss weights are in, and which one it is.
+def perceptual_network(choice: Choice) -> VGGFeatures | None:
+    """The network of the perceptual losses, in the units that loss weights are in.
 
     Raises UsageError where its weights, or their feature scales, are missing.
     """
-    choice = perceptual_choice(config)
     if choice == "none":
-        return None, choice
+        return None
     if choice == "random":
         network = random_vgg()
-        return network.in_published_units(layer_scales(network)), choice
+        return network.in_published_units(layer_scales(network))
     kind = CAFFE_VGG if choice == "caffe" else NETWORKS["vgg19"]
     if not kind.path.exists():
         name = kind.title.removesuffix(" weights").removeprefix("torchvision's ")
@@ -146,4 +137,4 @@ def perceptual_network(config: Config) -> tuple[VGGFeatures | None, Choice]:
         )
     network = load_vgg(kind.path)
     # Caffe's features have the published units as they are.
-    return network if choice == "caffe" else network.in_published_units(load_scales(kind.path)), choice
+    return network if choice == "caffe" else network.in_published_units(load_scales(kind.path))

@@ -104,11 +104,8 @@ def _restore(folder: RunFolder, trainer: Trainer) -> Checkpoint | None:
     found = newest_whole(folder.checkpoints)
     if trainer.ranks.main:
         folder.forget_after(found.step if found else 0)
-        log.info(
-            "%s: %s",
-            folder.path,
-            f"going on from step {found.step}" if found else "nothing saved yet: starting",
-        )
+    what = f"going on from step {found.step}" if found else "nothing saved yet: starting"
+    log.info(f"{folder.path}: {what}")
     if found:
         restore(found, trainer)
     return found
