@@ -216,7 +216,7 @@ def test_samples_that_never_come_end_training(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, workers: str
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    code, lines = hanging("mcltool.data.loader._Batches.__getitems__", *FIT, "--workers", workers)
+    code, lines = hanging("mcltool.data.loader._Batches.__getitem__", *FIT, "--workers", workers)
     assert code == 1
     assert lines[-1].startswith("mcltool: the next batch of samples: no answer in")
     assert lines[-1].endswith("go on with mcltool fit --resume")

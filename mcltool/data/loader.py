@@ -33,7 +33,7 @@ U = TypeVar("U")
 
 @dataclass(frozen=True)
 class SampleStream:
-    """The numbers of a rank's batches, from step ``start`` to before ``stop``: a batch sampler.
+    """The numbers of a rank's batches, from step ``start`` to before ``stop``, for torch's DataLoader.
 
     Step k is the samples from k * batch_size on, over all ``world`` ranks; each takes its share of them in
     ``parts`` batches. Another number of ranks or parts sees the same samples in a step.
@@ -130,9 +130,9 @@ def load(data: Samples, stream: SampleStream, workers: int, pinned: bool) -> Gen
     """The batches of ``stream`` as ``workers`` processes make them: all that ``training_loader`` does on the CPU."""
     loader: DataLoader[HostBatch | McltoolError] = DataLoader(
         _Batches(data),  # type: ignore[arg-type]
-        batch_sampler=stream,
+        batch_size=None,  # the stream's items are whole batches
+        sampler=stream,
         num_workers=workers,
-        collate_fn=_unchanged,
         pin_memory=pinned,
         worker_init_fn=_start_worker,
         generator=torch.Generator(),  # the loader draws a seed for its workers: not from the trainer's state
@@ -163,7 +163,7 @@ class _Batches:
     def __init__(self, data: Samples) -> None:
         self.data = data
 
-    def __getitems__(self, numbers: Sequence[int]) -> HostBatch | McltoolError:
+    def __getitem__(self, numbers: Sequence[int]) -> HostBatch | McltoolError:
         try:
             items = (self.data.item(number) for number in numbers)
             return HostBatch.of(items, len(numbers), shared=get_worker_info() is not None)
@@ -173,10 +173,6 @@ class _Batches:
             if not is_shared_memory(error):
                 raise
             return McltoolError(NO_SHARED_MEMORY)
-
-
-def _unchanged(batch: T) -> T:
-    return batch
 
 
 def _start_worker(worker: int) -> None:
