@@ -1,4 +1,4 @@
-"""The threads that hand a run's rows and sample grids on to its loggers.
+"""Threads that pass a run's rows and sample grids to its loggers.
 
 Each follows the run folder by itself: it hands on what metrics.jsonl and samples/ have beyond the last step that it
 handed on, which RUN/loggers/NAME.json keeps. So an outage delays a logger and never the training, nothing waits in
@@ -30,9 +30,9 @@ log = logging.getLogger(__name__)
 
 def followers_of(folder: RunFolder, config: Config) -> list[Follower]:
     """One for each logger of a run."""
-    settings = {name: _plain(value) for name, value in config.settings().items()} | {
-        "plugin": config.plugin, "preset": config.preset
-    }  # fmt: skip
+    settings: dict[str, Any] = {"plugin": config.plugin, "preset": config.preset}
+    for name, value in config.settings().items():
+        settings[name] = list(value) if isinstance(value, tuple) else value
     return [Follower(name, LOGGERS[name](), folder, settings) for name in config.train.loggers]
 
 
@@ -47,7 +47,7 @@ class Follower:
         self._thread: threading.Thread | None = None
 
     def hand_on(self, step: int) -> None:
-        """All rows and grids up to ``step`` are in the run folder."""
+        """Pass on what the run folder has up to ``step``, which is complete."""
         self._limit = step
         self.wake.set()
         if self._thread is None:  # not before the first step: by then loader processes have been forked
@@ -131,7 +131,3 @@ def _title(name: str) -> str:
     """loss_mcl -> loss/mcl: loggers put what has the same beginning side by side."""
     kind, _, rest = name.partition("_")
     return f"{kind}/{rest}" if kind in ("loss", "val") else name
-
-
-def _plain(value: Any) -> Any:
-    return list(value) if isinstance(value, tuple) else value

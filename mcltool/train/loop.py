@@ -14,13 +14,12 @@ from mcltool.core.errors import McltoolError
 from mcltool.core.files import replacing, write_text
 from mcltool.core.locks import locked
 from mcltool.core.patience import LONG_LOOKS, RESUME, limited
-from mcltool.core.weights import WeightsHeader, save_weights
 from mcltool.data.batch import Batch
 from mcltool.data.dataset import TrainingData
 from mcltool.data.loader import SampleStream, training_loader
 from mcltool.data.reading import doubts_among
 from mcltool.data.workers import NO_SHARED_MEMORY, is_shared_memory
-from mcltool.train.checkpoints import best, newest_whole, restore, sweep
+from mcltool.train.checkpoints import newest_whole, restore, sweep
 from mcltool.train.distributed import (
     InterruptedRun,
     Stop,
@@ -64,22 +63,19 @@ def fit(job: TrainingJob, show: Show = lambda progress: None) -> Path | None:
             sweep(folder.checkpoints)
             write_text(folder.config_file, trainer.config.to_json())
         before = _restore(folder, trainer) if resume else None
-        header = WeightsHeader(trainer.config, job.plugin.spec, job.plugin.version, trainer.total)
-        recorder = Recorder(folder, trainer, header, held_out, before) if main else None
+        recorder = Recorder(folder, trainer, held_out, before) if main else None
         if recorder:
             held.callback(recorder.close)
             _say_what_starts(job, trainer, data, recorder)
         with _explaining_killed_workers():
-            chosen = _steps(trainer, data, recorder, stop, folder, show)
-        if not chosen and trainer.steps_done < trainer.total:
-            return None
-        with limited(f"{job.weights}: writing it", LONG_LOOKS, RESUME):
-            if chosen:
-                with replacing(job.weights) as temporary:
-                    shutil.copyfile(chosen.path / "weights.safetensors", temporary)
-            elif main:
-                save_weights(job.weights, trainer.average.state_dict(), header)
-        return job.weights
+            ended = _steps(trainer, data, recorder, stop, folder, show)
+        if ended and recorder:
+            with (
+                limited(f"{job.weights}: writing it", LONG_LOOKS, RESUME),
+                replacing(job.weights) as temporary,
+            ):
+                shutil.copyfile(recorder.chosen() / "weights.safetensors", temporary)
+        return job.weights if ended else None
 
 
 def _say_what_starts(job: TrainingJob, trainer: Trainer, data: TrainingData, recorder: Recorder) -> None:
@@ -118,11 +114,9 @@ def _steps(
     stop: Stop,
     folder: RunFolder,
     show: Show,
-) -> Checkpoint | None:
-    """Train to the last step, or until ``stop`` asks for an end and the state is saved.
-
-    Returns the best checkpoint where ``train.patience`` ended the run.
-    """
+) -> bool:
+    """Train to the last step, or until ``train.patience`` ends the run: True. False where ``stop`` asked for an end
+    before that; the state is then saved."""
     train, ranks = trainer.config.train, trainer.ranks
     stream = SampleStream(
         trainer.steps_done, trainer.total, ranks.rank, ranks.world, train.batch_size, train.accumulate
@@ -141,12 +135,8 @@ def _steps(
             impatient = recorder is not None and recorder.is_out_of_patience()
             with ranks.in_touch():
                 stopping = ranks.any(stop.requested() or impatient, trainer.device)
-            if stopping and impatient and (found := best(folder.checkpoints)):
-                log.info(
-                    f"no better picture in {train.patience} checkpoints: ended at step {trainer.steps_done} with the "
-                    f"weights of step {found.step}"
-                )
-                return found
+            if impatient:
+                return True
             if stopping and trainer.steps_done < trainer.total:
                 if recorder:
                     recorder.save()
@@ -155,8 +145,8 @@ def _steps(
                 if stop.signal is not None:
                     raise InterruptedRun(f"stopped and saved at {where}", stop.signal)
                 log.info("the time is up: saved at %s", where)
-                return None
-    return None
+                return False
+    return True
 
 
 @contextmanager

@@ -1,7 +1,8 @@
-"""What a run writes on its way: logged rows, sample grids, validated checkpoints and the report."""
+"""Writes what a run leaves behind: logged rows, sample grids, validated checkpoints and the report."""
 
 from __future__ import annotations
 
+import logging
 import math
 import time
 from collections import deque
@@ -13,10 +14,10 @@ from mcltool.core.device import memory_used
 from mcltool.core.pictures import save_png
 from mcltool.core.weights import WeightsHeader
 from mcltool.data.dataset import EvaluationData, TrainingData
-from mcltool.train.checkpoints import prune, write_checkpoint
+from mcltool.train.checkpoints import best, prune, write_checkpoint
 from mcltool.train.followers import followers_of
 from mcltool.train.report import write_report
-from mcltool.train.run_folder import Checkpoint, RunFolder
+from mcltool.train.run_folder import Checkpoint, RunFolder, step_of
 from mcltool.train.trainer import StepResult, Trainer
 from mcltool.train.validation import FixedPairs, Judged, Validation
 
@@ -25,7 +26,7 @@ from mcltool.train.validation import FixedPairs, Judged, Validation
 class Progress:
     """Where a run is after a step.
 
-    images_per_second: lately. memory: most bytes taken. skipped: steps so far that changed nothing because
+    images_per_second: over the last steps. memory: peak, in bytes. skipped: steps so far that changed nothing because
     something was not finite. What this step brought, if anything: sample, the grid that was written; scores,
     of the validation; checkpoint, its folder; warning, a line of what is going wrong.
     """
@@ -42,6 +43,8 @@ class Progress:
     warning: str = ""
 
 
+log = logging.getLogger(__name__)
+
 SAMPLE_ROWS = 6
 """Held-out pairs in a sample grid."""
 SETTLED = 150
@@ -55,23 +58,22 @@ WAY_OUT = (
 class Recorder:
     """Writes what belongs to a run into its folder, after each step of ``trainer``.
 
-    header: of the weights; its step is updated for each file. held_out: what is drawn and validated on. before: the
-    checkpoint that the run goes on from.
+    held_out: what is drawn and validated on. before: the checkpoint that the run goes on from.
     """
 
     def __init__(
         self,
         folder: RunFolder,
         trainer: Trainer,
-        header: WeightsHeader,
         held_out: EvaluationData,
         before: Checkpoint | None,
     ) -> None:
-        self.folder, self.trainer, self.header = folder, trainer, header
+        self.folder, self.trainer, plugin = folder, trainer, held_out.plugin
+        self.header = WeightsHeader(trainer.config, plugin.spec, plugin.version, trainer.total)
         self.train = train = trainer.config.train
         # As training data every held-out sample has an exemplar that makes its photo the right answer.
         config = replace(trainer.config.data, flip=False)
-        answers = TrainingData(held_out.plugin, held_out.samples, config, train.seed)
+        answers = TrainingData(plugin, held_out.samples, config, train.seed)
         self.validation = Validation.of(
             answers, train.validation_samples, train.batch_size // train.accumulate
         )
@@ -81,7 +83,8 @@ class Recorder:
         self.skipped = int(before.state["skipped"]) if before else 0
         self.seconds_before = float(before.state["seconds"]) if before else 0.0
         self.started = time.monotonic()
-        self.saved = before.step if before else None
+        self.saved = before.path if before else None
+        """The newest whole checkpoint."""
         self.step_began, self.seconds = time.monotonic(), deque[float](maxlen=50)
         """When the step that runs began, and what the last ones took, without what is recorded between them."""
         self.followers = followers_of(folder, trainer.config)
@@ -111,42 +114,54 @@ class Recorder:
 
     def is_out_of_patience(self) -> bool:
         """Whether the last ``train.patience`` checkpoints brought no better picture."""
-        if not self.train.patience or self.saved != self.trainer.steps_done:
+        if not self.train.patience or not self._is_saved():
             return False
         scores = [row["val_score"] for row in self.folder.rows() if row.get("val_score") is not None]
         return bool(scores) and len(scores) - 1 - scores.index(max(scores)) >= self.train.patience
 
     def save(self, scores: Mapping[str, float] | None = None) -> Path | None:
         """A checkpoint of this moment and the report, unless there is one. scores: None validates now."""
-        step = self.trainer.steps_done
-        if self.saved == step:
+        if self._is_saved():
             return None
         seconds = round(self.seconds_before + time.monotonic() - self.started, 1)
-        path = write_checkpoint(
+        self.saved = write_checkpoint(
             self.folder.checkpoints,
             self.trainer,
-            replace(self.header, step=step),
+            replace(self.header, step=self.trainer.steps_done),
             self._validate() if scores is None else scores,
             {"skipped": self.skipped, "seconds": seconds, "total": self.trainer.total},
         )
-        self.saved = step
         prune(self.folder.checkpoints, self.train.keep_checkpoints)
         write_report(self.folder)
+        return self.saved
+
+    def chosen(self) -> Path:
+        """The checkpoint whose weights are the run's at its end: the best where patience ended it, else the last."""
+        found = best(self.folder.checkpoints) if self.is_out_of_patience() else None
+        if found:
+            ended = f"ended at step {self.trainer.steps_done} with the weights of step {found.step}"
+            log.info(f"no better picture in {self.train.patience} checkpoints: {ended}")
+        path = found.path if found else self.saved
+        assert path is not None, "the last step is saved"
         return path
 
     def close(self) -> None:
-        """Hand on what is left, as long as each logger takes something every PATIENCE seconds (see ``followers``)."""
+        """Pass on what is left, as long as each logger takes something every PATIENCE seconds (see ``followers``)."""
         for follower in self.followers:
             follower.ending.set()
             follower.hand_on(self.trainer.steps_done)
         for follower in self.followers:
             follower.wait()
 
+    def _is_saved(self) -> bool:
+        """Whether there is a checkpoint of this moment."""
+        return self.saved is not None and step_of(self.saved) == self.trainer.steps_done
+
     def _validate(self) -> dict[str, float]:
         return self.validation.scores(self.judged, self.trainer.generates)
 
     def _warning(self) -> str:
-        """What to say, once, where outputs do not depend on what they are made of although the generator had time."""
+        """A warning, once, where outputs hardly depend on condition or exemplar although the generator had time."""
         trainer = self.trainer
         trained = trainer.steps_done - self.train.generator_start * trainer.total
         if self.warned or trained < SETTLED:
