@@ -23,7 +23,7 @@ VERSION = ("v110", "v110")
 
 
 def assemble(parts: Mapping[str, Sequence[Path]], out: Path, header: PackHeader) -> Iterator[int]:
-    """Make the pack ``out`` of its parts, by split; how many samples each of them had. Raises OSError."""
+    """Make the pack ``out`` of its parts, by split; yields each part's number of samples. Raises OSError."""
     needed = sum(path.stat().st_size for paths in parts.values() for path in paths)
     free = shutil.disk_usage(out.parent).free
     if free < needed:
@@ -41,7 +41,7 @@ def assemble(parts: Mapping[str, Sequence[Path]], out: Path, header: PackHeader)
 
 
 def _error_number(error: BaseException | None) -> int:
-    """The system's error number behind what h5py raises: a page of words, or another error as the file is closed."""
+    """The system's error number behind an exception of h5py, which may be in its context only."""
     while error is not None:
         if isinstance(error, OSError) and error.errno:
             return error.errno
@@ -125,7 +125,8 @@ def write_tables(split: h5py.Group, *tables: Sequence[NDArray[Any]]) -> None:
 
 
 def store_retrieved(path: Path, tables: Mapping[str, NDArray[np.int32]]) -> None:
-    """Put exemplars' numbers into a pack, by split: (n, K), the best first, -1 for none. What it held goes.
+    """Put exemplars' numbers into a pack, by split: (n, K), the best first, -1 for none, in place of any
+    that it held.
 
     The pack is copied and the copy takes its place: a kill leaves the old one. Raises McltoolError where there
     is no room for that.

@@ -1,4 +1,4 @@
-"""Reads every sample of a data set and says what is wrong with it, and what is in it."""
+"""Reads every sample of a data set; reports what is wrong with it and what it contains."""
 
 from __future__ import annotations
 
@@ -155,7 +155,7 @@ def notes_on(reports: Sequence[SplitReport], wanted: Size, is_labels: bool) -> l
 
 
 def _near_duplicates(train: SplitReport, val: SplitReport) -> list[str]:
-    """Held-out samples that were as good as seen in training."""
+    """A note on held-out samples that training as good as sees."""
     if not (train.described and val.described):
         return []
     seen, names = np.stack(list(train.described.values())), list(train.described)

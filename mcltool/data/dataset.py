@@ -54,7 +54,7 @@ class Purpose(IntEnum):
 
 
 class Samples(Dataset[Item], ABC):
-    """Samples of a data set by number, as they travel and as they arrive.
+    """Samples of a data set by number: ``item`` as they go to the device, ``[number]`` as they arrive there.
 
     Raises UsageError where there are none or two have the same id; items raise DataError for what cannot be read or
     used.
@@ -166,8 +166,8 @@ class EvaluationData(Samples):
     last the first), else the sample after it in the list. Items are like those of TrainingData, not augmented;
     augmented is the photo.
 
-    exemplars: for each of ``samples``, its exemplar or None; they may be of another split. lacking: why samples that a
-    list should have an exemplar for have none, by their number.
+    exemplars: for each of ``samples``, its exemplar or None; they may be of another split. lacking: by sample
+    number, why a list has no exemplar where it should have one.
     """
 
     def __init__(
@@ -230,5 +230,5 @@ def _is_right(target: Sample, exemplar: Sample) -> bool:
 
 
 def _tensor(array: NDArray[Any]) -> Tensor:
-    """Not a copy, where the array is in one piece and may be written to, as torch wants it."""
+    """Shares memory with an array that is contiguous and writable, as torch needs it; else a copy."""
     return torch.from_numpy(np.require(array, requirements=["C", "W"]))

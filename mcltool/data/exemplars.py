@@ -54,8 +54,8 @@ def open_data(
 def _listed(
     path: Path, train: Sequence[Sample], val: Sequence[Sample]
 ) -> tuple[Sequence[Sequence[int]], Sequence[Sample | None], Mapping[int, str]]:
-    """Candidates for training; the first exemplar of each held-out sample's line; and what is the matter where there is
-    none, by the sample's number."""
+    """Candidates for training; the first exemplar of each held-out sample's line; and why there is none, by the
+    sample's number."""
     pairs, called, held_out = read_pairs(path), Names.of(train), Names.of(val)
     retrieved, several = match_names(pairs, called, called)
     # CoCosNet takes exemplars of held-out photos from the training photos.
@@ -154,7 +154,7 @@ class _Index:
 
 def match_names(pairs: Pairs, samples: Names, candidates: Names) -> tuple[list[list[int | None]], set[str]]:
     """For each of ``samples`` the numbers in ``candidates`` of its exemplars, in the list's order, without itself; None
-    for a name that is no candidate's or several's. And the names that are several's."""
+    for a name of no candidate or of several. Also returns the names that are ambiguous."""
     distinct = {name for exemplars in pairs.values() for name in exemplars}  # a photo is the exemplar of many
     meant = {name: candidates.find(name) for name in distinct}
     numbers = {name: found[0] if len(found) == 1 else None for name, found in meant.items()}

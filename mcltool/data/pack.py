@@ -1,4 +1,4 @@
-"""Reading packs: as data sets, which take the place of those they were made from; and what they say of themselves."""
+"""Reading packs: as data sets, in place of those they were made from; and describing them."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from mcltool.plugin.contract import Condition, ConditionFiles, ConditionSpec, Da
 
 
 class PackedDataset(DatasetPlugin):
-    """A pack that stands in for the data set it was made from. What is not stored in it is the plugin's.
+    """A pack that stands in for the data set it was made from. The plugin does what is not stored.
 
     Each process opens the file on its first read, forked ones too, and pickling leaves the open file behind.
     Raises UsageError where the file is no pack, is damaged, or was made with another plugin or version of it.

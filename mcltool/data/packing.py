@@ -35,7 +35,7 @@ from mcltool.plugin.contract import Condition, DatasetPlugin, Sample
 Compression = Literal["none", "lzf", "gzip"]
 
 PART_BYTES = 32 << 20
-"""About as much a worker holds at once, and a kill loses."""
+"""About what a worker holds at once, and what a kill loses."""
 PART_SAMPLES = 512
 
 
@@ -175,7 +175,7 @@ def _packed_view(part: _Part, sample: Sample) -> tuple[View, bool]:
     """And whether its photo was enlarged."""
     read, condition = read_view(part.plugin, sample, max(part.size))
     photo, condition = cover(read, condition, part.size)
-    device_input(part.plugin, condition)  # say now what training would stumble over
+    device_input(part.plugin, condition)  # fails now, not in training
     return (photo, condition), photo.shape[0] > read.shape[0]
 
 

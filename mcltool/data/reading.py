@@ -1,7 +1,7 @@
 """Samples and their files: reading photos with conditions, writing conditions, and what to say of a data set.
 
-What looks as if it was read wrongly, and what is not read at all, is said and never mended. No torch here: what only
-reads starts faster without.
+Doubtful samples and unread files are reported, never corrected. This module does not import torch: commands
+that only read start quickly.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ View = tuple[Photo, Condition]
 """A photo and its condition, moved alike."""
 
 FEW = 32
-"""Samples that are looked at where not all are read."""
+"""Samples to look at where not all are read."""
 SHARE = 0.1
-"""What a plugin doubts of fewer samples is taken for chance."""
+"""A doubt about a smaller share of the samples is taken for chance."""
 TURNED = (
     "its EXIF orientation turns the photo; 'data preview' shows whether the condition fits; --no-exif takes photos as "
     "they are stored (--exif: they are right)"
@@ -81,7 +81,7 @@ def mismatch(plugin: DatasetPlugin, sample: Sample, photo: Size, condition: Size
 
 
 def planes_of(plugin: DatasetPlugin, condition: Condition) -> NDArray[Any]:
-    """A condition rendered as networks have it: (H, W) uint8 labels, or (C, H, W) float32 in [0, 1].
+    """A condition rendered for the networks: (H, W) uint8 labels, or (C, H, W) float32 in [0, 1].
 
     Raises DataError where that is not what the plugin's spec and the contract say.
     """
@@ -90,7 +90,7 @@ def planes_of(plugin: DatasetPlugin, condition: Condition) -> NDArray[Any]:
 
 
 def device_input(plugin: DatasetPlugin, condition: Condition) -> NDArray[Any]:
-    """What goes to the device of a condition: its points (K, 2) float32 where the plugin draws them there (see
+    """What is sent to the device for a condition: its points (K, 2) float32 where the plugin draws them there (see
     DatasetPlugin.draw_points), else ``planes_of`` it. Raises DataError as that does."""
     if plugin.draw_points is None:
         return planes_of(plugin, condition)
@@ -160,7 +160,7 @@ def _export(plugin: DatasetPlugin, sample: Sample, out: Path, short_side: int) -
 
 
 def doubts_of(plugin: DatasetPlugin, sample: Sample, condition: Condition) -> list[str]:
-    """What to doubt of one sample, a line each."""
+    """What looks wrong about one sample, a line each."""
     found = [plugin.doubt(condition)]
     if plugin.follow_exif is None and _orientation(sample) != 1:
         found.append(TURNED)
@@ -168,7 +168,7 @@ def doubts_of(plugin: DatasetPlugin, sample: Sample, condition: Condition) -> li
 
 
 def doubts_among(plugin: DatasetPlugin, samples: Sequence[Sample]) -> list[str]:
-    """What to doubt of a data set, by a few samples. What cannot be read is passed over: whoever reads it says so."""
+    """What looks wrong about a data set, by a few samples. Unreadable ones are skipped: reading them reports them."""
     some = [sample for sample in samples[:: max(1, len(samples) // FEW)][:FEW] if sample.condition]
     counts: Counter[str] = Counter()
     for sample in some:
@@ -180,7 +180,7 @@ def doubts_among(plugin: DatasetPlugin, samples: Sequence[Sample]) -> list[str]:
 
 
 def summed_up(counts: Counter[str], samples: int) -> list[str]:
-    """What is left of doubts among so many samples, a line each."""
+    """The doubts that enough of so many samples share, a line each."""
     left = {line: n for line, n in counts.items() if line == TURNED or n > SHARE * samples}
     return [f"{n} of {samples} samples: {line}" for line, n in left.items()]
 

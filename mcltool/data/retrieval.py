@@ -37,14 +37,14 @@ VGG_SIDE = 128
 CELLS = 8
 """Cells a side of the grid that says where things are."""
 PLACES = 256
-"""Numbers that "where" takes at most; more are projected at random, which keeps distances to about 5%."""
+"""Most numbers that describe where things are; more are projected at random, which keeps distances to about 5%."""
 COLOUR_BINS = 4
-"""A side, of the histogram of colours."""
+"""Bins a side of the colour histogram."""
 _CONTRAST = 128.0
 """A distance in Lab (8-bit, about Euclidean to the eye) that counts as 1."""
 Features = Literal["vgg", "plain"]
 BATCH = 64
-"""Samples a task of a worker, and a pass of the network."""
+"""Samples that a worker reads, and the network describes, at once."""
 VGG_LAYERS = ("relu4_2", "relu5_2")
 BLOCK = 2048
 """Samples a side of a block of distances: 16 MiB."""

@@ -27,11 +27,11 @@ NO_SHARED_MEMORY = (
 )
 
 CHUNK_LOOKS = 180
-"""Looks (see mcltool.core.patience) after which ``in_processes``, whose tasks may be large, takes them for hung."""
+"""Looks (see mcltool.core.patience) after which ``in_processes`` takes a task, which may be large, for hung."""
 AHEAD, UNIT = 2, 4
-"""Windows that are done ahead at most; tasks that a process does in one go."""
+"""Most windows done ahead of the one that is taken; tasks that a process gets at once."""
 LOCKS = 4
-"""At most so many of each process: those of its queues."""
+"""Most locks that a process needs: those of its queues."""
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")
@@ -53,12 +53,12 @@ def in_processes(
 
 
 class Ahead(Generic[Task, Result]):
-    """Work done in order, ahead of whoever takes its results: ``with Ahead(work, workers) as ahead``.
+    """Work done in order and ahead of time: ``with Ahead(work, workers) as ahead``.
 
     work: pickled to the processes, of which there are ``workers``; 0 works in a thread of this process, which costs
     nothing to start. The processes are spawned, not forked: they hold none of this one's files and threads, which a
     fork would leave broken, and they end with it. looks: after how many a task counts as hung; None: patience.LOOKS.
-    hung: what is then said, of the task for {}. Raises McltoolError where there is no shared memory for processes.
+    hung: the message then, with {} for the task. Raises McltoolError where there is no shared memory for processes.
     """
 
     def __init__(

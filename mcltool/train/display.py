@@ -1,4 +1,4 @@
-"""What a person sees of a run: a live panel in a terminal, plain lines elsewhere."""
+"""Shows a run while it trains: a live panel in a terminal, plain lines elsewhere."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ from mcltool.train.report import smoothed
 PLAIN_SECONDS = 10.0
 """At most one plain line in this many seconds, checkpoints and skipped steps aside."""
 HISTORY = 400
-"""Steps that the short history of a loss goes back."""
+"""Steps of a loss that its sparkline shows."""
 BARS, SPARK = "▁▂▃▄▅▆▇█", 32
-"""Of that history: its letters, from low to high, and how many there are."""
+"""A sparkline's characters, from low to high, and its width."""
 
 
 @contextmanager
 def shown() -> Iterator[Callable[[Progress], None]]:
-    """What shows the steps of a run on stderr, while the context lasts."""
+    """A function that shows a run's steps on stderr while the context lasts."""
     console = Console(file=sys.stderr)
     if not console.is_terminal:
         yield PlainLines(console).show

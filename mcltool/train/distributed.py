@@ -65,7 +65,7 @@ class Ranks:
 
     @contextmanager
     def in_touch(self) -> Iterator[None]:
-        """Say in one line that another process was lost, where an exchange with it failed."""
+        """Turn a failed exchange with another process into an error of one line."""
         try:
             yield
         except RuntimeError as error:
@@ -159,7 +159,7 @@ class Stop:
 
 @contextmanager
 def stoppable(max_minutes: float | None, tell: bool = True) -> Iterator[Stop]:
-    """Note the first SIGINT or SIGTERM instead of dying of it; a second one does what it always did.
+    """Note the first SIGINT or SIGTERM instead of ending; a second one acts as usual.
 
     max_minutes: after these, ``requested`` too. tell: say at once that the signal was heard. Only a program's main
     thread can take signals; elsewhere they stay as they are.

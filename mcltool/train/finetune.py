@@ -1,4 +1,4 @@
-"""Fine-tuning (fit --from): what a network can begin with of another model's weights."""
+"""Fine-tuning (fit --from): starting a network from another model's weights."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from mcltool.plugin.contract import ConditionSpec
 READS_CONDITIONS, ENCODERS = "encode_condition.", ("encode_condition.", "encode_photo.")
 MAP = "correspondence.scm.weight"
 LEAST = 0.1
-"""Share of the weights below which nothing of use was taken."""
+"""Smallest share of the weights that is worth starting from."""
 
 ClassAxes = Mapping[str, Mapping[int, int]]
 """By tensor: the dimensions along which it has something for each class, and how many numbers that is."""

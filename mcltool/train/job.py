@@ -1,4 +1,4 @@
-"""What is to be trained: the job, and all that is made and checked before the first step."""
+"""The training job, and everything that is made and checked before its first step."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ class TrainingJob:
 def dry(
     plugin: DatasetPlugin, config: Config, device: str | None, fit_memory: bool = False
 ) -> tuple[Config, Estimate]:
-    """What ``fit`` would run, resolved, and what it would need."""
+    """The configuration that ``fit`` would run, and an estimate of what it would need."""
     target = pick_device(own_device(device))
     config, precision, perceptual = _resolved(config, target)
     if fit_memory:
@@ -76,7 +76,7 @@ def dry(
 def prepare(
     job: TrainingJob, device: torch.device, ranks: Ranks, resume: bool
 ) -> tuple[Trainer, TrainingData, EvaluationData]:
-    """Everything that can be wrong with what was asked for is found here, before anything is written."""
+    """The trainer and its data. What can be wrong with the request is found here, before anything is written."""
     check_loggers(job.config.train.loggers)
     data, held_out = open_data(job.plugin, job.root, job.config.data, job.config.train.seed, job.pairs)
     config, precision, perceptual = _resolved(job.config, device)
@@ -100,7 +100,7 @@ def _resolved(config: Config, device: torch.device) -> tuple[Config, Precision, 
 
 
 def check_places(folder: RunFolder, weights: Path, resume: bool) -> None:
-    """Say now, not after hours of training, that something cannot be written."""
+    """Raise UsageError now, not after hours of training, where something cannot be written."""
     if folder.holds_a_run() and not resume:
         raise UsageError(f"{folder.path}: holds a run already; give another --run, or go on with --resume")
     if weights.is_dir():

@@ -1,4 +1,4 @@
-"""What a run would need, found without doing it: parameters and memory of a step, and --batch-size auto by them."""
+"""Estimates the parameters and memory of a run without running it, and fits its batch into memory."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from mcltool.train.trainer import Trainer
 FLOAT = 4
 """Bytes of a stored number: weights, gradients and moments are float32 in every precision."""
 MARGIN = 1.4
-"""What a step takes to what ``estimate`` counts: a third more was seen, for what layers take for a moment."""
+"""Ratio of what a step takes to what ``estimate`` counts: up to a third more was seen, for temporaries."""
 USABLE = 0.9
 """Share of the free memory that may be taken."""
 GIB = 2**30
@@ -46,9 +46,9 @@ class Estimate:
 def estimate(
     config: Config, spec: ConditionSpec, precision: Precision, perceptual: str, world: int = 1
 ) -> Estimate:
-    """Count what a step keeps: on tensors with a shape but no content, so that nothing is computed or taken.
+    """Count the memory that a step keeps, on tensors with a shape but no content: nothing is computed or allocated.
 
-    What layers take for a moment beside that is not counted: on the machines seen it adds up to a third.
+    Temporaries of layers are not counted: on the machines seen they add up to a third.
     """
     train = config.train
     size = train.batch_size // (train.accumulate * world)

@@ -46,7 +46,7 @@ def weighted(terms: Terms, weights: LossConfig) -> Tensor:
 
 
 class GeneratorObjective(nn.Module):
-    """What encoders, correspondence and generator make of a batch, and the terms that need no other network."""
+    """Runs encoders, correspondence and generator on a batch, and computes the terms that need no other network."""
 
     def __init__(self, net: MCLNet, weights: LossConfig, spec: ConditionSpec) -> None:
         super().__init__()
@@ -125,7 +125,7 @@ def contrast(u_BND: Tensor, y_BND: Tensor, w: LossConfig, step: int) -> Tensor:
 
 
 class FeatureObjective(nn.Module):
-    """The terms of an image that VGG-19's features are compared for (section 5)."""
+    """The terms that compare an image's VGG-19 features (section 5)."""
 
     def __init__(self, phi: VGGFeatures, weights: LossConfig) -> None:
         super().__init__()
@@ -157,7 +157,7 @@ class FeatureObjective(nn.Module):
 
 
 class AdversarialObjective(nn.Module):
-    """What discriminator and generator want of each other, from one pass over target and image (section 5)."""
+    """The adversarial terms of generator and discriminator, from one pass over target and image (section 5)."""
 
     def __init__(self, discriminator: Discriminator, weights: LossConfig) -> None:
         super().__init__()

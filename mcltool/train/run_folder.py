@@ -1,4 +1,4 @@
-"""A run's folder: its files, and what its checkpoints say of themselves. Needs no torch."""
+"""A run's folder: its files, and the state that its checkpoints record. Needs no torch."""
 
 from __future__ import annotations
 

@@ -29,7 +29,7 @@ COLUMNS = ("condition", "exemplar", "warped", "result", "photo")
 
 @dataclass(frozen=True, eq=False)
 class Judged:
-    """The network that is judged, as it is at the moment, on its device.
+    """The network to judge, in its present state, on its device.
 
     phi: the network of the perceptual losses, where there is one.
     """
@@ -152,7 +152,7 @@ class Validation:
         return scores | {"val_score": picture_score(found)}
 
     def doubts(self) -> list[str]:
-        """A line for each thing about the held-out samples that nothing can be learned from."""
+        """A line for each fault of the held-out samples that makes their scores meaningless."""
         found = []
         if sum(map(len, self.batches)) > 1:
             conditions, photos, spec = self._all("condition"), self._all("target"), self.data.plugin.spec
