@@ -21,8 +21,8 @@ from mcltool.plugin.contract import DatasetPlugin, Sample
 
 FULL_SIZE = 1 << 16
 """A short side that no photo has: files are decoded at their own size."""
-CHUNK = 8
-"""Samples that a process reads in one go."""
+AT_ONCE = 8
+"""Samples that a process gets together."""
 DRAWN_SIZE = 256
 """Short side in pixels of what is drawn rather than read (procedural data)."""
 
@@ -98,16 +98,9 @@ def check_split(
         report.problems.append(("", str(error)))
     sizes = Counter(sample.group for sample in samples if sample.group)
     report.groups, report.grouped = len(sizes), sum(size for size in sizes.values() if size > 1)
-    size = CHUNK if workers else 1
-    chunks = [samples[first : first + size] for first in range(0, len(samples), size)]
-    for _, found in in_processes(partial(_examine, plugin), chunks, workers):
-        for one in found:
-            report.add(one)
-            yield
-
-
-def _examine(plugin: DatasetPlugin, samples: Sequence[Sample]) -> list[SplitReport]:
-    return [_examine_sample(plugin, sample) for sample in samples]
+    for found in in_processes(partial(_examine_sample, plugin), samples, workers, AT_ONCE):
+        report.add(found)
+        yield
 
 
 def _examine_sample(plugin: DatasetPlugin, sample: Sample) -> SplitReport:

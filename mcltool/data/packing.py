@@ -81,9 +81,12 @@ def pack(
         folder.mkdir(parents=True, exist_ok=True)
         with locked(folder / ".lock", f"{out}: another process is packing to it"):
             parts = _plan(plugin, splits, folder, options)
-            _remove_others(folder, {part.path for part in parts})
+            wanted = {part.path for part in parts}
+            for path in folder.iterdir():  # other options, older files, and what a kill left half-written
+                if path.suffix in (".h5", ".tmp") and path not in wanted:
+                    path.unlink()
             whole = True
-            for _, step in in_processes(_make_part, parts, options.workers):
+            for step in in_processes(_make_part, parts, options.workers):
                 whole = whole and not step.problems
                 yield step
             if not whole:
@@ -147,23 +150,18 @@ def _identity(sample: Sample) -> list[Any]:
     return [sample.id, sample.group, sample.part, files]
 
 
-def _remove_others(folder: Path, wanted: set[Path]) -> None:
-    """Parts of other options or older files, and what a kill left half-written."""
-    for path in folder.iterdir():
-        if path.suffix in (".h5", ".tmp") and path not in wanted:
-            path.unlink()
-
-
 def _make_part(part: _Part) -> PackStep:
-    if _is_whole(part.path):
-        return PackStep("kept", len(part.samples), enlarged=_enlarged_in(part.path))
+    if (kept := _enlarged_in(part.path)) is not None:
+        return PackStep("kept", len(part.samples), enlarged=kept)
     views: list[View] = []
     problems, enlarged = [], 0
     for sample in part.samples:
         try:
-            view, is_enlarged = _packed_view(part, sample)
-            views.append(view)
-            enlarged += is_enlarged
+            read, condition = read_view(part.plugin, sample, max(part.size))
+            photo, condition = cover(read, condition, part.size)
+            device_input(part.plugin, condition)  # fails now, not in training
+            views.append((photo, condition))
+            enlarged += photo.shape[0] > read.shape[0]
         except Exception as error:  # a plugin's own mistake as well; another sample may be fine
             problems.append((sample.id, one_line(error)))
     if not problems:
@@ -171,26 +169,14 @@ def _make_part(part: _Part) -> PackStep:
     return PackStep("read", len(part.samples), tuple(problems), enlarged)
 
 
-def _packed_view(part: _Part, sample: Sample) -> tuple[View, bool]:
-    """And whether its photo was enlarged."""
-    read, condition = read_view(part.plugin, sample, max(part.size))
-    photo, condition = cover(read, condition, part.size)
-    device_input(part.plugin, condition)  # fails now, not in training
-    return (photo, condition), photo.shape[0] > read.shape[0]
-
-
-def _enlarged_in(path: Path) -> int:
-    with h5py.File(path, "r", locking=False) as file:
-        return int(file.attrs.get("enlarged", 0))
-
-
-def _is_whole(path: Path) -> bool:
-    """Whether a part of an earlier time is there, each byte of it."""
+def _enlarged_in(path: Path) -> int | None:
+    """How many photos the part of an earlier time enlarged; None where it is not there, each byte of it."""
     try:
         with h5py.File(path, "r", locking=False) as file:
-            return not any(problem for _, problem in check_split(file))
+            whole = not any(problem for _, problem in check_split(file))
+            return int(file.attrs.get("enlarged", 0)) if whole else None
     except (OSError, KeyError, ValueError, RuntimeError):
-        return False
+        return None
 
 
 def _image(part: _Part, views: Sequence[View], enlarged: int) -> bytes:

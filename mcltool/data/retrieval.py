@@ -180,9 +180,9 @@ def _describe_all(
     if features == "vgg":
         network = load_vgg(vgg_file()).to(device)
         photos = in_processes(partial(photos_of, plugin), tasks, workers)
-        described = (_vgg_vectors(network, found) for _, found in photos)
+        described = (_vgg_vectors(network, found) for found in photos)
     else:
-        described = (found for _, found in in_processes(partial(descriptors_of, plugin), tasks, workers))
+        described = in_processes(partial(descriptors_of, plugin), tasks, workers)
     first = next(described)  # a data set has samples
     path, shape = folder / "features", (len(samples), first.shape[1])
     reserve(path, 4 * shape[0] * shape[1])

@@ -38,18 +38,20 @@ Result = TypeVar("Result")
 
 
 def in_processes(
-    work: Callable[[Task], Result], tasks: Sequence[Task], workers: int
-) -> Iterator[tuple[Task, Result]]:
-    """Each task with what ``work`` makes of it, in order; ``workers`` 0 works in this process, when it is asked.
+    work: Callable[[Task], Result], tasks: Sequence[Task], workers: int, at_once: int = 1
+) -> Iterator[Result]:
+    """What ``work`` makes of each task, in order; ``workers`` 0 works in this process, when it is asked.
 
-    A slow consumer holds the work up: results do not pile up. Raises what ``work`` and ``Ahead`` raise.
+    at_once: tasks that a process gets together. A slow consumer holds the work up: results do not pile up. Raises what
+    ``work`` and ``Ahead`` raise.
     """
     if workers == 0 or len(tasks) < 2:
-        yield from ((task, work(task)) for task in tasks)
+        yield from map(work, tasks)
         return
+    windows = (tasks[first : first + at_once] for first in range(0, len(tasks), at_once))
     with Ahead(work, min(workers, len(tasks)), CHUNK_LOOKS, "nothing was read") as ahead:
-        made = ahead.map(([task] for task in tasks), 2 * workers)
-        yield from ((task, result) for task, [result] in zip(tasks, made, strict=True))
+        for results in ahead.map(windows, 2 * workers):
+            yield from results
 
 
 class Ahead(Generic[Task, Result]):
