@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -108,25 +109,20 @@ def _take(
         return True
     both = [name for name in names if name in old_names]
     here, there = (
-        torch.meshgrid(
-            [
-                _places(side, len(known), axes.get(d, 0), first, [known.index(n) for n in both])
-                for d, side in enumerate(tensor.shape)
-            ],
-            indexing="ij",
-        )
+        np.ix_(*(_places(side, len(known), axes.get(d, 0), first, [known.index(n) for n in both])
+                 for d, side in enumerate(tensor.shape)))
         for tensor, known in ((mine, names), (old, old_names))
-    )
-    mine[here] = old[there]
+    )  # fmt: skip
+    mine.numpy()[here] = old.numpy()[there]
     return True
 
 
-def _places(side: int, classes: int, each: int, first: bool, chosen: Sequence[int]) -> Tensor:
+def _places(side: int, classes: int, each: int, first: bool, chosen: Sequence[int]) -> list[int]:
     """Along a dimension, the places of the ``chosen`` classes, and then of what is the same for all classes."""
     start = 0 if first else side - classes * each
     of_classes = range(start, start + classes * each)
     of_chosen = [start + number * each + k for number in chosen for k in range(each)]
-    return torch.tensor([*of_chosen, *(i for i in range(side) if i not in of_classes)], dtype=torch.long)
+    return [*of_chosen, *(i for i in range(side) if i not in of_classes)]
 
 
 def _what_is_new(spec: ConditionSpec, old_spec: ConditionSpec, new: Sequence[str]) -> str:
