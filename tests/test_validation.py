@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from copy import copy
 from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple, cast
@@ -42,7 +43,7 @@ def judged(make: Callable[[Tensor, Tensor], Tensor]) -> Judged:
 def held_out() -> Validation:
     shapes = plugins.load("shapes")
     data = TrainingData(shapes, shapes.index(None, "val")[::6][:8], small_config().data, 0)
-    return Validation.of(data, 8, 4)
+    return Validation(data, 8, 4)
 
 
 @pytest.mark.parametrize(
@@ -105,12 +106,12 @@ def test_the_best_checkpoint_is_that_of_the_best_picture(
 
 def test_samples_that_nothing_can_be_learned_from_are_named(held_out: Validation) -> None:
     assert held_out.doubts() == []
-    blank = [replace(batch, memory=batch.memory.clone()) for batch in held_out.batches]
-    for batch in blank:
+    blank = copy(held_out)
+    blank.batches = [replace(batch, memory=batch.memory.clone()) for batch in held_out.batches]
+    for batch in blank.batches:
         batch["condition"].fill_(2)
         batch["target"].zero_()
-    doubts = replace(held_out, batches=blank).doubts()
-    assert [doubt.split(":")[0] for doubt in doubts] == [
+    assert [doubt.split(":")[0] for doubt in blank.doubts()] == [
         f"the held-out conditions have one class only ({held_out.data.plugin.spec.names[2]})",
         "the held-out photos are all alike",
     ]

@@ -74,9 +74,7 @@ class Recorder:
         # As training data every held-out sample has an exemplar that makes its photo the right answer.
         config = replace(trainer.config.data, flip=False)
         answers = TrainingData(plugin, held_out.samples, config, train.seed)
-        self.validation = Validation.of(
-            answers, train.validation_samples, train.batch_size // train.accumulate
-        )
+        self.validation = Validation(answers, train.validation_samples, train.batch_size // train.accumulate)
         self.pairs = FixedPairs(held_out, SAMPLE_ROWS)
         self.judged = Judged(trainer.average, trainer.device, trainer.precision, trainer.phi)
         self.warned = False
@@ -101,7 +99,8 @@ class Recorder:
         sample = None
         warning = ""
         if last or step % self.train.sample_every == 0:
-            sample, warning = self._draw(step), self._warning()
+            sample, warning = self.folder.sample_file(step), self._warning()
+            save_png(sample, self.pairs.picture(self.judged))
         if saving or step == 1 or step % self.train.log_every == 0:
             self._log(result, rate, scores)
         for follower in self.followers:
@@ -184,8 +183,3 @@ class Recorder:
             name: value if math.isfinite(value) else None for name, value in row.items()
         }  # JSON has no NaN
         self.folder.append({"step": result.step, **finite})
-
-    def _draw(self, step: int) -> Path:
-        path = self.folder.sample_file(step)
-        save_png(path, self.pairs.picture(self.judged))
-        return path

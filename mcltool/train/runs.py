@@ -6,6 +6,7 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -119,10 +120,7 @@ def _resumed(
 
 def next_run(folder: Path, name: str) -> Path:
     """A run folder ``folder``/NAME-N that is not there yet."""
-    number = 1
-    while (folder / f"{name}-{number}").exists():
-        number += 1
-    return folder / f"{name}-{number}"
+    return next(run for n in count(1) if not (run := folder / f"{name}-{n}").exists())
 
 
 def newest_run(folder: Path, plugin: str | None) -> Path:

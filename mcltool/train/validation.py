@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from statistics import fmean
@@ -16,7 +16,7 @@ from mcltool.core.pictures import Picture, contact_sheet
 from mcltool.core.pixels import to_bytes, to_unit
 from mcltool.data.batch import Batch, HostBatch, condition_picture
 from mcltool.data.dataset import EvaluationData, TrainingData
-from mcltool.evaluate.pairs import Pair, held_out_pairs, score_correspondence
+from mcltool.evaluate.pairs import held_out_pairs, score_correspondence
 from mcltool.evaluate.picture import measure
 from mcltool.evaluate.picture import score as picture_score
 from mcltool.model.losses import l1
@@ -40,7 +40,7 @@ class Judged:
     phi: VGGFeatures | None = None
 
     @contextmanager
-    def at_work(self) -> Iterator[None]:
+    def inference(self) -> Iterator[None]:
         with torch.inference_mode(), autocast(self.device, self.precision):
             yield
 
@@ -59,7 +59,7 @@ class FixedPairs:
     def picture(self, judged: Judged) -> Picture:
         """Condition, exemplar, warped exemplar, result and photo of each pair."""
         batch, spec = self.data.arrive(self.batch.to(judged.device)), self.data.plugin.spec
-        with judged.at_work():
+        with judged.inference():
             made = judged.net(batch.condition, batch.exemplar)
         columns = [to_bytes(photo) for photo in (batch.exemplar, made.warped, made.image, batch.target)]
         pictures = [column.permute(0, 2, 3, 1).cpu().numpy() for column in columns]
@@ -76,27 +76,20 @@ LEAST_VARIETY = 0.2
 """Share of the photos' own variety below which outputs are taken not to depend on what is changed."""
 
 
-@dataclass(frozen=True, eq=False)
 class Validation:
-    """Held-out samples, the same at every call, each with an exemplar that makes its photo the right answer.
+    """The first ``count`` samples of the held-out split, the same at every call.
 
-    That is another view of the photo's group, or where there is none the photo itself, augmented. As pictures the
-    outputs are judged with other exemplars: the photo of the sample half the list away.
+    data: is over that split, and gives each sample an exemplar that makes its photo the right answer: another view of
+    the photo's group, or where there is none the photo itself, augmented. As pictures the outputs are judged with other
+    exemplars: the photo of the sample half the list away.
     """
 
-    data: TrainingData
-    batches: Sequence[HostBatch]
-    pairs: Sequence[Pair]
-
-    @classmethod
-    def of(cls, data: TrainingData, count: int, batch_size: int) -> Validation:
-        """The first ``count`` samples of ``data``, which is over the held-out split."""
-        numbers = range(min(count, len(data)))
+    def __init__(self, data: TrainingData, count: int, batch_size: int) -> None:
+        numbers, side = range(min(count, len(data))), min(data.config.size)
         parts = [numbers[at : at + batch_size] for at in range(0, len(numbers), batch_size)]
-        batches = [HostBatch.of(map(data.item, part), len(part)) for part in parts]
-        side = min(data.config.size)
-        pairs = held_out_pairs(data.plugin, data.samples, TRUTH_PAIRS, side) if parts else []
-        return cls(data, batches, pairs)
+        self.data = data
+        self.batches = [HostBatch.of(map(data.item, part), len(part)) for part in parts]
+        self.pairs = held_out_pairs(data.plugin, data.samples, TRUTH_PAIRS, side) if parts else []
 
     def scores(self, judged: Judged, pictures: bool = True) -> Scores:
         """val_l1_warp, val_l1: |a - photo|_1 in [0, 2] of the warped exemplar and of the output, where the photo is the
@@ -133,7 +126,7 @@ class Validation:
             torch.split(other, len(self.batches[0])), self._arriving(judged.device), strict=False
         ):
             Z = to_unit(photos[part].to(judged.device).permute(0, 3, 1, 2).contiguous())
-            with judged.at_work():
+            with judged.inference():
                 image = judged.net(batch.condition[: len(part)], Z).image
                 made.append(to_bytes(image).permute(0, 2, 3, 1).cpu())
                 if judged.phi is not None:
@@ -175,7 +168,7 @@ class Validation:
         batch = next(self._arriving(judged.device))
         X, Y = batch.condition, batch.target
         turned = torch.arange(len(X)).roll(1)
-        with judged.at_work():
+        with judged.inference():
             first, other_condition, other_exemplar = (
                 judged.net(X_here, Z).image for X_here, Z in ((X, Y), (X[turned], Y), (X, Y[turned]))
             )
@@ -192,7 +185,7 @@ class Validation:
 
 
 def _answer_scores(batch: Batch, judged: Judged, pictures: bool) -> Scores:
-    with judged.at_work():
+    with judged.inference():
         made = judged.net(batch.condition, batch.exemplar)
         scores = {"val_l1_warp": float(l1(made.warped, batch.target))}
         if pictures:
