@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterator, Sequence
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from multiprocessing import active_children
 from typing import TypeVar
@@ -154,6 +154,21 @@ def load(data: Samples, stream: SampleStream, workers: int, pinned: bool) -> Gen
     finally:  # also where torch raised: the traceback would keep its iterator, and so the workers, alive
         getattr(batches, "_shutdown_workers", lambda: None)()
         end(processes)
+
+
+@contextmanager
+def explaining_killed_workers() -> Iterator[None]:
+    """Around all that is done while batches are loaded: where a worker is killed, torch raises a RuntimeError wherever
+    this process happens to be."""
+    try:
+        yield
+    except RuntimeError as error:
+        if "DataLoader worker" not in str(error):
+            raise
+        if is_shared_memory(error):  # Bus error: a write to memory that there was no room for
+            raise McltoolError(NO_SHARED_MEMORY) from None
+        cause = "a loader process was killed, perhaps for want of memory"
+        raise McltoolError(f"{cause}; go on with mcltool fit --resume, perhaps with --workers 1") from None
 
 
 class _Batches:

@@ -214,14 +214,8 @@ def reading(path: Path, what: str, way_out: str = "") -> Iterator[None]:
     try:
         yield
     except (
-        OSError,
-        LookupError,
-        ValueError,
-        TypeError,
-        AttributeError,
-        ArithmeticError,
-        RuntimeError,
-    ) as error:
+        OSError, LookupError, ValueError, TypeError, AttributeError, ArithmeticError, RuntimeError
+    ) as error:  # fmt: skip
         way_out = way_out or f"'mcltool pack check {path}' says what else"
         raise DataError(f"{path}: {what} cannot be read ({cause_of(error)}); {way_out}") from None
 

@@ -1,4 +1,10 @@
-"""A training run: data, trainer, what is recorded on the way, and the weights at the end."""
+"""A training run, from the job to the weights.
+
+``job.prepare`` opens the data and makes the Trainer. ``data.loader`` turns the numbers of a SampleStream into batches:
+TrainingData reads, crops and flips each sample, a HostBatch takes them to the device and becomes a Batch there.
+``Trainer.step`` computes the terms of ``objective`` and changes the weights. The Recorder logs, draws, validates and
+saves.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +12,7 @@ import logging
 import math
 import shutil
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, closing
 from pathlib import Path
 
 from mcltool.core.device import explaining_memory, pick_device
@@ -16,9 +22,8 @@ from mcltool.core.locks import locked
 from mcltool.core.patience import LONG_LOOKS, RESUME, limited
 from mcltool.data.batch import Batch
 from mcltool.data.dataset import TrainingData
-from mcltool.data.loader import SampleStream, training_loader
+from mcltool.data.loader import SampleStream, explaining_killed_workers, training_loader
 from mcltool.data.reading import doubts_among
-from mcltool.data.workers import NO_SHARED_MEMORY, is_shared_memory
 from mcltool.train.checkpoints import newest_whole, restore, sweep
 from mcltool.train.distributed import (
     InterruptedRun,
@@ -67,7 +72,7 @@ def fit(job: TrainingJob, show: Show = lambda progress: None) -> Path | None:
         if recorder:
             held.callback(recorder.close)
             _say_what_starts(job, trainer, data, recorder)
-        with _explaining_killed_workers():
+        with explaining_killed_workers():
             ended = _steps(trainer, data, recorder, stop, folder, show)
         if ended and recorder:
             with (
@@ -147,20 +152,6 @@ def _steps(
                 log.info("the time is up: saved at %s", where)
                 return False
     return True
-
-
-@contextmanager
-def _explaining_killed_workers() -> Iterator[None]:
-    """torch raises a RuntimeError wherever this process is when one of its loader's is killed."""
-    try:
-        yield
-    except RuntimeError as error:
-        if "DataLoader worker" not in str(error):
-            raise
-        if is_shared_memory(error):  # Bus error: a write to memory that there was no room for
-            raise McltoolError(NO_SHARED_MEMORY) from None
-        cause = "a loader process was killed, perhaps for want of memory"
-        raise McltoolError(f"{cause}; go on with mcltool fit --resume, perhaps with --workers 1") from None
 
 
 def _step(trainer: Trainer, batches: Iterator[Batch]) -> StepResult:
