@@ -63,11 +63,6 @@ def load_size(config: DataConfig) -> Size:
     return height, width
 
 
-def read_short_side(config: DataConfig) -> int:
-    """Short side in pixels below which a plugin must not shrink what it reads, whatever its aspect."""
-    return max(load_size(config))
-
-
 def cover(photo: Photo, condition: Condition, size: Size) -> tuple[Photo, Condition]:
     """Bring both to one size that covers ``size`` (height, width) and keeps the photo's aspect.
 

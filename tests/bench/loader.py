@@ -35,7 +35,7 @@ from mcltool import DatasetPlugin, Sample
 from mcltool.core.config import Config, resolve
 from mcltool.core.process import keep_freed_memory
 from mcltool.data.dataset import TrainingData
-from mcltool.data.geometry import load_size, read_short_side
+from mcltool.data.geometry import load_size
 from mcltool.data.loader import SampleStream, load, training_loader
 from mcltool.data.pack import PackedDataset
 from mcltool.data.packing import PackOptions, pack
@@ -198,7 +198,7 @@ def bench_plugin(plugin: DatasetPlugin, options: argparse.Namespace, folder: Pat
         pass
     packed = PackedDataset(plugin, out)
     packed_samples, count = packed.index(None, "train"), len(samples)
-    short_side = read_short_side(config)
+    short_side = max(load_size(config))
     lists = [[(n + 1) % count, (n + 2) % count] for n in range(count)]
     result: dict[str, Any] = {"samples": count, "megabytes": round(out.stat().st_size / 1e6, 1)}
     readers = {
