@@ -153,7 +153,7 @@ def test_every_evaluation_of_the_page_runs_with_the_pages_metrics(
 def test_fashion_takes_the_other_view_even_from_the_training_photos(place: Path) -> None:
     """Garment 2 has its front among the training photos."""
     from mcltool.core.config import DataConfig
-    from mcltool.data.exemplars import open_data
+    from mcltool.data.dataset import open_data
 
     _, held_out = open_data(RUNS["deepfashion"], place / "DeepFashion", DataConfig((32, 32)), 0)
     found = {sample.id: held_out.exemplar_of(n).id for n, sample in enumerate(held_out.samples)}
@@ -209,7 +209,7 @@ def test_a_missing_exemplar_is_counted_and_named_and_partial_leaves_it_out(
 
 def test_a_list_of_the_size_of_celebas_is_matched_with_one_look_at_each_sample() -> None:
     """Samples whose making takes long are made once for each side, however many exemplars there are."""
-    from mcltool.data.exemplars import Names, match_names
+    from mcltool.data.pairs import Names, match_names
     from mcltool.plugin.contract import Sample
 
     class Counted(list[Sample]):

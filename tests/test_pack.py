@@ -16,8 +16,7 @@ from click.testing import CliRunner
 import mcltool.data.pack
 from mcltool.cli.main import cli
 from mcltool.core.errors import DataError, UsageError
-from mcltool.data.dataset import EvaluationData, TrainingData
-from mcltool.data.exemplars import open_data
+from mcltool.data.dataset import EvaluationData, TrainingData, open_data
 from mcltool.data.loader import SampleStream, training_loader
 from mcltool.data.pack import PackedDataset
 from mcltool.data.packing import PackOptions, pack

@@ -19,11 +19,10 @@ from mcltool.cli.main import cli
 from mcltool.core.config import DataConfig
 from mcltool.core.errors import McltoolError, UsageError
 from mcltool.data.assembly import store_retrieved
-from mcltool.data.dataset import EvaluationData, TrainingData
-from mcltool.data.exemplars import Names, match_names, open_data
+from mcltool.data.dataset import EvaluationData, TrainingData, open_data
 from mcltool.data.pack import PackedDataset
 from mcltool.data.packing import PackOptions, pack
-from mcltool.data.pairs import read_pairs, read_rows, write_pairs
+from mcltool.data.pairs import Names, match_names, read_pairs, read_rows, write_pairs
 from mcltool.plugin import registry as plugins
 from mcltool.plugin.contract import Sample
 

@@ -146,7 +146,7 @@ def data_preview(
       mcltool data preview --plugin shapes sheet.png --size 128
     """
     from mcltool.core.config import resolve
-    from mcltool.data.dataset import save_preview
+    from mcltool.data.check import save_preview
 
     if out.suffix.lower() != ".png":
         raise click.UsageError(f"{out}: expected the name of a .png file to write")

@@ -1,4 +1,4 @@
-"""Reads every sample of a data set; reports what is wrong with it and what it contains."""
+"""Looks at a data set: reads every sample and reports what is wrong and what is in it; draws what training sees."""
 
 from __future__ import annotations
 
@@ -6,14 +6,19 @@ from collections import Counter
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from pathlib import Path
 from statistics import median
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from mcltool.core.config import DataConfig
 from mcltool.core.errors import UsageError, one_line
+from mcltool.core.pictures import Picture, contact_sheet, save_png
 from mcltool.core.pixels import Size
+from mcltool.data.batch import condition_picture
+from mcltool.data.dataset import TrainingData
 from mcltool.data.reading import distinct, doubts_of, mismatch, photo_of, planes_of, summed_up
 from mcltool.data.retrieval import Vector, describe_view
 from mcltool.data.workers import in_processes
@@ -29,6 +34,18 @@ DRAWN_SIZE = 256
 NEAR = 0.2
 """Distance of descriptors below which two samples are nearly the same: a photo that was shrunk to two thirds, cut by
 4 pixels a side or saved as JPEG again is 0.02 to 0.14 from itself, other photos of its kind mostly 0.4 and more."""
+
+
+PREVIEWED = {
+    "condition": "condition",
+    "target": "target",
+    "exemplar": "exemplar",
+    "exemplar_condition": "its condition",
+    "augmented": "augmented",
+}
+"""The columns of a preview: the part of a sample, and its name."""
+PREVIEW_HEIGHT = 256
+"""Pixels a picture there is high at most."""
 
 
 @dataclass
@@ -165,6 +182,27 @@ def _near_duplicates(train: SplitReport, val: SplitReport) -> list[str]:
     return [
         f"val: {len(found)} of {val.samples} samples are nearly the same as one of train, {pair}: scores flatter"
     ]
+
+
+def save_preview(
+    plugin: DatasetPlugin, samples: Sequence[Sample], config: DataConfig, seed: int, count: int, out: Path
+) -> int:
+    """Draw the first ``count`` samples that a run of ``seed`` trains on, after all augmentation; returns how many.
+
+    A row has condition, target (its photo), exemplar, the exemplar's own condition, and the augmented target. Raises
+    McltoolError where a sample cannot be read.
+    """
+    data = TrainingData(plugin, samples, config, seed)
+    rows: list[list[Picture]] = []
+    for item in map(data.__getitem__, range(min(count, len(data)))):
+        row = []
+        for name in PREVIEWED:
+            part = item[name].numpy()
+            part = part if part.ndim == 2 else part.transpose(1, 2, 0)
+            row.append(condition_picture(part, plugin.spec) if "condition" in name else part)
+        rows.append(row)
+    save_png(out, contact_sheet(rows, list(PREVIEWED.values()), min(PREVIEW_HEIGHT, config.size[0])))
+    return len(rows)
 
 
 def describe_sizes(sizes: Sequence[Size]) -> dict[str, Any]:

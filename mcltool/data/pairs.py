@@ -1,4 +1,5 @@
-"""Lists of exemplars: lines ``key,exemplar,exemplar,...``, the best exemplar first. Every command reads them here.
+"""Lists of exemplars: lines ``key,exemplar,exemplar,...``, the best exemplar first; and what the names in them mean.
+Every command reads them here.
 
 CoCosNet's lists are such lines, with photos' file names for names; ``mcltool pair`` writes samples' ids,
 ``translate-dir`` rows of condition,exemplar.
@@ -10,8 +11,9 @@ import codecs
 import csv
 import io
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +21,7 @@ from numpy.typing import NDArray
 
 from mcltool.core.errors import UsageError
 from mcltool.core.files import MIB, read_limited, write_text
-from mcltool.plugin.contract import Sample
+from mcltool.plugin.contract import IMAGE_SUFFIXES, Sample
 
 MOST_BYTES = 512 * MIB
 EXPECTED = "expected lines of text like key,exemplar,exemplar,..."
@@ -153,3 +155,88 @@ def _row(
     if not key.strip() or not exemplars or not exemplars[0].strip():
         raise UsageError(f"{path}, line {line}: expected key,exemplar,..., found {key.strip()[:80]!r} alone")
     return Row(line, key, tuple(exemplars), more or {})
+
+
+# --- the names in lists ---
+
+
+class Names:
+    """Finds what the names in a list mean. called: one or more sequences of names of the same things.
+
+    It matches whole names, with or without an image's suffix and with any folders before it; failing that, the ends of
+    names, as a bare file name does.
+    """
+
+    def __init__(self, *called: Sequence[str]) -> None:
+        self.called = called
+
+    @classmethod
+    def of(cls, samples: Sequence[Sample]) -> Names:
+        """Samples go by their ids, or by the paths of their photos without suffix."""
+        # One pass: making samples may take long.
+        named = [(s.id, s.photo.with_suffix("").as_posix() if s.photo else s.id) for s in samples]
+        return cls([name for name, _ in named], [photo for _, photo in named])
+
+    def __add__(self, more: Names) -> Names:
+        return Names(*([*own, *theirs] for own, theirs in zip(self.called, more.called, strict=True)))
+
+    @cached_property
+    def _whole(self) -> _Index:
+        return _Index((name, n) for names in self.called for n, name in enumerate(names))
+
+    @cached_property
+    def _by_end(self) -> _Index:
+        return _Index((name.rpartition("/")[2], n) for names in self.called for n, name in enumerate(names))
+
+    def find(self, name: str) -> tuple[int, ...]:
+        """Numbers of the things that ``name`` may mean: one, none or several."""
+        if found := self._whole.get(name):
+            return found
+        name = name.strip().replace("\\", "/").removeprefix("./")
+        bare, dot, suffix = name.rpartition(".")
+        forms = (name, bare) if dot + suffix.lower() in IMAGE_SUFFIXES else (name,)
+        for cut in range(name.count("/") + 1):
+            for form in forms:
+                if found := self._whole.get(form.split("/", cut)[-1]):
+                    return found
+        ends = {n for form in forms for n in self._by_end.get(form.rpartition("/")[2]) if self._ends(n, form)}
+        return tuple(sorted(ends))
+
+    def _ends(self, number: int, form: str) -> bool:
+        return any(f"/{names[number]}".endswith(f"/{form}") for names in self.called)
+
+
+class _Index:
+    """Numbers by name: a dict of whole numbers, as most names have one; what few have several is apart."""
+
+    def __init__(self, pairs: Iterable[tuple[str, int]]) -> None:
+        self._first: dict[str, int] = {}
+        self._several: dict[str, set[int]] = {}
+        for name, number in pairs:
+            first = self._first.setdefault(name, number)
+            if first != number:
+                self._several.setdefault(name, {first}).add(number)
+
+    def get(self, name: str) -> tuple[int, ...]:
+        if name in self._several:
+            return tuple(sorted(self._several[name]))
+        return (self._first[name],) if name in self._first else ()
+
+
+def match_names(pairs: Pairs, samples: Names, candidates: Names) -> tuple[list[list[int | None]], set[str]]:
+    """For each of ``samples`` the numbers in ``candidates`` of its exemplars, in the list's order, without itself; None
+    for a name of no candidate or of several. Also returns the names that are ambiguous."""
+    distinct = {name for exemplars in pairs.values() for name in exemplars}  # a photo is the exemplar of many
+    meant = {name: candidates.find(name) for name in distinct}
+    numbers = {name: found[0] if len(found) == 1 else None for name, found in meant.items()}
+    unclear = {name for name, found in meant.items() if len(found) > 1}
+    places = {named: n for n, named in enumerate(zip(*candidates.called, strict=True))}
+    matched: list[list[int | None]] = [[] for _ in samples.called[0]]
+    for key, exemplars in pairs.items():
+        index = samples.find(key)
+        if len(index) > 1:
+            unclear.add(key)
+        elif index:
+            own = places.get(tuple(names[index[0]] for names in samples.called), -1)
+            matched[index[0]] += [n for name in exemplars if (n := numbers[name]) != own]
+    return matched, unclear

@@ -17,7 +17,7 @@ from mcltool.core.files import digest, read_json, write_text
 from mcltool.core.pictures import save_png
 from mcltool.core.pixels import resize_photo
 from mcltool.core.weights import load_model
-from mcltool.data.exemplars import open_data
+from mcltool.data.dataset import open_data
 from mcltool.data.reading import doubts_among, export_conditions
 from mcltool.evaluate.inputs import Request
 from mcltool.evaluate.job import score_folder

@@ -15,8 +15,7 @@ from mcltool.core.device import Precision, pick_device, pick_precision
 from mcltool.core.errors import UsageError
 from mcltool.core.lookup import find_weights
 from mcltool.core.pretrained import CAFFE_VGG, NETWORKS, load_scales, load_vgg
-from mcltool.data.dataset import EvaluationData, TrainingData
-from mcltool.data.exemplars import open_data
+from mcltool.data.dataset import EvaluationData, TrainingData, open_data
 from mcltool.model.vgg import VGGFeatures, layer_scales, random_vgg
 from mcltool.plugin.contract import DatasetPlugin
 from mcltool.train.distributed import Ranks, own_device

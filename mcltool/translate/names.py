@@ -9,19 +9,16 @@ from collections.abc import Iterable, Mapping, Sequence
 from io import TextIOWrapper
 from os.path import splitext
 from pathlib import Path, PurePath
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mcltool.core import files
 from mcltool.core.errors import UsageError
-from mcltool.data.pairs import Row, read_rows
+from mcltool.data.pairs import Names, Row, read_rows
 from mcltool.plugin.contract import ConditionSpec
 from mcltool.translate.exemplars import Exemplar, check, parse_classes, parse_weight
-
-if TYPE_CHECKING:
-    from mcltool.data.exemplars import Names
 
 log = logging.getLogger("mcltool.translate")
 
@@ -148,8 +145,6 @@ def _rows(
     path: Path, ids: Sequence[str], inputs: Sequence[str], names: Sequence[str]
 ) -> dict[tuple[int, int], Row]:
     """The rows of a list by condition and exemplar; those of names that are not there are left out."""
-    from mcltool.data.exemplars import Names  # which imports h5py; reader processes need neither
-
     conditions, photos = Names(inputs, ids), Names(names, [splitext(name)[0] for name in names])
     rows: dict[tuple[int, int], Row] = {}
     lost: list[str] = []

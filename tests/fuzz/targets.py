@@ -191,8 +191,7 @@ def _table(folder: Path) -> None:
 
 
 def _list(folder: Path) -> None:
-    from mcltool.data.exemplars import Names, match_names
-    from mcltool.data.pairs import read_pairs
+    from mcltool.data.pairs import Names, match_names, read_pairs
 
     called = Names.of([Sample(f"img/{name}", Path(f"{name}.jpg")) for name in "abcd"])
     for row in match_names(read_pairs(_only(folder)), called, called)[0]:
